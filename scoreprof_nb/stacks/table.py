@@ -1,0 +1,119 @@
+"""The stack table: what every importer fills and every analysis reads.
+
+Frames and distinct stacks are stored once. A thread's samples are an int32 array of stack ids,
+one per tick, so an hour at 100 Hz costs 1.4 MB a thread, and work done per distinct stack
+(thousands) never has to be done per sample (millions).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ImportFailed(ValueError):
+    """A recording that cannot be read at all; the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One Python frame. ``name`` is qualified with py-spy >= 0.4.3 (``Scheduler.recv_requests``)."""
+
+    name: str
+    file: str
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class ThreadSamples:
+    """The samples of one thread.
+
+    ``process`` is the command line py-spy read when it attached, ``thread`` the thread's name;
+    ``parents`` are the command lines of the ancestors, root first. ``stack_ids``: int32, shape
+    (ticks,), in time order when the table is ``ordered``.
+    """
+
+    pid: int
+    tid: int
+    process: str
+    thread: str
+    stack_ids: NDArray[np.int32]
+    parents: tuple[str, ...] = ()
+
+    @property
+    def ticks(self) -> int:
+        return len(self.stack_ids)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A part of a recording that could not be read: where it is, what is wrong, what it said."""
+
+    where: str
+    why: str
+    text: str
+
+
+@dataclass(frozen=True)
+class StackTable:
+    """One recording.
+
+    ``frame_ids[offsets[s]:offsets[s + 1]]`` are the frames of stack ``s``, root first, without
+    py-spy's process and thread frames (those are in ``threads``). A stack may be empty.
+    ``interval_s`` is the nominal time between ticks, None where the format does not say.
+    ``ordered`` is False where the format aggregates, so that only counts have a meaning.
+    ``skipped`` lists what could not be read; it is never dropped silently.
+    """
+
+    frames: tuple[Frame, ...]
+    offsets: NDArray[np.int64]
+    frame_ids: NDArray[np.int32]
+    threads: tuple[ThreadSamples, ...]
+    ordered: bool
+    interval_s: float | None = None
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def n_stacks(self) -> int:
+        return len(self.offsets) - 1
+
+    def stack(self, stack_id: int) -> tuple[Frame, ...]:
+        """The frames of one stack, root first."""
+        first, last = self.offsets[stack_id], self.offsets[stack_id + 1]
+        return tuple(self.frames[i] for i in self.frame_ids[first:last])
+
+    def stacks(self) -> Iterator[tuple[Frame, ...]]:
+        """Every distinct stack, in the order of its id."""
+        return (self.stack(stack_id) for stack_id in range(self.n_stacks))
+
+
+class StackTableBuilder:
+    """Collects frames and stacks, each stored once, and gives the finished table."""
+
+    def __init__(self) -> None:
+        self._frames: dict[Frame, int] = {}
+        self._stacks: dict[tuple[int, ...], int] = {}
+        self._threads: list[ThreadSamples] = []
+        self.skipped: list[Skipped] = []
+
+    def frame_id(self, frame: Frame) -> int:
+        return self._frames.setdefault(frame, len(self._frames))
+
+    def stack_id(self, frame_ids: Sequence[int]) -> int:
+        return self._stacks.setdefault(tuple(frame_ids), len(self._stacks))
+
+    def add_thread(self, samples: ThreadSamples) -> None:
+        self._threads.append(samples)
+
+    def build(self, *, ordered: bool, interval_s: float | None = None) -> StackTable:
+        lengths = [len(stack) for stack in self._stacks]
+        return StackTable(
+            frames=tuple(self._frames),
+            offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
+            frame_ids=np.array([i for stack in self._stacks for i in stack], dtype=np.int32),
+            threads=tuple(self._threads),
+            ordered=ordered,
+            interval_s=interval_s,
+            skipped=tuple(self.skipped),
+        )
