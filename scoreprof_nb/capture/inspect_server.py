@@ -1,0 +1,48 @@
+"""Asks the server's interpreter about itself. Runs there, so it imports nothing of the kit.
+
+    <server python> inspect_server.py versions
+    <server python> inspect_server.py labels MODEL TRUST_REMOTE_CODE TEXT [TEXT ...]
+
+Prints one JSON object on the last line of stdout.
+"""
+
+import json
+import platform
+import sys
+from importlib import metadata
+
+PACKAGES = ("sglang-jax", "jax", "jaxlib", "libtpu", "flax", "numpy", "transformers", "pyzmq", "uvloop")
+
+
+def versions() -> dict:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    source = None
+    try:
+        text = metadata.distribution("sglang-jax").read_text("direct_url.json")
+        source = json.loads(text) if text else None
+    except metadata.PackageNotFoundError:
+        pass
+    return {"python": platform.python_version(), "packages": found, "source": source}
+
+
+def labels(model: str, trust: str, texts: list) -> dict:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust == "True")
+    return {
+        "ids": {text: tokenizer.encode(text, add_special_tokens=False) for text in texts},
+        "vocabulary": len(tokenizer),
+    }
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "versions":
+        answer = versions()
+    else:
+        answer = labels(sys.argv[2], sys.argv[3], sys.argv[4:])
+    print(json.dumps(answer))

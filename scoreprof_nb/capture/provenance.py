@@ -1,0 +1,122 @@
+"""What a run was measured on: versions, commits, chip, host, kernel, limits."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from scoreprof_nb import __version__
+from scoreprof_nb.capture.pyspy import ptrace_scope
+from scoreprof_nb.parameters import ParameterError
+
+INSPECT = Path(__file__).with_name("inspect_server.py")
+INSPECT_S = 120.0
+KIT_PACKAGES = ("py-spy", "papermill", "pandas", "numpy", "requests")
+IMAGE_INFO = Path("/etc/scoreprof/image.json")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def inspect_server(python: str, *arguments: str) -> dict[str, Any]:
+    """Run inspect_server.py in the server's interpreter; raises ParameterError when that fails."""
+    try:
+        answer = subprocess.run(
+            [python, str(INSPECT), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=INSPECT_S,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONSAFEPATH": "1"},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ParameterError("server_python", python, f"cannot be run: {error}") from error
+    try:
+        found = json.loads(answer.stdout.splitlines()[-1])
+        if answer.returncode == 0 and isinstance(found, dict):
+            return found
+    except (IndexError, ValueError):
+        pass
+    said = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    raise ParameterError("server_python", python, f"inspect_server.py {arguments[0]} failed: {said}")
+
+
+def collect(server: dict[str, Any] | None, device: str, notes: list[str]) -> dict[str, Any]:
+    """``server`` is what inspect_server found, None when its interpreter is not known."""
+    packages = (server or {}).get("packages", {})
+    return {
+        "kit": __version__,
+        "kit_commit": _kit_commit(),
+        "kit_packages": {name: metadata.version(name) for name in KIT_PACKAGES},
+        "python": (server or {}).get("python"),
+        "sglang_jax": packages.get("sglang-jax"),
+        "sglang_jax_source": _source(server),
+        "jax": packages.get("jax"),
+        "jaxlib": packages.get("jaxlib"),
+        "libtpu": packages.get("libtpu"),
+        "py_spy": metadata.version("py-spy"),
+        "server_packages": packages,
+        "image": json.loads(IMAGE_INFO.read_text()) if IMAGE_INFO.exists() else None,
+        "device": device,
+        "chip": _chip(device),
+        "host": platform.node(),
+        "kernel": platform.release(),
+        "os": platform.platform(),
+        "cpu": _cpu_model(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "limits": {
+            "cgroup_cpu_max": _read(CGROUP / "cpu.max"),
+            "cgroup_memory_max": _read(CGROUP / "memory.max"),
+            "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            "ptrace_scope": ptrace_scope(),
+        },
+        "load_average_before": os.getloadavg()[0],
+        "notes": notes,
+    }
+
+
+def _source(server: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Repository and commit of sglang-jax, where it was installed from one."""
+    source = (server or {}).get("source")
+    if not isinstance(source, dict):
+        return None
+    version_control = source.get("vcs_info") or {}
+    return {"commit": version_control.get("commit_id"), "branch": version_control.get("requested_revision")}
+
+
+def _kit_commit() -> str | None:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _chip(device: str) -> str:
+    """The accelerator's name: from the TPU VM's or GKE's environment, not by opening the chip."""
+    if device == "cpu":
+        return "cpu"
+    return os.environ.get("TPU_ACCELERATOR_TYPE") or os.environ.get("ACCELERATOR_TYPE") or "tpu (type unknown)"
+
+
+def _cpu_model() -> str | None:
+    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,308 @@
+"""The server under test: launched and watched, or found running; never left behind.
+
+Its output goes through a pipe, so that every line gets the kit's time stamp (the server's own have
+whole seconds) and loses its secrets before it is on disk.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from urllib.parse import urlsplit
+
+import psutil
+import requests
+
+from scoreprof_nb.capture.redact import Redactor
+from scoreprof_nb.parameters import ParameterError
+from scoreprof_nb.run import ServerProcess
+
+TAIL_LINES = 25
+STOP_S = 3.0
+
+# The kernel ends the server when the thread that launched it ends, even by SIGKILL.
+_DIE_WITH_PARENT = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+class ServerFailed(RuntimeError):
+    """The server did not get healthy, or died. The message says how and shows the end of its log."""
+
+
+class ServerLog:
+    """The server's output: kept in memory for the warm-up, on disk for the report."""
+
+    def __init__(self, path: Path, redact: Redactor) -> None:
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._redact = redact
+        self._lines: list[str] = []
+        self._thread: threading.Thread | None = None
+
+    def note(self, text: str) -> None:
+        """Write a line of the kit's own."""
+        self._write(f"scoreprof-nb: {text}")
+
+    def follow(self, stream: BinaryIO) -> None:
+        """Read the stream to its end in a thread of its own."""
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True, name="server-log")
+        self._thread.start()
+
+    def lines(self, start: int = 0) -> list[str]:
+        """The lines so far, from number ``start``."""
+        return self._lines[start:]
+
+    def tail(self) -> str:
+        return "\n".join(self._lines[-TAIL_LINES:])
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout=2)
+        self._file.close()
+
+    def _read(self, stream: BinaryIO) -> None:
+        for raw in stream:
+            text = raw.decode(errors="replace").rstrip("\r\n")
+            self._write(text.rpartition("\r")[2])  # a progress bar: its last state
+
+    def _write(self, text: str) -> None:
+        text = self._redact(text)
+        now = time.time_ns()
+        self._lines.append(text)
+        if not self._file.closed:
+            self._file.write(f"{now // 10**9}.{now // 1000 % 10**6:06d} {text}\n")
+
+
+class Server(Protocol):
+    """What the session needs of a server, launched or found."""
+
+    url: str
+    log: ServerLog | None  # None: not ours, its log is not known
+
+    def pid(self) -> int: ...
+    def processes(self) -> tuple[ServerProcess, ...]: ...
+    def check_alive(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@dataclass
+class _Tree:
+    """The processes of a server, seen at one time; a pid that was reused is not one of them."""
+
+    members: list[psutil.Process]
+
+    @classmethod
+    def of(cls, root: psutil.Process) -> "_Tree":
+        return cls([root, *root.children(recursive=True)])
+
+    def described(self, redact: Redactor) -> tuple[ServerProcess, ...]:
+        result = []
+        for process in self.members:
+            try:
+                command = " ".join(process.cmdline()).strip() or process.name()
+                result.append(ServerProcess(process.pid, process.ppid(), redact(command)))
+            except psutil.Error:
+                continue
+        return tuple(result)
+
+    def first_dead(self) -> psutil.Process | None:
+        for process in self.members:
+            try:
+                if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                    return process
+            except psutil.NoSuchProcess:
+                return process
+        return None
+
+
+class LaunchedServer:
+    """A server that the kit started, and ends with all of its processes."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: dict[str, str],
+        port: int,
+        log_path: Path,
+        redact: Redactor,
+        cwd: Path,
+    ) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.log: ServerLog | None = ServerLog(log_path, redact)
+        self._log = self.log
+        self._redact = redact
+        self._log.note("launching " + " ".join(command))
+        self._process = subprocess.Popen(
+            [command[0], "-c", _DIE_WITH_PARENT, *command],
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        self._log.follow(self._process.stdout)  # type: ignore[arg-type]
+        self._tree = _Tree.of(psutil.Process(self._process.pid))
+
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_healthy(self, timeout_s: float) -> None:
+        """Poll /health until it answers 200; raises ServerFailed at once when the process dies."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            self.check_alive()
+            if _healthy(self.url):
+                self._tree = _Tree.of(psutil.Process(self._process.pid))
+                return
+            time.sleep(0.2)
+        raise ServerFailed(
+            f"the server is not healthy after {timeout_s:.0f} s (parameter startup_s); "
+            f"the end of its log:\n{self._log.tail()}"
+        )
+
+    def processes(self) -> tuple[ServerProcess, ...]:
+        self._tree = _Tree.of(psutil.Process(self._process.pid))
+        return self._tree.described(self._redact)
+
+    def check_alive(self) -> None:
+        """Raise ServerFailed when a process of the server has ended."""
+        code = self._process.poll()
+        if code is not None:
+            self._log.close()
+            raise ServerFailed(f"the server ended {_how(code)}; the end of its log:\n{self._log.tail()}")
+        dead = self._tree.first_dead()
+        if dead is not None:
+            raise ServerFailed(
+                f"a process of the server ended (pid {dead.pid}); the end of the log:\n{self._log.tail()}"
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """End every process of the server: SIGTERM, and SIGKILL for what is left."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_S)
+        left = [*self._tree.members, *_session_members(self._process.pid)]
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=STOP_S)
+        self._process.wait()
+        self._log.close()
+
+
+class FoundServer:
+    """A server that somebody else runs on this machine: profiled, never stopped."""
+
+    log: ServerLog | None = None
+
+    def __init__(self, url: str, redact: Redactor) -> None:
+        self.url = url.rstrip("/")
+        self._redact = redact
+        self._root = psutil.Process(_listening_pid(url))
+        self._tree = _Tree.of(self._root)
+
+    def pid(self) -> int:
+        return self._root.pid
+
+    def command(self) -> list[str]:
+        """The command line that started it."""
+        return self._root.cmdline()
+
+    def wait_healthy(self, timeout_s: float) -> None:
+        """Raises ServerFailed when /health does not answer within the time."""
+        deadline = time.monotonic() + timeout_s
+        while not _healthy(self.url):
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"{self.url}/health does not answer")
+            time.sleep(0.2)
+
+    def processes(self) -> tuple[ServerProcess, ...]:
+        self._tree = _Tree.of(self._root)
+        return self._tree.described(self._redact)
+
+    def check_alive(self) -> None:
+        dead = self._tree.first_dead()
+        if dead is not None:
+            raise ServerFailed(f"a process of the server at {self.url} ended (pid {dead.pid})")
+
+    def stop(self) -> None:
+        """Nothing: it is not ours."""
+
+
+def _session_members(session: int) -> list[psutil.Process]:
+    """The processes of a session: the server leads its own, so orphans of it are found too."""
+    members = []
+    for process in psutil.process_iter():
+        with suppress(OSError):
+            if os.getsid(process.pid) == session:
+                members.append(process)
+    return members
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def check_port_free(port: int) -> None:
+    """Raise ParameterError when something listens on the port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ParameterError(
+                "port", port, f"cannot be used ({os.strerror(error.errno or 0)}); 0 takes a free one"
+            ) from error
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.get(f"{url}/health", timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def _listening_pid(url: str) -> int:
+    parts = urlsplit(url)
+    pids = {
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == parts.port and connection.pid
+    }
+    if parts.hostname not in ("127.0.0.1", "localhost", "::1") or not pids:
+        raise ParameterError(
+            "server_url",
+            url,
+            "no process of this machine that may be seen listens there; py-spy needs the server here",
+        )
+    # A forked child may hold the listening socket too: the server is the one that is nobody's child.
+    return min(pids, key=lambda pid: psutil.Process(pid).create_time())
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"with exit code {code}"
+    try:
+        return f"by signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"by signal {-code}"

@@ -1,0 +1,179 @@
+"""The load: request bodies made from a seed, and clients in a closed loop that record each request.
+
+Closed loop at concurrency N measures the service time at N, not latency under an arrival rate.
+"""
+
+import json
+import math
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import requests
+
+from scoreprof_nb.parameters import FILE_PHASE, Parameters, RequestBody, read_requests_file
+
+DISTINCT_PAYLOADS = 8  # per kind; each is repeated, so that its scores can be compared
+QUERY_WORDS, ITEM_WORDS = 10, 5
+PAUSE_AFTER_FAILURE_S = 0.2
+
+_WORDS = (
+    "the document answers question rate how well item fits query quick brown fox jumps over lazy dog "
+    "request is scheduled dispatched to device and scored this passage relevant search answer"
+).split()
+
+
+def request_bodies(parameters: Parameters, phase: str, label_token_ids: Sequence[int]) -> list[RequestBody]:
+    """The bodies of a phase, in the order they are sent, over and over.
+
+    The texts depend on the seed, the kind and the number of items only, so two runs with equal
+    parameters send the same bytes.
+    """
+    labels = list(label_token_ids)
+    if phase == FILE_PHASE:
+        from pathlib import Path
+
+        return read_requests_file(Path(parameters.requests_file), labels)
+    kinds = {
+        "single": parameters.single_items,
+        "small": parameters.small_items,
+        "large": parameters.large_items,
+    }
+    chosen = kinds if phase == "mixed" else {phase: kinds[phase]}
+    return [
+        _body(kind, items, labels, parameters.seed, number)
+        for number in range(DISTINCT_PAYLOADS)
+        for kind, items in chosen.items()
+    ]
+
+
+def _body(kind: str, items: int, labels: list[int], seed: int, number: int) -> RequestBody:
+    rng = random.Random(f"{seed}/{kind}/{items}/{number}")
+
+    def text(words: int) -> str:
+        return " ".join(rng.choice(_WORDS) for _ in range(words))
+
+    body = {
+        "query": f"Is this item relevant? {text(QUERY_WORDS)}. ",
+        "items": [text(ITEM_WORDS) for _ in range(items)],
+        "label_token_ids": labels,
+        "apply_softmax": True,
+        "item_first": False,
+        "model": "default",
+    }
+    return RequestBody(kind, items, json.dumps(body).encode())
+
+
+class Load:
+    """Clients in threads of their own, sending the bodies in turn until they are stopped.
+
+    ``rows`` grows by one row of requests.parquet per finished request; ``failures`` keeps the first
+    message of each kind of failure.
+    """
+
+    def __init__(self, url: str, bodies: Sequence[RequestBody], concurrency: int, timeout_s: float) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.failures: dict[str, str] = {}
+        self.warming = True
+        self._url = f"{url}/v1/score"
+        self._bodies = bodies
+        self._timeout_s = timeout_s
+        self._next = 0
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._epoch_ns = time.time_ns() - time.perf_counter_ns()
+        self._workers = [
+            threading.Thread(target=self._work, args=(number,), daemon=True, name=f"client-{number}")
+            for number in range(concurrency)
+        ]
+
+    def start(self) -> None:
+        for worker in self._workers:
+            worker.start()
+
+    def stop(self) -> None:
+        """Let the requests in flight end, then return."""
+        self._stop.set()
+        for worker in self._workers:
+            worker.join(self._timeout_s + 5)
+
+    def abandon(self) -> None:
+        """Stop without waiting for requests in flight: they end when the server does."""
+        self._stop.set()
+
+    def _take(self) -> tuple[int, int, RequestBody]:
+        with self._lock:
+            number = self._next
+            self._next += 1
+        payload = number % len(self._bodies)
+        return number, payload, self._bodies[payload]
+
+    def _work(self, worker: int) -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            session.headers["Content-Type"] = "application/json"
+            intended_ns = self._now_ns()
+            while not self._stop.is_set():
+                number, payload, body = self._take()
+                warming = self.warming
+                cpu_ns = time.thread_time_ns()
+                sent_ns = self._now_ns()
+                status, error, scores = self._ask(session, body)
+                done_ns = self._now_ns()
+                self.rows.append(
+                    {
+                        "request": number,
+                        "warmup": warming,
+                        "kind": body.kind,
+                        "items": body.items,
+                        "payload": payload,
+                        "worker": worker,
+                        "intended_ns": intended_ns,
+                        "sent_ns": sent_ns,
+                        "done_ns": done_ns,
+                        "client_cpu_ns": time.thread_time_ns() - cpu_ns,
+                        "status": status,
+                        "error": error,
+                        "scores": scores,
+                    }
+                )
+                if error is not None:
+                    self._stop.wait(PAUSE_AFTER_FAILURE_S)
+                intended_ns = done_ns
+
+    def _ask(self, session: requests.Session, body: RequestBody) -> tuple[int, str | None, Any]:
+        try:
+            answer = session.post(self._url, data=body.payload, timeout=self._timeout_s)
+            content = answer.content
+        except requests.Timeout as error:
+            return self._failed(0, "timeout", str(error))
+        except requests.RequestException as error:
+            return self._failed(0, "connection", str(error))
+        if answer.status_code != 200:
+            return self._failed(answer.status_code, f"http_{answer.status_code}", answer.text)
+        try:
+            scores = json.loads(content)["scores"]
+            wrong = _wrong_scores(scores, body.items)
+        except (ValueError, KeyError, TypeError) as error:
+            return self._failed(200, "bad_answer", f"{error!r}: {content[:200]!r}")
+        if wrong:
+            return self._failed(200, "bad_scores", f"{wrong}: {content[:200]!r}")
+        return 200, None, scores
+
+    def _failed(self, status: int, kind: str, message: str) -> tuple[int, str, None]:
+        self.failures.setdefault(kind, " ".join(message.split())[:400])
+        return status, kind, None
+
+    def _now_ns(self) -> int:
+        return self._epoch_ns + time.perf_counter_ns()
+
+
+def _wrong_scores(scores: Any, items: int) -> str | None:
+    """What is wrong with the scores of an answer, or None."""
+    if len(scores) != items:
+        return f"{len(scores)} score lists for {items} items"
+    if not all(math.isfinite(value) for labels in scores for value in labels):
+        return "a score is not a finite number"
+    return None
