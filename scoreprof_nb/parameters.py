@@ -5,6 +5,7 @@ right to trace) is checked by ``capture.preflight`` before anything is launched.
 """
 
 import dataclasses
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,17 +55,19 @@ def _parameter(default: Any, help: str) -> Any:
 class Parameters:
     """Everything a run can be told. The notebook's parameter cell shows the same list."""
 
-    run_dir: str = _parameter("", "folder of the run; finished phases in it are kept. Empty: runs/<time>-<label>")
+    run_dir: str = _parameter(
+        "", "folder of the run; its finished phases are kept. Empty: runs/<time>-<label>"
+    )
     label: str = _parameter("run", "name of the run in reports and comparisons, such as the branch")
     phases: str = _parameter(
-        "", "comma-separated, of single, small, large, mixed, file. Empty: what the folder has, or the first four"
+        "", "comma-separated: single, small, large, mixed, file. Empty: the folder's, or the first four"
     )
     phase_s: float = _parameter(30.0, "seconds measured per phase, half of them with py-spy, at least 2")
     single_items: int = _parameter(1, "items per request in phase single")
     small_items: int = _parameter(4, "items per request in phase small")
     large_items: int = _parameter(32, "items per request in phase large")
     concurrency: int = _parameter(1, "requests in flight; the request path is defined for 1 only")
-    requests_file: str = _parameter("", "JSONL file with your own /v1/score bodies, one a line, for phase file")
+    requests_file: str = _parameter("", "JSONL file with own /v1/score bodies, one a line, for phase file")
     label_token_ids: list[int] = _parameter(
         [], "token ids to score. Empty: looked up with the model's tokenizer for ' Yes' and ' No'"
     )
@@ -81,7 +84,7 @@ class Parameters:
         "", "http://127.0.0.1:PORT of a server that already runs here: it is profiled and never stopped"
     )
     rate_hz: int = _parameter(100, "samples per second, 1 to 1000")
-    py_spy_mode: str = _parameter("nonblocking", "nonblocking, blocking, native (slow; at most 20 Hz), or off")
+    py_spy_mode: str = _parameter("nonblocking", "nonblocking, blocking, native (at most 20 Hz), or off")
     startup_s: float = _parameter(600.0, "seconds the server may take until it is healthy")
     warmup_s: float = _parameter(60.0, "seconds the warm-up of one phase may take")
     request_s: float = _parameter(120.0, "seconds one request may take")
@@ -252,7 +255,5 @@ def _int_list(name: str, value: Any) -> list[int]:
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:
-    import difflib
-
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"

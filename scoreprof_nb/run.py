@@ -69,7 +69,7 @@ class Recording:
     samples: int | None = None  # thread stacks, all threads together, as py-spy counts them
     errors: int | None = None  # (process, tick) pairs that could not be read
     behind_s: float = 0.0  # the most it said to be behind
-    lost: tuple[tuple[float, int], ...] = ()  # (epoch seconds, pid) of each error
+    lost: tuple[tuple[float, int, int], ...] = ()  # (epoch seconds, pid, tid or 0) of each error
     failure: str | None = None  # why there is no file
 
 
@@ -342,7 +342,10 @@ def _block(raw: dict[str, Any]) -> Block:
     recording = raw["recording"]
     if recording is not None:
         recording = Recording(
-            **{**recording, "lost": tuple((float(at), int(pid)) for at, pid in recording["lost"])}
+            **{
+                **recording,
+                "lost": tuple((float(at), int(pid), int(tid)) for at, pid, tid in recording["lost"]),
+            }
         )
     return Block(**{**raw, "recording": recording})
 

@@ -10,12 +10,13 @@ import json
 import platform
 import sys
 from importlib import metadata
+from typing import Any
 
 PACKAGES = ("sglang-jax", "jax", "jaxlib", "libtpu", "flax", "numpy", "transformers", "pyzmq", "uvloop")
 
 
-def versions() -> dict:
-    found = {}
+def versions() -> dict[str, Any]:
+    found: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)
@@ -30,7 +31,7 @@ def versions() -> dict:
     return {"python": platform.python_version(), "packages": found, "source": source}
 
 
-def labels(model: str, trust: str, texts: list) -> dict:
+def labels(model: str, trust: str, texts: list[str]) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust == "True")

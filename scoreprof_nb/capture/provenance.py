@@ -105,7 +105,8 @@ def _chip(device: str) -> str:
     """The accelerator's name: from the TPU VM's or GKE's environment, not by opening the chip."""
     if device == "cpu":
         return "cpu"
-    return os.environ.get("TPU_ACCELERATOR_TYPE") or os.environ.get("ACCELERATOR_TYPE") or "tpu (type unknown)"
+    named = (os.environ.get(name) for name in ("TPU_ACCELERATOR_TYPE", "ACCELERATOR_TYPE"))
+    return next(filter(None, named), "tpu (type unknown)")
 
 
 def _cpu_model() -> str | None:

@@ -5,6 +5,7 @@ wedge; so it is watched: its own words are kept, each error has its time and pro
 is ours, and a py-spy that does not end is killed and its target set going again.
 """
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import sys
 import sysconfig
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +35,10 @@ MODE_FLAGS = {"nonblocking": ["--nonblocking"], "blocking": [], "native": ["--na
 _STARTED = "Sampling process"
 _BEHIND = re.compile(r"([\d.]+)(ms|s) behind in sampling")
 _COUNTS = re.compile(r"Samples: (\d+) Errors: (\d+)")
-_LOST = re.compile(r"^\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z WARN +py_spy\S*\] Failed to get stack trace from (\d+)")
+_LOST = re.compile(
+    r"^\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)Z WARN +py_spy\S*\] "
+    r"Failed to get stack trace from (\d+)(?:: .* for thread (\d+))?"
+)
 
 
 class PySpyFailed(RuntimeError):
@@ -90,10 +95,20 @@ def ptrace_scope() -> str:
 class PySpy:
     """One recording in progress."""
 
-    def __init__(self, pid: int, output: Path, rate_hz: int, mode: str, redact: Redactor) -> None:
+    def __init__(
+        self,
+        pid: int,
+        output: Path,
+        rate_hz: int,
+        mode: str,
+        redact: Redactor,
+        thread_ids: Mapping[int, Mapping[int, int]],
+    ) -> None:
+        """``thread_ids``: of each process, as ``thread_ids`` gives them. Raises PySpyFailed."""
         self._output = output
         self._rate_hz = rate_hz
         self._redact = redact
+        self._thread_ids = thread_ids
         self._target = psutil.Process(pid)
         self._said: list[str] = []
         self._sampling = threading.Event()
@@ -145,7 +160,7 @@ class PySpy:
             samples=int(counts[1]) if counts else None,
             errors=int(counts[2]) if counts else None,
             behind_s=_most_behind(said),
-            lost=tuple(_lost(line) for line in self._said if _LOST.match(line)),
+            lost=tuple(self._lost()),
             failure=failure,
         )
 
@@ -166,6 +181,12 @@ class PySpy:
                 if _STARTED in line:
                     self._sampling.set()
         self._sampling.set()
+
+    def _lost(self) -> Iterator[tuple[float, int, int]]:
+        for match in filter(None, map(_LOST.match, self._said)):
+            at_s = datetime.fromisoformat(match[1][:26] + "+00:00").timestamp()
+            pid = int(match[2])
+            yield at_s, pid, self._thread_ids.get(pid, {}).get(int(match[3] or 0), 0)
 
     def _wait_sampling(self) -> float:
         in_time = self._sampling.wait(START_S)
@@ -188,7 +209,19 @@ def _most_behind(said: str) -> float:
     )
 
 
-def _lost(line: str) -> tuple[float, int]:
-    match = _LOST.match(line)
-    assert match is not None
-    return datetime.fromisoformat(match[1][:26] + "+00:00").timestamp(), int(match[2])
+def thread_ids(pid: int) -> dict[int, int]:
+    """The OS thread id of each Python thread of a process by its pthread id; empty if not known.
+
+    py-spy names threads by the OS id in its recordings, but by the pthread id in its errors.
+    """
+    try:
+        answer = subprocess.run(
+            [executable(), "dump", "--nonblocking", "--json", "--pid", str(pid)],
+            capture_output=True,
+            text=True,
+            timeout=START_S,
+        )
+        threads = json.loads(answer.stdout)
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return {}
+    return {thread["thread_id"]: thread["os_thread_id"] for thread in threads if thread.get("os_thread_id")}

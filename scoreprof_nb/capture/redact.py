@@ -11,7 +11,9 @@ MASK = "[redacted]"
 # --api-key X, --hf-token=X, api_key='X', "password": "X". Not --tokenizer-path, not --max-total-tokens.
 _NAME = r"(?:[\w-]*[_-])?(?:key|secret|password|passwd|token)"
 _FLAG = re.compile(rf"(--{_NAME})(=|\s+)(?!--)(\S+)", re.IGNORECASE)
-_ASSIGNMENT = re.compile(rf"""\b((?:[\w-]*[_-])(?:key|secret|password|passwd|token))(['"]?\s*[=:]\s*['"])([^'"]+)""", re.I)
+_ASSIGNMENT = re.compile(
+    r"""\b((?:[\w-]*[_-])(?:key|secret|password|passwd|token))(['"]?\s*[=:]\s*['"])([^'"]+)""", re.IGNORECASE
+)
 _BARE = re.compile(r"\b(Bearer\s+|hf_|sk-)([A-Za-z0-9._-]{12,})")
 
 

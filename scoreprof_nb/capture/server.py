@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -27,10 +28,7 @@ from scoreprof_nb.run import ServerProcess
 TAIL_LINES = 25
 STOP_S = 3.0
 
-# The kernel ends the server when the thread that launched it ends, even by SIGKILL.
-_DIE_WITH_PARENT = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
-)
+LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
 class ServerFailed(RuntimeError):
@@ -87,6 +85,7 @@ class Server(Protocol):
     log: ServerLog | None  # None: not ours, its log is not known
 
     def pid(self) -> int: ...
+    def show_time(self, on: bool) -> None: ...
     def processes(self) -> tuple[ServerProcess, ...]: ...
     def check_alive(self) -> None: ...
     def stop(self) -> None: ...
@@ -123,7 +122,10 @@ class _Tree:
 
 
 class LaunchedServer:
-    """A server that the kit started, and ends with all of its processes."""
+    """A server that the kit started, and ends with all of its processes.
+
+    Its root process is ``launcher.py``, the clock of the recordings.
+    """
 
     def __init__(
         self,
@@ -140,7 +142,7 @@ class LaunchedServer:
         self._redact = redact
         self._log.note("launching " + " ".join(command))
         self._process = subprocess.Popen(
-            [command[0], "-c", _DIE_WITH_PARENT, *command],
+            [sys.executable, str(LAUNCHER), *command],
             env=environment,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -154,6 +156,11 @@ class LaunchedServer:
 
     def pid(self) -> int:
         return self._process.pid
+
+    def show_time(self, on: bool) -> None:
+        """Switch the clock of the recordings on or off."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGUSR1 if on else signal.SIGUSR2)
 
     def wait_healthy(self, timeout_s: float) -> None:
         """Poll /health until it answers 200; raises ServerFailed at once when the process dies."""
@@ -217,6 +224,9 @@ class FoundServer:
 
     def pid(self) -> int:
         return self._root.pid
+
+    def show_time(self, on: bool) -> None:
+        """Nothing: a server that is not a child of the launcher has no clock."""
 
     def command(self) -> list[str]:
         """The command line that started it."""
@@ -287,7 +297,10 @@ def _listening_pid(url: str) -> int:
     pids = {
         connection.pid
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == parts.port and connection.pid
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr.port == parts.port
+        and connection.pid
     }
     if parts.hostname not in ("127.0.0.1", "localhost", "::1") or not pids:
         raise ParameterError(

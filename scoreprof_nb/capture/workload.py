@@ -6,9 +6,11 @@ Closed loop at concurrency N measures the service time at N, not latency under a
 import json
 import math
 import random
+import re
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -19,10 +21,11 @@ DISTINCT_PAYLOADS = 8  # per kind; each is repeated, so that its scores can be c
 QUERY_WORDS, ITEM_WORDS = 10, 5
 PAUSE_AFTER_FAILURE_S = 0.2
 
-_WORDS = (
+_WORDS = re.findall(
+    r"\w+",
     "the document answers question rate how well item fits query quick brown fox jumps over lazy dog "
-    "request is scheduled dispatched to device and scored this passage relevant search answer"
-).split()
+    "request is scheduled dispatched to device and scored this passage relevant search answer",
+)
 
 
 def request_bodies(parameters: Parameters, phase: str, label_token_ids: Sequence[int]) -> list[RequestBody]:
@@ -33,8 +36,6 @@ def request_bodies(parameters: Parameters, phase: str, label_token_ids: Sequence
     """
     labels = list(label_token_ids)
     if phase == FILE_PHASE:
-        from pathlib import Path
-
         return read_requests_file(Path(parameters.requests_file), labels)
     kinds = {
         "single": parameters.single_items,

@@ -25,11 +25,11 @@ def register_native_attention_once() -> None:
 
     def register_unless_done(cls: type) -> type:
         try:
-            return register(cls)
+            register(cls)
         except ValueError as error:
             if "Duplicate custom PyTreeDef" not in str(error):
                 raise
-            return cls
+        return cls
 
     jax.tree_util.register_pytree_node_class = register_unless_done
 

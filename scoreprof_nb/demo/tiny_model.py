@@ -11,7 +11,6 @@ sglang-jax 0.0.2 shapes its KV cache for that size only; the rest is as small as
 """
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -115,7 +114,7 @@ def write_model(folder: Path) -> None:
         write_config(staging)
         write_weights(staging)
         write_tokenizer(staging)
-        os.rename(staging, folder)
+        staging.rename(folder)
 
 
 if __name__ == "__main__":

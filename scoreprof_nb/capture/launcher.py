@@ -1,0 +1,102 @@
+"""Starts the server as its child, ends it with itself, and is the clock of the recordings.
+
+    <python> launcher.py COMMAND [ARGUMENT ...]
+
+py-spy's recordings hold no times. Attached to this process, it samples it together with the server
+at every tick; and this process shows the time in its stack: ``clock`` is a generated function with
+one line per slot of 4 ms, so the line number that py-spy reads says when the tick was (modulo the
+10 s of a cycle). It costs 250 wake-ups a second, only while it is switched on.
+
+SIGUSR1 switches the clock on, SIGUSR2 off; SIGTERM and SIGINT are passed to the server. It ends as
+the server ends. Stand-alone (standard library only): it may run without the kit installed.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+CLOCK_FILE = "scoreprof-clock"
+SLOT_S = 0.004
+SLOTS = 2500
+FIRST_LINE = 2  # the line of slot 0
+
+_PR_SET_PDEATHSIG = 1
+
+
+class SwitchedOff(Exception):
+    """The clock is no longer wanted, or the server has ended."""
+
+
+class Clock:
+    """Runs in the main thread between two switches."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]") -> None:
+        self.on = False
+        self._child = child
+        self._cycle_start_s = 0.0
+        lines = ["def clock(wait):"] + [f"    wait({slot})" for slot in range(SLOTS)]
+        namespace: dict[str, Callable[[Callable[[int], None]], None]] = {}
+        exec(compile("\n".join(lines), CLOCK_FILE, "exec"), namespace)
+        self._clock = namespace["clock"]
+
+    def run_cycle(self) -> None:
+        """Go through the slots of this cycle, the past ones at once; raises SwitchedOff."""
+        self._cycle_start_s = time.time() // (SLOTS * SLOT_S) * (SLOTS * SLOT_S)
+        self._clock(self._wait)
+
+    def _wait(self, slot: int) -> None:
+        left_s = self._cycle_start_s + (slot + 1) * SLOT_S - time.time()
+        if left_s > 0:
+            time.sleep(left_s)
+        if not self.on or self._child.poll() is not None:
+            raise SwitchedOff
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends, even by SIGKILL (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def run(command: list[str]) -> int:
+    """Run the command, and the clock when asked for; gives its return code (negative: a signal)."""
+    die_with_parent()
+    child = subprocess.Popen(command, preexec_fn=die_with_parent)
+    clock = Clock(child)
+
+    def switch(signum: int, frame: FrameType | None) -> None:
+        clock.on = signum == signal.SIGUSR1
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        child.send_signal(signum)
+
+    signal.signal(signal.SIGUSR1, switch)
+    signal.signal(signal.SIGUSR2, switch)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, pass_on)
+    while child.poll() is None:
+        try:
+            if clock.on:
+                clock.run_cycle()
+            else:
+                time.sleep(0.1)
+        except SwitchedOff:
+            pass
+    return child.returncode
+
+
+def end_as(code: int) -> None:
+    """End like the child: with its code, or by its signal."""
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    end_as(run(sys.argv[1:]))
