@@ -1,0 +1,1 @@
+"""From a loaded run folder to tables; nothing here plots or writes."""

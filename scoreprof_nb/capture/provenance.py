@@ -22,8 +22,12 @@ IMAGE_INFO = Path("/etc/scoreprof/image.json")
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def inspect_server(python: str, *arguments: str) -> dict[str, Any]:
-    """Run inspect_server.py in the server's interpreter; raises ParameterError when that fails."""
+def inspect_server(python: str, *arguments: str, error_name: str = "server_python") -> dict[str, Any]:
+    """Run inspect_server.py in the server's interpreter.
+
+    Raises ParameterError, naming the parameter ``error_name``, when the interpreter can be run but
+    gives no answer.
+    """
     try:
         answer = subprocess.run(
             [python, str(INSPECT), *arguments],
@@ -41,7 +45,8 @@ def inspect_server(python: str, *arguments: str) -> dict[str, Any]:
     except (IndexError, ValueError):
         pass
     said = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    raise ParameterError("server_python", python, f"inspect_server.py {arguments[0]} failed: {said}")
+    value = python if error_name == "server_python" else arguments[1]
+    raise ParameterError(error_name, value, f"{python} inspect_server.py {arguments[0]} failed: {said}")
 
 
 def collect(server: dict[str, Any] | None, device: str, notes: list[str]) -> dict[str, Any]:

@@ -192,6 +192,10 @@ class LaunchedServer:
                 f"a process of the server ended (pid {dead.pid}); the end of the log:\n{self._log.tail()}"
             )
 
+    def log_lines(self) -> list[str]:
+        """The lines of its log so far."""
+        return self._log.lines()
+
     @property
     def exit_code(self) -> int | None:
         return self._process.poll()

@@ -18,7 +18,7 @@ import requests
 from scoreprof_nb.parameters import FILE_PHASE, Parameters, RequestBody, read_requests_file
 
 DISTINCT_PAYLOADS = 8  # per kind; each is repeated, so that its scores can be compared
-QUERY_WORDS, ITEM_WORDS = 10, 5
+QUERY_WORDS, ITEM_WORDS = 5, 4
 PAUSE_AFTER_FAILURE_S = 0.2
 
 _WORDS = re.findall(

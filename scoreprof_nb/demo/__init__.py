@@ -1,0 +1,22 @@
+"""What it takes to run the real server on a CPU: a tiny model, flags, and repairs for one version."""
+
+import shlex
+from pathlib import Path
+
+TINY_MODEL = Path(__file__).with_name("tiny_model.py")
+SERVE_0_0_2 = Path(__file__).with_name("serve_0_0_2.py")
+
+# A small KV pool, since native attention on a CPU scans all of it; few padded shapes, since each
+# (batch size, tokens) pair is a compile of seconds.
+FLAGS = shlex.split(
+    "--dtype bfloat16 --mem-fraction-static 0.1 --page-size 1 --skip-server-warmup "
+    "--precompile-bs-paddings 4 40 --precompile-token-paddings 64 384 "
+    "--max-total-tokens 1024 --max-running-requests 40 --context-length 256"
+)
+NO_PRECOMPILE = {"0.0.2": "--disable-jax-precompile"}
+NO_PRECOMPILE_LATER = "--disable-precompile"
+
+
+def flags(version: str) -> list[str]:
+    """Flags for the tiny model, for this version of sglang-jax."""
+    return [*FLAGS, NO_PRECOMPILE.get(version, NO_PRECOMPILE_LATER)]

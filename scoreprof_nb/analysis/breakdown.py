@@ -1,0 +1,200 @@
+"""Three tables from the ticks of a phase: threads, CPU cost, hot functions."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scoreprof_nb.analysis.requests import MeasuredRequests
+from scoreprof_nb.analysis.samples import WAITING, BlockTicks, PhaseTicks, ThreadTicks
+from scoreprof_nb.analysis.statistics import bootstrap_weights, interval_of
+from scoreprof_nb.components.catalog import COMPONENTS, NAMES, NATIVE_THREADS
+from scoreprof_nb.components.classify import Role, process_role
+from scoreprof_nb.components.rules import RuleSet
+from scoreprof_nb.run import Block, Phase
+
+THREAD_COLUMNS = ("phase", "process", "thread", "component", "share", "low", "high", "ticks", "cpu_s")
+CPU_COLUMNS = ("phase", "component", "cpu_ms", "low", "high", "requests")
+HOT_COLUMNS = ("phase", "process", "thread", "function", "file", "component", "self_ms", "cumulative_ms")
+SLICE_S = 1.0
+_WORK = np.array([COMPONENTS[name].work for name in NAMES])
+
+
+def thread_breakdown(ticks: PhaseTicks, cpu: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Shares of each thread's ticks: columns THREAD_COLUMNS.
+
+    The shares of a thread sum to 1. ``low`` and ``high``: bootstrap over slices of one second, as
+    neighbouring samples are not independent. ``cpu``: as ``kernel_cpu`` gives it. Threads of the
+    same role (pools) are taken together.
+    """
+    rows = []
+    for role in _roles(ticks):
+        sliced = _sliced(ticks, role)
+        totals = sliced.sum(axis=0)
+        n = int(totals.sum())
+        weights = bootstrap_weights(len(sliced), seed).astype(np.float64)
+        sums = weights @ sliced
+        low, high = interval_of(sums / np.maximum(sums.sum(axis=1, keepdims=True), 1.0))
+        cpu_s = cpu.loc[(cpu["process"] == role.process) & (cpu["thread"] == role.thread), "cpu_s"].sum()
+        rows += [
+            (ticks.phase.name, role.process, role.thread, NAMES[i], totals[i] / n, low[i], high[i], n, cpu_s)
+            for i in np.flatnonzero(totals)
+        ]
+    return pd.DataFrame(rows, columns=list(THREAD_COLUMNS))
+
+
+def _roles(ticks: PhaseTicks) -> list[Role]:
+    return list(dict.fromkeys(thread.role for _, thread in _threads(ticks)))
+
+
+def _threads(ticks: PhaseTicks) -> Iterator[tuple[BlockTicks, ThreadTicks]]:
+    return ((block, thread) for block in ticks.blocks for thread in block.threads)
+
+
+def _sliced(ticks: PhaseTicks, role: Role) -> NDArray[np.float64]:
+    """Ticks by slice and component: shape (slices, components)."""
+    parts = []
+    for block, thread in _threads(ticks):
+        if thread.role != role or not len(thread.components):
+            continue
+        tick_s = block.tick_s[-len(thread.components) :]
+        number = ((tick_s - tick_s[0]) // SLICE_S).astype(np.int64)
+        part = np.zeros((int(number[-1]) + 1, len(NAMES)))
+        np.add.at(part, (number, thread.components), 1.0)
+        parts.append(part)
+    whole = np.concatenate(parts)
+    return whole[whole.sum(axis=1) > 0]
+
+
+def kernel_cpu(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
+    """CPU seconds in the profiled blocks (in all, when none was): one row per OS thread.
+
+    Columns: process, thread (role, ``native_threads`` for threads without Python), pid, tid, cpu_s.
+    """
+    phase = ticks.phase
+    by_tid = {(thread.pid, thread.tid): thread.role for _, thread in _threads(ticks)}
+    by_pid = {thread.pid: thread.role.process for _, thread in _threads(ticks)}
+    excluded = set()
+    for process in phase.record.processes:
+        role = process_role(rules, process.command)
+        if role.excluded and process.pid not in by_pid:
+            excluded.add(process.pid)
+        by_pid.setdefault(process.pid, role.process)
+    blocks = {block.number for block in _measured_blocks(phase)}
+    rows = phase.threads[phase.threads["block"].isin(blocks) & ~phase.threads["pid"].isin(excluded)]
+    used = rows["cpu_after_s"].fillna(rows["cpu_before_s"]) - rows["cpu_before_s"].fillna(0.0)
+    whole = rows.assign(cpu_s=used).groupby(["pid", "tid"])[["cpu_s"]].sum().reset_index()
+    roles = [by_tid.get((pid, tid)) for pid, tid in zip(whole["pid"], whole["tid"], strict=True)]
+    whole.insert(0, "thread", [role.thread if role else NATIVE_THREADS for role in roles])
+    processes = [
+        role.process if role else by_pid.get(pid, "other")
+        for role, pid in zip(roles, whole["pid"], strict=True)
+    ]
+    whole.insert(0, "process", processes)
+    return whole
+
+
+def _measured_blocks(phase: Phase) -> list[Block]:
+    profiled = [block for block in phase.record.blocks if block.profiled]
+    return profiled or list(phase.record.blocks)
+
+
+def requests_served(phase: Phase, requests: MeasuredRequests) -> float:
+    """Requests in the blocks whose CPU time is counted; one that lies in a block in part counts in part."""
+    table = requests.table[requests.table["ok"]]
+    total = 0.0
+    for block in _measured_blocks(phase):
+        start, stop = block.start_s * 1e9, block.stop_s * 1e9
+        inside = table["done_ns"].clip(upper=stop) - table["sent_ns"].clip(lower=start)
+        total += float((inside.clip(lower=0) / (table["done_ns"] - table["sent_ns"])).sum())
+    return total
+
+
+def cpu_per_request(ticks: PhaseTicks, cpu: pd.DataFrame, served: float, seed: int) -> pd.DataFrame:
+    """CPU milliseconds per request by component: columns CPU_COLUMNS, largest first.
+
+    The kernel's CPU time of each thread is spread over the thread's running components by its ticks
+    (over all of its components when it was never seen running), so the rows sum to the kernel's
+    figure divided by the requests. ``low`` and ``high``: bootstrap over slices of one second of the
+    spreading; the kernel's total itself is exact.
+    """
+    if served <= 0:
+        return pd.DataFrame(columns=list(CPU_COLUMNS))
+    means, lows, highs = (np.zeros(len(NAMES)) for _ in range(3))
+    explained = 0.0
+    for role in _roles(ticks):
+        of_role = (cpu["process"] == role.process) & (cpu["thread"] == role.thread)
+        cpu_ms = float(cpu.loc[of_role, "cpu_s"].sum()) * 1e3 / served
+        explained += cpu_ms
+        sliced = _sliced(ticks, role)
+        running = np.where(WAITING, 0.0, sliced)
+        if running.sum() == 0:
+            running = sliced
+        sums = bootstrap_weights(len(sliced), seed).astype(np.float64) @ running
+        empty = sums.sum(axis=1) == 0
+        sums[empty] = running.sum(axis=0)
+        low, high = interval_of(sums / sums.sum(axis=1, keepdims=True) * cpu_ms)
+        means += running.sum(axis=0) / running.sum() * cpu_ms
+        lows, highs = lows + low, highs + high
+    rows = [
+        (ticks.phase.name, NAMES[i], means[i], min(lows[i], means[i]), max(highs[i], means[i]), served)
+        for i in np.flatnonzero(means)
+    ]
+    native = float(cpu["cpu_s"].sum()) * 1e3 / served - explained
+    if native > 1e-9:
+        rows.append((ticks.phase.name, NATIVE_THREADS, native, native, native, served))
+    table = pd.DataFrame(rows, columns=list(CPU_COLUMNS))
+    return table.sort_values("cpu_ms", ascending=False, kind="stable", ignore_index=True)
+
+
+def hot_functions(ticks: PhaseTicks, served: float) -> pd.DataFrame:
+    """Milliseconds of wall time per request in each function while its thread works.
+
+    Columns HOT_COLUMNS, largest self time first. ``self_ms``: the function is the innermost frame;
+    ``cumulative_ms``: it is anywhere in the stack, counted once. ``component``: the one that holds
+    most of the function's self time (cumulative where it has none). Lost ticks have no stack and
+    are not in here.
+    """
+    self_time: dict[tuple[Role, str, str], NDArray[np.float64]] = {}
+    cumulative: dict[tuple[Role, str, str], NDArray[np.float64]] = {}
+    for block, thread in _threads(ticks):
+        tick_ms = block.block.wall_s * 1e3 / max(block.ticks, 1)
+        real = (thread.stack_ids >= 0) & _WORK[thread.components]
+        pairs, counts = np.unique(
+            np.stack([thread.stack_ids[real], thread.components[real]]), axis=1, return_counts=True
+        )
+        for (stack_id, component), count in zip(pairs.T, counts, strict=True):
+            stack = block.table.stack(int(stack_id))
+            places = [(thread.role, frame.name, frame.file) for frame in stack]
+            for place in set(places):
+                cumulative.setdefault(place, np.zeros(len(NAMES)))[component] += count * tick_ms
+            if places:
+                self_time.setdefault(places[-1], np.zeros(len(NAMES)))[component] += count * tick_ms
+    rows = []
+    for place, by_component in cumulative.items():
+        own = self_time.get(place, np.zeros(len(NAMES)))
+        main = NAMES[int(np.argmax(own if own.any() else by_component))]
+        role, function, file = place
+        rows.append(
+            (ticks.phase.name, role.process, role.thread, function, file, main, own.sum(), by_component.sum())
+        )
+    table = pd.DataFrame(rows, columns=list(HOT_COLUMNS))
+    table[["self_ms", "cumulative_ms"]] /= max(served, 1e-9)
+    return table.sort_values(
+        ["self_ms", "cumulative_ms", "function"], ascending=[False, False, True], ignore_index=True
+    )
+
+
+def utilisation(ticks: PhaseTicks, seed: int) -> pd.DataFrame:
+    """Share of the time each thread works: columns phase, process, thread, busy_share, low, high."""
+    rows = []
+    for role in _roles(ticks):
+        sliced = _sliced(ticks, role)
+        work = sliced[:, _WORK].sum(axis=1)
+        weights = bootstrap_weights(len(sliced), seed).astype(np.float64)
+        low, high = interval_of((weights @ work) / (weights @ sliced.sum(axis=1)))
+        rows.append(
+            (ticks.phase.name, role.process, role.thread, work.sum() / sliced.sum(), float(low), float(high))
+        )
+    return pd.DataFrame(rows, columns=["phase", "process", "thread", "busy_share", "low", "high"])

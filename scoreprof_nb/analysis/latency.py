@@ -1,0 +1,122 @@
+"""Latency, throughput and what py-spy cost, from the requests of a phase."""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from scoreprof_nb.analysis.requests import MeasuredRequests
+from scoreprof_nb.analysis.statistics import bootstrap_ratio_interval, percentile, percentile_interval
+from scoreprof_nb.run import Phase
+
+QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+# bf16 has 8 bits of mantissa: scores (probabilities) of equal payloads may differ by this much when
+# they are computed in batches of another shape.
+SCORE_TOLERANCE = 2**-7
+
+
+def latency(phase: str, which: str, requests: pd.DataFrame) -> dict[str, object]:
+    """One row of the latency table.
+
+    Keys: phase, which, requests, mean_ms, and for each of p50, p90, p95, p99 ``_ms``, ``_low``,
+    ``_high``; NaN where there are too few requests for it.
+    """
+    values = requests["latency_ms"].to_numpy(dtype=np.float64)
+    row: dict[str, object] = {
+        "phase": phase,
+        "which": which,
+        "requests": len(values),
+        "mean_ms": values.mean() if len(values) else math.nan,
+    }
+    for name, quantile in QUANTILES.items():
+        value = percentile(values, quantile)
+        low, high = percentile_interval(values, quantile) or (math.nan, math.nan)
+        row |= {f"{name}_ms": math.nan if value is None else value, f"{name}_low": low, f"{name}_high": high}
+    return row
+
+
+def latency_rows(phase: str, requests: MeasuredRequests) -> list[dict[str, object]]:
+    """Rows by ``which``: all (without py-spy), not hit (by a compile or a split), and what was hit."""
+    plain = requests.plain()
+    rows = [latency(phase, "all", plain)]
+    hit = {name: plain[name].fillna(False).astype(bool) for name in ("compile_hit", "split")}
+    if plain["compile_hit"].notna().any():
+        rows.append(latency(phase, "neither compiled nor split", plain[~hit["compile_hit"] & ~hit["split"]]))
+        rows.append(latency(phase, "hit by a compile", plain[hit["compile_hit"]]))
+        rows.append(latency(phase, "split, no compile", plain[hit["split"] & ~hit["compile_hit"]]))
+    rows.append(latency(phase, "with py-spy", requests.profiled()))
+    return rows
+
+
+def throughput(phase: Phase, requests: MeasuredRequests) -> tuple[float, float] | None:
+    """Requests and items per second in the blocks without py-spy; None without such blocks."""
+    wall_s = sum(block.wall_s for block in phase.record.blocks if not block.profiled)
+    plain = requests.table[requests.table["ok"]]
+    done, items = 0, 0
+    for block in phase.record.blocks:
+        if not block.profiled:
+            inside = plain[
+                (plain["done_ns"] >= block.start_s * 1e9) & (plain["done_ns"] < block.stop_s * 1e9)
+            ]
+            done, items = done + len(inside), items + int(inside["items"].sum())
+    return (done / wall_s, items / wall_s) if wall_s > 0 else None
+
+
+@dataclass(frozen=True)
+class ObserverEffect:
+    """p50 with py-spy over p50 without; None when it cannot be known."""
+
+    p50_ratio: float | None
+    low: float | None
+    high: float | None
+
+
+def observer_effect(requests: MeasuredRequests, seed: int) -> ObserverEffect:
+    """By kind of request, so that a mixed phase compares like with like; requests hit by a compile
+    are left out, since where they fall is chance. The kinds' ratios are averaged geometrically."""
+    found = requests.succeeded()
+    found = found[~found["compile_hit"].fillna(False).astype(bool)]
+    above, below = [], []
+    for _, of_kind in found.groupby(["kind", "items"]):
+        sides = [of_kind.loc[of_kind["profiled"] == on, "latency_ms"].to_numpy(float) for on in (True, False)]
+        if all(len(side) >= 2 for side in sides):
+            above.append(sides[0])
+            below.append(sides[1])
+    if not above:
+        return ObserverEffect(None, None, None)
+    ratios = [np.median(on) / np.median(off) for on, off in zip(above, below, strict=True)]
+    ratio = float(np.exp(np.mean(np.log(ratios))))
+    interval = bootstrap_ratio_interval(above, below, lambda values: float(np.median(values)), seed)
+    low, high = interval if interval else (ratio, ratio)
+    return ObserverEffect(ratio, min(low, ratio), max(high, ratio))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Whether equal payloads got equal scores. ``consistent``: None when no payload came twice."""
+
+    consistent: bool | None
+    max_difference: float | None
+    digest: str | None
+
+
+def scores(requests: MeasuredRequests) -> Scores:
+    """``digest``: SHA-256 of each payload's median scores, rounded to 3 digits."""
+    answered = requests.table[requests.table["ok"]]
+    differences: list[float] = []
+    medians = {}
+    for payload, group in answered.groupby("payload"):
+        values: NDArray[np.float64] = np.array(
+            [np.stack(list(map(np.asarray, one))) for one in group["scores"]]
+        )
+        medians[str(payload)] = np.round(np.median(values, axis=0), 3).tolist()
+        if len(values) > 1:
+            differences.append(float((values.max(axis=0) - values.min(axis=0)).max()))
+    if not medians:
+        return Scores(None, None, None)
+    digest = hashlib.sha256(json.dumps(medians, sort_keys=True).encode()).hexdigest()
+    worst = max(differences) if differences else None
+    return Scores(None if worst is None else worst <= SCORE_TOLERANCE, worst, digest)

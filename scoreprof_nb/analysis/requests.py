@@ -1,0 +1,86 @@
+"""The requests of a phase, ready for analysis: which block each belongs to, what hit it."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scoreprof_nb.run import Phase
+
+_PREFILL = re.compile(r"Prefill batch\.? ?.*#new-seq: (\d+)")
+_MISSES = re.compile(r"#cache_miss: ([1-9]\d*)")
+_DECODE = re.compile(r"Decode batch")
+
+
+@dataclass(frozen=True)
+class MeasuredRequests:
+    """``table``: one row per request after the warm-up, in the order of sending.
+
+    Columns of requests.parquet, and: ``latency_ms``, ``client_cpu_ms`` (float), ``ok`` (bool),
+    ``block`` (int, -1: in none completely), ``profiled`` (bool), ``prefills`` (number of prefill
+    batches, Int64, <NA> when not known), ``compile_hit`` and ``split`` (boolean, <NA> when not known).
+    """
+
+    table: pd.DataFrame
+
+    def succeeded(self) -> pd.DataFrame:
+        """The successful ones that lie in a block completely."""
+        return self.table[self.table["ok"] & (self.table["block"] >= 0)]
+
+    def profiled(self) -> pd.DataFrame:
+        found = self.succeeded()
+        return found[found["profiled"]]
+
+    def plain(self) -> pd.DataFrame:
+        """Those in blocks without py-spy."""
+        found = self.succeeded()
+        return found[~found["profiled"]]
+
+
+def measured_requests(phase: Phase, log: pd.DataFrame, concurrency: int) -> MeasuredRequests:
+    """``log`` has the columns time_ns and text; an empty one means that the log is not known."""
+    table = phase.requests[~phase.requests["warmup"]].sort_values("sent_ns", ignore_index=True).copy()
+    table["latency_ms"] = (table["done_ns"] - table["sent_ns"]) / 1e6
+    table["client_cpu_ms"] = table["client_cpu_ns"] / 1e6
+    table["ok"] = table["error"].isna()
+    table["block"] = -1
+    table["profiled"] = False
+    for block in phase.record.blocks:
+        inside = (table["sent_ns"] >= block.start_s * 1e9) & (table["done_ns"] <= block.stop_s * 1e9)
+        table.loc[inside, "block"] = block.number
+        table.loc[inside, "profiled"] = block.profiled
+    known = not log.empty
+    compiles = _counts(table, events(log, "compile")) if known else None
+    prefills = _counts(table, events(log, "prefill")) if known and concurrency == 1 else None
+    table["prefills"] = _column(prefills, len(table))
+    table["compile_hit"] = _column(compiles, len(table)) > 0
+    table["split"] = table["prefills"] > 1
+    return MeasuredRequests(table)
+
+
+def events(log: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """What the server's log says: columns time_ns, count.
+
+    ``kind``: prefill (count: sequences in the batch), decode (1) or compile (programs compiled).
+    """
+    pattern = {"prefill": _PREFILL, "decode": _DECODE, "compile": _MISSES}[kind]
+    rows = [
+        (time_ns, int(match[1]) if match.groups() else 1)
+        for time_ns, text in zip(log["time_ns"], log["text"], strict=True)
+        if (match := pattern.search(text))
+    ]
+    return pd.DataFrame(rows, columns=["time_ns", "count"]).astype("int64")
+
+
+def _counts(table: pd.DataFrame, found: pd.DataFrame) -> NDArray[np.int64]:
+    """How many events fall between sending a request and its answer."""
+    times = np.sort(found["time_ns"].to_numpy())
+    first = np.searchsorted(times, table["sent_ns"].to_numpy(), side="left")
+    last = np.searchsorted(times, table["done_ns"].to_numpy(), side="right")
+    return (last - first).astype(np.int64)
+
+
+def _column(counts: NDArray[np.int64] | None, n: int) -> "pd.Series[int]":
+    return pd.Series(counts if counts is not None else [pd.NA] * n, dtype="Int64")

@@ -1,0 +1,149 @@
+"""All tables of a run, computed from its folder alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from scoreprof_nb.analysis import batching, breakdown
+from scoreprof_nb.analysis.latency import (
+    ObserverEffect,
+    Scores,
+    latency_rows,
+    observer_effect,
+    scores,
+    throughput,
+)
+from scoreprof_nb.analysis.quality import FAILED_SHARE, Check, Quality, laws, limits, quality
+from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
+from scoreprof_nb.analysis.request_path import RequestPath, request_path
+from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
+from scoreprof_nb.analysis.samples import PhaseTicks, phase_ticks
+from scoreprof_nb.components.classify import classify, unclassified_stacks
+from scoreprof_nb.components.rules import RuleSet
+from scoreprof_nb.run import Phase, Run
+
+
+@dataclass(frozen=True)
+class PhaseAnalysis:
+    """Everything that is said of one phase; the tables have the columns of the functions that make them."""
+
+    phase: Phase
+    ticks: PhaseTicks
+    requests: MeasuredRequests
+    failed: int
+    latency: pd.DataFrame
+    throughput: tuple[float, float] | None
+    path: RequestPath
+    threads: pd.DataFrame
+    cpu: pd.DataFrame
+    hot: pd.DataFrame
+    utilisation: pd.DataFrame
+    batches: pd.DataFrame
+    batching: dict[str, object]
+    quality: Quality | None
+    observer: ObserverEffect
+    scores: Scores
+    checks: tuple[Check, ...]
+    served: float
+
+    @property
+    def name(self) -> str:
+        return self.phase.name
+
+
+@dataclass(frozen=True)
+class RunAnalysis:
+    """The analysis of every finished phase, in order."""
+
+    run: Run
+    phases: tuple[PhaseAnalysis, ...]
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One of the phases' tables, all phases below each other."""
+        parts: list[pd.DataFrame] = [getattr(phase, name) for phase in self.phases]
+        filled = [part for part in parts if not part.empty]
+        if filled:
+            return pd.concat(filled, ignore_index=True)
+        return parts[0] if parts else pd.DataFrame()
+
+    def paths(self) -> pd.DataFrame:
+        """The request paths of all phases."""
+        parts = [phase.path.table for phase in self.phases if not phase.path.table.empty]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(PATH_COLUMNS))
+
+    def status(self) -> str:
+        """complete, partial or failed: as captured, and partial when too many requests failed."""
+        captured = self.run.manifest.status
+        if captured == "capturing":
+            captured = "partial" if self.phases else "failed"
+        if captured == "complete" and any(
+            phase.failed > FAILED_SHARE * max(len(phase.requests.table), 1) for phase in self.phases
+        ):
+            return "partial"
+        return captured
+
+
+def analyse(run: Run, rules: RuleSet, seed: int, say: Callable[[str], None]) -> RunAnalysis:
+    """Analyse every finished phase of a run; ``say`` is told of each."""
+    concurrency = int(run.manifest.parameters.get("concurrency", 1))
+    phases = []
+    for name, phase in run.phases.items():
+        say(f"analysing phase {name}")
+        phases.append(_analyse_phase(run, phase, rules, concurrency, seed))
+    return RunAnalysis(run, tuple(phases))
+
+
+def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, seed: int) -> PhaseAnalysis:
+    ticks = phase_ticks(phase, rules)
+    requests = measured_requests(phase, run.log, concurrency)
+    failed = int((~requests.table["ok"]).sum())
+    served = breakdown.requests_served(phase, requests)
+    kernel = breakdown.kernel_cpu(ticks, rules)
+    threads = breakdown.thread_breakdown(ticks, kernel, seed)
+    cpu = breakdown.cpu_per_request(ticks, kernel, served, seed)
+    path = request_path(ticks, requests, concurrency, seed)
+    found = quality(ticks)
+    kernel_ms = float(kernel["cpu_s"].sum()) * 1e3 / served if served else 0.0
+    failed_share = failed / max(len(requests.table), 1)
+    return PhaseAnalysis(
+        phase=phase,
+        ticks=ticks,
+        requests=requests,
+        failed=failed,
+        latency=pd.DataFrame(latency_rows(phase.name, requests)),
+        throughput=throughput(phase, requests),
+        path=path,
+        threads=threads,
+        cpu=cpu,
+        hot=breakdown.hot_functions(ticks, served),
+        utilisation=breakdown.utilisation(ticks, seed),
+        batches=batching.prefill_batches(phase, run.log),
+        batching=batching.batching_row(phase, run.log, requests),
+        quality=found,
+        observer=observer_effect(requests, seed),
+        scores=scores(requests),
+        checks=(
+            *laws(phase.name, threads, cpu, kernel_ms, path),
+            *limits(phase.name, found, failed_share, ticks.failures),
+        ),
+        served=served,
+    )
+
+
+def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -> pd.DataFrame:
+    """The most frequent unclassified stacks, ready to be turned into rules.
+
+    Columns: phase, process, thread, samples, stack (innermost frame first, eight frames).
+    """
+    rows = []
+    for phase in analysis.phases:
+        for block in phase.ticks.blocks:
+            activities = classify(block.table, rules)
+            for (role, stack_id), samples in unclassified_stacks(block.table, activities).items():
+                frames = block.table.stack(stack_id)[-8:]
+                text = " < ".join(f"{frame.name} ({frame.file}:{frame.line})" for frame in reversed(frames))
+                rows.append((phase.name, role.process, role.thread, samples, text or "(no Python frame)"))
+    table = pd.DataFrame(rows, columns=["phase", "process", "thread", "samples", "stack"])
+    summed = table.groupby(["phase", "process", "thread", "stack"])[["samples"]].sum().reset_index()
+    return summed.sort_values("samples", ascending=False, ignore_index=True).head(limit)[table.columns]

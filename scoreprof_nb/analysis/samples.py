@@ -1,0 +1,245 @@
+"""The samples of a phase on one time axis: what every thread did at every tick.
+
+py-spy's recording has no times and drops a process from a tick that it could not read. Both are
+mended here:
+
+- The launcher shows the time in its stack (``capture/launcher.py``), so each tick has its time, to
+  4 ms. Without a launcher (a server that was found), ticks are taken as evenly spaced.
+- Each lost tick has a line in py-spy's own log with time, process and thread. It is put back at the
+  tick of that time. A read fails when the interpreter runs Python while it is read, so the thread
+  that failed was *running*: the tick gets the component of that thread's nearest running sample;
+  the other threads of the process keep the component of their nearest sample.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoreprof_nb.components.catalog import COMPONENTS, NAMES
+from scoreprof_nb.components.classify import Role, ThreadActivity, classify
+from scoreprof_nb.components.rules import RuleSet
+from scoreprof_nb.run import Block, Phase, Recording
+from scoreprof_nb.stacks.recording import read_recording
+from scoreprof_nb.stacks.table import ImportFailed, StackTable
+
+# As in capture/launcher.py, which is stand-alone: a test asserts that they agree.
+CLOCK_FILE, SLOT_S, SLOTS, FIRST_LINE = "scoreprof-clock", 0.004, 2500, 2
+
+WAITING = np.array([COMPONENTS[name].waiting for name in NAMES])
+ALIGNED_WITHIN = 0.005  # share of ticks by which processes may differ after lost ticks are put back
+
+
+@dataclass(frozen=True)
+class ThreadTicks:
+    """One thread over the ticks of a block. Arrays have one entry per tick.
+
+    ``components``: int16; ``stack_ids``: int32, -1 for a lost tick; ``decode``: bool;
+    ``lost``: bool, the tick was put back.
+    """
+
+    role: Role
+    pid: int
+    tid: int
+    components: NDArray[np.int16]
+    stack_ids: NDArray[np.int32]
+    decode: NDArray[np.bool_]
+    lost: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class BlockTicks:
+    """The ticks of one profiled block.
+
+    ``tick_s``: epoch seconds of each tick; ``timed``: they are measured, not assumed; ``mismatch``:
+    the largest difference between two processes' numbers of ticks, lost ones put back; ``ended_early``
+    threads are those with another number of samples than their process.
+    """
+
+    block: Block
+    recording: Recording
+    table: StackTable
+    tick_s: NDArray[np.float64]
+    timed: bool
+    mismatch: int
+    threads: tuple[ThreadTicks, ...]
+
+    @property
+    def ticks(self) -> int:
+        return len(self.tick_s)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether the joint state of the threads at a tick may be used."""
+        return self.timed and self.mismatch <= max(2, ALIGNED_WITHIN * self.ticks)
+
+    def thread(self, process: str, thread: str) -> ThreadTicks | None:
+        """The thread of these roles with the most samples, None when there is none."""
+        found = [t for t in self.threads if t.role.process == process and t.role.thread == thread]
+        return max(found, key=lambda t: len(t.components), default=None)
+
+
+@dataclass(frozen=True)
+class PhaseTicks:
+    """All profiled blocks of a phase; ``failures`` says which recordings are missing or unreadable."""
+
+    phase: Phase
+    blocks: tuple[BlockTicks, ...]
+    failures: tuple[str, ...]
+
+
+def phase_ticks(phase: Phase, rules: RuleSet) -> PhaseTicks:
+    """Read and classify the recordings of a phase."""
+    blocks = []
+    failures = [
+        f"block {block.number + 1}: {block.recording.failure}"
+        for block in phase.record.blocks
+        if block.recording is not None and block.recording.failure is not None
+    ]
+    for block, path in phase.recording_paths():
+        assert block.recording is not None
+        try:
+            table = read_recording(path)
+        except ImportFailed as error:
+            failures.append(f"block {block.number + 1}: {error}")
+            continue
+        failures.extend(f"block {block.number + 1}: {part.where}: {part.why}" for part in table.skipped)
+        blocks.append(block_ticks(block, block.recording, table, classify(table, rules)))
+    return PhaseTicks(phase, tuple(blocks), tuple(failures))
+
+
+def block_ticks(
+    block: Block, recording: Recording, table: StackTable, activities: Sequence[ThreadActivity]
+) -> BlockTicks:
+    """Put the samples of a recording on one axis of ticks."""
+    read = {
+        pid: max(a.samples.ticks for a in activities if a.samples.pid == pid) for pid in _pids(activities)
+    }
+    lost = {pid: sorted((at, tid) for at, p, tid in recording.lost if p == pid) for pid in read}
+    totals = [count + len(lost[pid]) for pid, count in read.items()]
+    n = max(totals, default=0)
+    times = _clock_times(activities, table, recording)
+    timed = times is not None and len(times) >= 0.99 * n
+    tick_s = _stretched(times, n) if times is not None and timed else _even_times(recording, n)
+    places = {pid: _lost_places(tick_s, [at for at, _ in lost[pid]], n) for pid in read}
+    threads = tuple(
+        _thread_ticks(
+            activity, n, places[activity.samples.pid], [tid for _, tid in lost[activity.samples.pid]]
+        )
+        for activity in activities
+        if not activity.role.excluded
+    )
+    mismatch = n - min(totals, default=0)
+    return BlockTicks(block, recording, table, tick_s, timed, mismatch, threads)
+
+
+def _even_times(recording: Recording, n: int) -> NDArray[np.float64]:
+    return recording.started_s + (np.arange(n) + 0.5) * (recording.stopped_s - recording.started_s) / max(
+        n, 1
+    )
+
+
+def _stretched(times: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """The clock's times over all ticks; the few the clock itself lost are interpolated."""
+    if len(times) >= n:
+        return times[:n]
+    return np.interp(np.linspace(0, len(times) - 1, n), np.arange(len(times)), times)
+
+
+def _clock_times(
+    activities: Iterable[ThreadActivity], table: StackTable, recording: Recording
+) -> NDArray[np.float64] | None:
+    """Epoch seconds of each tick by the launcher's stack, None without a launcher."""
+    clock = next((a for a in activities if a.role.process == "clock" and a.role.thread == "main"), None)
+    if clock is None:
+        return None
+    slots = np.full(table.n_stacks, -1, dtype=np.int64)
+    for stack_id in np.unique(clock.samples.stack_ids):
+        for frame in table.stack(int(stack_id)):
+            if frame.file.endswith(CLOCK_FILE) and frame.line is not None and frame.line >= FIRST_LINE:
+                slots[stack_id] = frame.line - FIRST_LINE
+    slot = slots[clock.samples.stack_ids]
+    known = slot >= 0
+    if known.sum() < 0.9 * max(len(slot), 1):
+        return None
+    return _unwrapped(slot, known, recording)
+
+
+def _unwrapped(
+    slot: NDArray[np.int64], known: NDArray[np.bool_], recording: Recording
+) -> NDArray[np.float64]:
+    """Slots of a repeating cycle to epoch seconds: the cycle is the one nearest to the tick's turn."""
+    cycle_s = SLOTS * SLOT_S
+    n = len(slot)
+    expected = _even_times(recording, n)
+    within = (slot + 0.5) * SLOT_S
+    times = within + np.round((expected - within) / cycle_s) * cycle_s
+    times[~known] = np.nan
+    index = np.arange(n)
+    times = np.interp(index, index[known], times[known])
+    return np.maximum.accumulate(times)
+
+
+def _lost_places(tick_s: NDArray[np.float64], lost_s: Sequence[float], n: int) -> NDArray[np.int64]:
+    """A tick of its own for each lost one: the nearest in time that is not taken. Both are sorted."""
+    taken: set[int] = set()
+    for at in lost_s:
+        near = int(np.searchsorted(tick_s, at))
+        candidates = [place for place in range(max(0, near - 3), min(n, near + 4)) if place not in taken]
+        if candidates:
+            taken.add(min(candidates, key=lambda place: abs(tick_s[place] - at)))
+    return np.array(sorted(taken), dtype=np.int64)
+
+
+def _thread_ticks(
+    activity: ThreadActivity, n: int, places: NDArray[np.int64], lost_tids: Sequence[int]
+) -> ThreadTicks:
+    """Spread the samples over the ticks that are not lost; fill the lost ones."""
+    samples = activity.samples
+    lost = np.zeros(n, dtype=np.bool_)
+    lost[places] = True
+    kept = np.flatnonzero(~lost)
+    # A thread that began after the recording did has its samples at the end of it.
+    kept = (
+        kept[max(0, len(kept) - samples.ticks) :]
+        if samples.ticks < len(kept) * 0.98
+        else kept[: samples.ticks]
+    )
+    components = np.full(n, -1, dtype=np.int16)
+    stack_ids = np.full(n, -1, dtype=np.int32)
+    decode = np.zeros(n, dtype=np.bool_)
+    count = len(kept)
+    components[kept] = activity.components[:count]
+    stack_ids[kept] = samples.stack_ids[:count]
+    decode[kept] = activity.decode[:count]
+    begin = int(kept[0]) if count else n
+    inside = np.flatnonzero(lost & (np.arange(n) >= begin))
+    if len(inside) and count:
+        running = kept[~WAITING[components[kept]]]
+        failed = dict(zip(places.tolist(), lost_tids, strict=False))
+        for place in inside:
+            # An unknown thread (0) is taken for the main thread, whose id is the process's.
+            ran = (failed.get(int(place), 0) or samples.pid) == samples.tid
+            source = _nearest(running, int(place)) if ran and len(running) else _nearest(kept, int(place))
+            components[place] = components[source]
+            decode[place] = decode[source]
+    present = components >= 0
+    if present.all():
+        return ThreadTicks(activity.role, samples.pid, samples.tid, components, stack_ids, decode, lost)
+    # Ticks in which the thread was not there (or is not known to be) are left out of its own arrays.
+    return ThreadTicks(
+        activity.role,
+        samples.pid,
+        samples.tid,
+        components[present],
+        stack_ids[present],
+        decode[present],
+        lost[present],
+    )
+
+
+def _nearest(places: NDArray[np.int64], place: int) -> int:
+    at = int(np.searchsorted(places, place))
+    around = places[max(0, at - 1) : at + 1]
+    return int(around[np.argmin(np.abs(around - place))])

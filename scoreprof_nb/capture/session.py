@@ -1,0 +1,322 @@
+"""The capture of a run: the only place where server, load and py-spy are put together.
+
+A phase is warmed up, then measured in four blocks with py-spy off, on, on, off, so that what py-spy
+costs is measured in the run itself and a drift of the machine falls on both sides alike. Each phase
+is on disk as soon as it ends; what is there already is not captured again.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from scoreprof_nb.capture import accounting
+from scoreprof_nb.capture.preflight import Plan, check_folder, prepare
+from scoreprof_nb.capture.pyspy import PySpy, PySpyFailed, thread_ids
+from scoreprof_nb.capture.redact import Redactor
+from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
+from scoreprof_nb.capture.workload import Load
+from scoreprof_nb.parameters import MEASURED, ParameterError, Parameters
+from scoreprof_nb.run import (
+    Block,
+    Manifest,
+    PhaseRecord,
+    Recording,
+    RunFolder,
+    RunFolderError,
+    ServerProcess,
+    Warmup,
+    write_phase,
+)
+
+BLOCKS_PROFILED = (False, True, True, False)
+POLL_S = 0.1
+PROGRESS_S = 5.0
+WARMUP_GUESS_S = 15.0
+_COMPILED = re.compile(r"#cache_miss: [1-9]")
+_REFUSED = re.compile(r"launch_server.*error: (.*)|^\S+: error: (.*)")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a capture left. ``failure``: why phases are missing, None when none is."""
+
+    captured: tuple[str, ...]  # phases captured now, not before
+    failure: str | None = None
+
+
+def capture(parameters: Parameters, say: Say) -> Outcome:
+    """Capture the phases that the run folder lacks.
+
+    Raises ParameterError for what the user has to change. A server that fails is an outcome, not an
+    error: what was captured before is there.
+    """
+    folder = RunFolder(Path(parameters.run_dir))
+    old = _old_manifest(folder, parameters)
+    phases = _phases(parameters, old)
+    missing = tuple(name for name in phases if not (folder.phase_path(name) / "phase.json").exists())
+    if not missing:
+        say(f"run folder {folder.path} is complete: nothing to capture")
+        return Outcome(())
+    check_folder(parameters)
+    say("checking parameters, interpreter, model, port and the right to trace")
+    plan = prepare(parameters, missing)
+    manifest = _new_manifest(parameters, phases, old)
+    folder.write_provenance(plan.provenance)
+    folder.write_manifest(manifest)
+    captured: list[str] = []
+    failure: str | None = "interrupted"
+    try:
+        server = _start(plan, folder, parameters, say)
+        try:
+            for position, name in enumerate(missing):
+                left_s = (len(missing) - position) * (parameters.phase_s + WARMUP_GUESS_S)
+                say(f"phase {name} ({position + 1} of {len(missing)}), about {left_s:.0f} s left")
+                _capture_phase(server, plan, parameters, folder, name, say)
+                captured.append(name)
+                folder.write_manifest(manifest)
+        finally:
+            say("stopping the server" if plan.found is None else "leaving the server as it was")
+            server.stop()
+        failure = None
+    except (ServerFailed, ParameterError) as error:
+        failure = plan.redact(str(error))
+        if isinstance(error, ParameterError):
+            raise
+    finally:
+        done = [name for name in phases if (folder.phase_path(name) / "phase.json").exists()]
+        status = "complete" if len(done) == len(phases) else "partial" if done else "failed"
+        folder.write_manifest(replace(manifest, status=status, failure=failure, finished_s=time.time()))
+    return Outcome(tuple(captured), failure)
+
+
+def _old_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:
+    """The manifest of a run that is continued; raises ParameterError when it measured otherwise."""
+    if not folder.has_manifest():
+        return None
+    try:
+        manifest = folder.read_manifest()
+    except RunFolderError as error:
+        raise ParameterError("run_dir", parameters.run_dir, str(error)) from error
+    now, done = _kept(parameters), manifest.phases_done
+    asked = parameters.phase_names() if parameters.phases else manifest.phases
+    if done and any(name not in done for name in asked):
+        for name in MEASURED:
+            if manifest.parameters.get(name) != now[name]:
+                raise ParameterError(
+                    name,
+                    now[name],
+                    f"phases of the run in {parameters.run_dir} were measured with "
+                    f"{manifest.parameters.get(name)!r}: use that, or another run_dir",
+                )
+    return manifest
+
+
+def _phases(parameters: Parameters, old: Manifest | None) -> tuple[str, ...]:
+    if old is None:
+        return parameters.phase_names()
+    if not parameters.phases:
+        return old.phases
+    return tuple(dict.fromkeys([*old.phases_done, *parameters.phase_names()]))
+
+
+def _new_manifest(parameters: Parameters, phases: tuple[str, ...], old: Manifest | None) -> Manifest:
+    now = time.time()
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    safe = re.sub(r"[^\w.-]+", "-", parameters.label)
+    first = old if old is not None and old.phases_done else None
+    return Manifest(
+        run_id=first.run_id if first else f"{stamp}-{safe}",
+        label=parameters.label,
+        parameters=_kept(parameters),
+        phases=phases,
+        started_s=first.started_s if first else now,
+    )
+
+
+def _kept(parameters: Parameters) -> dict[str, Any]:
+    """The parameters as the manifest shows them: no secret in the flags."""
+    return {**parameters.as_dict(), "server_flags": Redactor()(parameters.server_flags)}
+
+
+def _start(plan: Plan, folder: RunFolder, parameters: Parameters, say: Say) -> Server:
+    if plan.found is not None:
+        plan.found.wait_healthy(parameters.startup_s)
+        say(f"found the server at {plan.found.url}, pid {plan.found.pid()}")
+        return plan.found
+    say(f"launching the server on port {plan.port}; its log: {folder.log_path}")
+    started = time.monotonic()
+    server = LaunchedServer(
+        plan.command, dict(plan.environment), plan.port, folder.log_path, plan.redact, cwd=folder.path
+    )
+    try:
+        server.wait_healthy(parameters.startup_s)
+    except BaseException as error:
+        refused = [match for match in map(_REFUSED.search, server.log_lines()) if match]
+        exit_code = server.exit_code
+        server.stop()
+        if isinstance(error, ServerFailed) and exit_code == 2 and refused:
+            message = refused[-1][1] or refused[-1][2]
+            raise ParameterError(
+                "server_flags", parameters.server_flags, f"the server refuses them: {message}"
+            ) from error
+        raise
+    say(f"the server is healthy after {time.monotonic() - started:.1f} s")
+    return server
+
+
+def _capture_phase(
+    server: Server, plan: Plan, parameters: Parameters, folder: RunFolder, name: str, say: Say
+) -> None:
+    bodies = plan.bodies[name]
+    load = Load(server.url, bodies, parameters.concurrency, parameters.request_s)
+    started_s = time.time()
+    with folder.staged_phase(name) as staging:
+        load.start()
+        try:
+            kinds = len({(body.kind, body.items) for body in bodies})
+            warmup = _warm_up(server, load, kinds, parameters, say)
+            say(f"  warm-up: {warmup.requests} requests, {warmup.wall_s:.0f} s; {warmup.ended}")
+            load.warming = False
+            processes = server.processes()
+            profiles = parameters.py_spy_mode != "off"
+            pids = {process.pid: thread_ids(process.pid) for process in processes} if profiles else {}
+            blocks: list[Block] = []
+            threads: list[dict[str, Any]] = []
+            for number, profiled in enumerate(BLOCKS_PROFILED):
+                recorder = (
+                    _Recorder(server, staging / f"recording-{number}.speedscope.json", parameters, plan, pids)
+                    if profiled and profiles
+                    else None
+                )
+                block, rows = _block(number, server, load, processes, parameters.phase_s / 4, recorder, say)
+                blocks.append(block)
+                threads.extend(rows)
+            load.stop()
+        except BaseException:
+            load.abandon()
+            raise
+        server.check_alive()
+        notes = [f"{kind}: first of its kind said {text}" for kind, text in load.failures.items()]
+        record = PhaseRecord(
+            name=name,
+            started_s=started_s,
+            finished_s=time.time(),
+            warmup=warmup,
+            blocks=tuple(blocks),
+            processes=processes,
+            notes=tuple(map(plan.redact, notes)),
+        )
+        write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads)
+    measured = [row for row in load.rows if not row["warmup"]]
+    failed = sum(row["error"] is not None for row in measured)
+    say(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")
+
+
+def _warm_up(server: Server, load: Load, kinds: int, parameters: Parameters, say: Say) -> Warmup:
+    """Wait until the last requests met no compile, by the server's log, or until the limit."""
+    needed = max(5, 3 * kinds) * parameters.concurrency
+    start, said_at = time.monotonic(), time.monotonic()
+    log = server.log
+    seen = len(log.lines()) if log is not None else 0
+    compiles, clean_from = 0, 0
+    while (elapsed := time.monotonic() - start) < parameters.warmup_s:
+        server.check_alive()
+        done = len(load.rows)
+        if log is not None:
+            new = log.lines(seen)
+            seen += len(new)
+            met = sum(bool(_COMPILED.search(line)) for line in new)
+            if met:
+                compiles += met
+                clean_from = done + parameters.concurrency  # those in flight may be hit too
+        if done - clean_from >= needed:
+            how = f"no compile in the last {needed} requests"
+            if log is None:
+                how = f"{needed} requests (no server log: compiles are not known)"
+            return Warmup(done, elapsed, compiles if log is not None else None, log is not None, how)
+        if time.monotonic() - said_at > PROGRESS_S:
+            said_at = time.monotonic()
+            say(f"  warming up: {done} requests, {compiles} batches compiled, {elapsed:.0f} s")
+        time.sleep(POLL_S)
+    ended = f"the limit of {parameters.warmup_s:.0f} s: still compiling, or too few requests"
+    return Warmup(
+        len(load.rows), time.monotonic() - start, compiles if log is not None else None, False, ended
+    )
+
+
+class _Recorder:
+    """py-spy and the clock of one block; a py-spy that fails is a recording with its reason."""
+
+    def __init__(
+        self,
+        server: Server,
+        output: Path,
+        parameters: Parameters,
+        plan: Plan,
+        pids: Mapping[int, Mapping[int, int]],
+    ) -> None:
+        self._server = server
+        self._failed: Recording | None = None
+        self._py_spy: PySpy | None = None
+        server.show_time(True)
+        try:
+            self._py_spy = PySpy(
+                server.pid(), output, parameters.rate_hz, parameters.py_spy_mode, plan.redact, pids
+            )
+        except PySpyFailed as error:
+            now = time.time()
+            self._failed = Recording(None, now, now, parameters.rate_hz, failure=plan.redact(str(error)))
+
+    def stop(self) -> Recording:
+        recording = self._py_spy.stop() if self._py_spy is not None else self._failed
+        self._server.show_time(False)
+        assert recording is not None
+        return recording
+
+    def kill(self) -> None:
+        if self._py_spy is not None:
+            self._py_spy.kill()
+
+
+def _block(
+    number: int,
+    server: Server,
+    load: Load,
+    processes: tuple[ServerProcess, ...],
+    seconds: float,
+    recorder: _Recorder | None,
+    say: Say,
+) -> tuple[Block, list[dict[str, Any]]]:
+    """Measure one block of load that runs already; gives it and its rows of threads.parquet."""
+    pids = [process.pid for process in processes]
+    try:
+        first = len(load.rows)
+        start_s = time.time()
+        before = accounting.snapshot(pids)
+        said_at = time.monotonic()
+        while (left := start_s + seconds - time.time()) > 0:
+            server.check_alive()
+            if time.monotonic() - said_at > PROGRESS_S:
+                said_at = time.monotonic()
+                say(f"  block {number + 1} of {len(BLOCKS_PROFILED)}: {left:.0f} s left")
+            time.sleep(min(POLL_S, left))
+        after = accounting.snapshot(pids)
+        stop_s = time.time()
+        recording = recorder.stop() if recorder is not None else None
+    except BaseException:
+        if recorder is not None:
+            with suppress(Exception):
+                recorder.kill()
+        raise
+    how = (
+        "off" if recording is None else "on" if recording.failure is None else f"failed: {recording.failure}"
+    )
+    say(f"  block {number + 1} of {len(BLOCKS_PROFILED)}: {len(load.rows) - first} requests, py-spy {how}")
+    return Block(number, start_s, stop_s, recording), accounting.rows(number, before, after)

@@ -1,0 +1,148 @@
+"""From a stack table to what each thread did at each tick.
+
+Every distinct stack is classified once per role that has it, then looked up for all samples.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoreprof_nb.components.catalog import INDEX
+from scoreprof_nb.components.rules import RoleRule, RuleSet
+from scoreprof_nb.stacks.table import Frame, StackTable, ThreadSamples
+
+UNCLASSIFIED = INDEX["unclassified"]
+
+
+@dataclass(frozen=True)
+class Role:
+    """Who a thread is: ``process`` and ``thread`` role. ``excluded``: not part of the server's work."""
+
+    process: str
+    thread: str
+    excluded: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.process} / {self.thread}"
+
+
+@dataclass(frozen=True)
+class ThreadActivity:
+    """What one thread did. Arrays have one entry per sample.
+
+    ``components``: int16, indices into ``catalog.NAMES``; ``decode``: the stack has the mark of a
+    decode step.
+    """
+
+    role: Role
+    samples: ThreadSamples
+    components: NDArray[np.int16]
+    decode: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Masks:
+    stack: list[int]
+    leaf: list[int]
+
+
+def classify(table: StackTable, rules: RuleSet) -> tuple[ThreadActivity, ...]:
+    """The activity of every thread of the table, in its order."""
+    masks = _masks(table, rules)
+    seen = [_seen(thread, masks) for thread in table.threads]
+    roles = roles_of(table, rules, seen)
+    decode_mark = rules.marks.get("decode", 0)
+    decode = np.array([bool(mask & decode_mark) for mask in masks.stack], dtype=np.bool_)
+    known: dict[tuple[str, str], NDArray[np.int16]] = {}
+    activities = []
+    for thread, role in zip(table.threads, roles, strict=True):
+        components = known.setdefault(
+            (role.process, role.thread), np.full(table.n_stacks, -1, dtype=np.int16)
+        )
+        for stack_id in np.unique(thread.stack_ids):
+            if components[stack_id] < 0:
+                name = rules.component(role.process, role.thread, masks.stack[stack_id], masks.leaf[stack_id])
+                components[stack_id] = INDEX[name]
+        activities.append(
+            ThreadActivity(role, thread, components[thread.stack_ids], decode[thread.stack_ids])
+        )
+    return tuple(activities)
+
+
+def roles_of(table: StackTable, rules: RuleSet, seen: list[int]) -> list[Role]:
+    """The role of every thread; ``seen`` holds the frame masks of each thread's stacks, or-ed."""
+    by_process: dict[int, int] = {}
+    for thread, mask in zip(table.threads, seen, strict=True):
+        by_process[thread.pid] = by_process.get(thread.pid, 0) | mask
+    return [
+        _role(rules, thread.process, thread.thread, by_process[thread.pid], mask)
+        for thread, mask in zip(table.threads, seen, strict=True)
+    ]
+
+
+def process_role(rules: RuleSet, command: str) -> Role:
+    """The role of a process by its command line alone; its thread is ``""``."""
+    rule = _first(rules.processes, "", command, 0)
+    return Role(rule.role, "", rule.excluded) if rule else Role("other", "")
+
+
+def _role(rules: RuleSet, command: str, name: str, process_mask: int, thread_mask: int) -> Role:
+    process = _first(rules.processes, "", command, process_mask)
+    thread = _first(rules.threads, name, "", thread_mask)
+    role = (thread.process if thread else "") or (process.role if process else "other")
+    return Role(role, thread.role if thread else _short(name), process.excluded if process else False)
+
+
+def _first(rules: tuple[RoleRule, ...], name: str, command: str, mask: int) -> RoleRule | None:
+    return next((rule for rule in rules if rule.matches(name, command, mask)), None)
+
+
+def _short(name: str) -> str:
+    """``Thread-3 (work)`` -> ``work``: the number differs from run to run."""
+    inner = name.partition(" (")[2].removesuffix(")")
+    return inner or name or "unnamed"
+
+
+def _masks(table: StackTable, rules: RuleSet) -> _Masks:
+    by_place: dict[tuple[str, str], int] = {}
+
+    def mask(frame: Frame) -> int:
+        place = (frame.name, frame.file)
+        if place not in by_place:
+            by_place[place] = rules.frame_mask(frame)
+        return by_place[place]
+
+    frame_masks = [mask(frame) for frame in table.frames]
+    stack, leaf = [], []
+    for stack_id in range(table.n_stacks):
+        frames = table.frame_ids[table.offsets[stack_id] : table.offsets[stack_id + 1]]
+        whole = 0
+        for frame_id in frames:
+            whole |= frame_masks[frame_id]
+        stack.append(whole)
+        leaf.append(frame_masks[frames[-1]] if len(frames) else 0)
+    return _Masks(stack, leaf)
+
+
+def _seen(thread: ThreadSamples, masks: _Masks) -> int:
+    whole = 0
+    for stack_id in np.unique(thread.stack_ids):
+        whole |= masks.stack[stack_id]
+    return whole
+
+
+def unclassified_stacks(
+    table: StackTable, activities: tuple[ThreadActivity, ...]
+) -> Mapping[tuple[Role, int], int]:
+    """How many samples of each role have each unclassified stack id, most first."""
+    counts: dict[tuple[Role, int], int] = {}
+    for activity in activities:
+        if activity.role.excluded:
+            continue
+        ids = activity.samples.stack_ids[activity.components == UNCLASSIFIED]
+        for stack_id, count in zip(*np.unique(ids, return_counts=True), strict=True):
+            key = (activity.role, int(stack_id))
+            counts[key] = counts.get(key, 0) + int(count)
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
