@@ -44,6 +44,10 @@ class ParameterError(ValueError):
         super().__init__(f"parameter {name}={value!r}: {problem}")
         self.name = name
 
+    def _render_traceback_(self) -> list[str]:
+        """In a notebook: the one line, no traceback."""
+        return [f"ParameterError: {self}"]
+
 
 def _parameter(default: Any, help: str) -> Any:
     if isinstance(default, list):
@@ -55,14 +59,12 @@ def _parameter(default: Any, help: str) -> Any:
 class Parameters:
     """Everything a run can be told. The notebook's parameter cell shows the same list."""
 
-    run_dir: str = _parameter(
-        "", "folder of the run; its finished phases are kept. Empty: runs/<time>-<label>"
-    )
+    run_dir: str = _parameter("", "folder of the run; finished phases are kept. Empty: runs/<time>-<label>")
     label: str = _parameter("run", "name of the run in reports and comparisons, such as the branch")
     phases: str = _parameter(
         "", "comma-separated: single, small, large, mixed, file. Empty: the folder's, or the first four"
     )
-    phase_s: float = _parameter(30.0, "seconds measured per phase, half of them with py-spy, at least 2")
+    phase_s: float = _parameter(24.0, "seconds measured per phase, half of them with py-spy, at least 2")
     single_items: int = _parameter(1, "items per request in phase single")
     small_items: int = _parameter(4, "items per request in phase small")
     large_items: int = _parameter(32, "items per request in phase large")

@@ -109,9 +109,7 @@ def scores(requests: MeasuredRequests) -> Scores:
     differences: list[float] = []
     medians = {}
     for payload, group in answered.groupby("payload"):
-        values: NDArray[np.float64] = np.array(
-            [np.stack(list(map(np.asarray, one))) for one in group["scores"]]
-        )
+        values = np.array([np.stack(list(map(np.asarray, one))) for one in group["scores"]])
         medians[str(payload)] = np.round(np.median(values, axis=0), 3).tolist()
         if len(values) > 1:
             differences.append(float((values.max(axis=0) - values.min(axis=0)).max()))

@@ -9,7 +9,8 @@ not by who is busy:
 1. The HTTP thread's own work counts as it is: the request cannot be answered before it is done.
 2. While a part of the request is still to be prefilled, the scheduler's work counts; while the
    scheduler waits for its forward thread, the forward thread's. A decode step that stands in
-   between counts as ``decode_step``: the rest of the request waits for it.
+   between counts as ``decode_step``: the rest of the request waits for it (a compile in it counts
+   as ``trace_compile``).
 3. After the request's last prefill, the detokenizer's work counts. The forward thread's decode step
    runs on, but the answer does not wait for it.
 4. What is left is ``client`` (the load generator's own CPU time within the request) and
@@ -37,7 +38,7 @@ COLUMNS = ("phase", "component", "mean_ms", "low", "high", "share", "max_speedup
 _LEFT, _CLIENT = len(NAMES), len(NAMES) + 1
 _WORK = np.array([COMPONENTS[name].work for name in NAMES])
 _WAIT_FORWARD, _DECODE_STEP = INDEX["wait_forward"], INDEX["decode_step"]
-_IDLE_POLL = INDEX["idle_poll"]
+_TRACE_COMPILE = INDEX["trace_compile"]
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def tick_causes(block: BlockTicks, request: NDArray[np.int64]) -> NDArray[np.int
     take = before_answer & scheduler.works
     causes[take] = scheduler.components[take]
     take = before_answer & scheduler.decode & (scheduler.works | waits)
-    causes[take] = _DECODE_STEP
+    causes[take & (causes != _TRACE_COMPILE)] = _DECODE_STEP
 
     causes[http.works] = http.components[http.works]
     return causes

@@ -9,10 +9,13 @@ mended here:
   tick of that time. A read fails when the interpreter runs Python while it is read, so the thread
   that failed was *running*: the tick gets the component of that thread's nearest running sample;
   the other threads of the process keep the component of their nearest sample.
+- A stack read while it changed is torn: its outermost frame is not the one that the thread always
+  has. Such a sample too says "running Python, place unknown", and is filled in the same way.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +38,8 @@ ALIGNED_WITHIN = 0.005  # share of ticks by which processes may differ after los
 class ThreadTicks:
     """One thread over the ticks of a block. Arrays have one entry per tick.
 
-    ``components``: int16; ``stack_ids``: int32, -1 for a lost tick; ``decode``: bool;
-    ``lost``: bool, the tick was put back.
+    ``components``: int16; ``stack_ids``: int32, -1 for a lost or torn one; ``decode``: bool;
+    ``lost``: bool, the tick was put back, or its stack was torn.
     """
 
     role: Role
@@ -113,9 +116,9 @@ def block_ticks(
     block: Block, recording: Recording, table: StackTable, activities: Sequence[ThreadActivity]
 ) -> BlockTicks:
     """Put the samples of a recording on one axis of ticks."""
-    read = {
-        pid: max(a.samples.ticks for a in activities if a.samples.pid == pid) for pid in _pids(activities)
-    }
+    read: dict[int, int] = {}
+    for activity in activities:
+        read[activity.samples.pid] = max(read.get(activity.samples.pid, 0), activity.samples.ticks)
     lost = {pid: sorted((at, tid) for at, p, tid in recording.lost if p == pid) for pid in read}
     totals = [count + len(lost[pid]) for pid, count in read.items()]
     n = max(totals, default=0)
@@ -123,9 +126,10 @@ def block_ticks(
     timed = times is not None and len(times) >= 0.99 * n
     tick_s = _stretched(times, n) if times is not None and timed else _even_times(recording, n)
     places = {pid: _lost_places(tick_s, [at for at, _ in lost[pid]], n) for pid in read}
+    roots = _roots(table)
     threads = tuple(
         _thread_ticks(
-            activity, n, places[activity.samples.pid], [tid for _, tid in lost[activity.samples.pid]]
+            activity, roots, n, places[activity.samples.pid], [tid for _, tid in lost[activity.samples.pid]]
         )
         for activity in activities
         if not activity.role.excluded
@@ -193,19 +197,23 @@ def _lost_places(tick_s: NDArray[np.float64], lost_s: Sequence[float], n: int) -
 
 
 def _thread_ticks(
-    activity: ThreadActivity, n: int, places: NDArray[np.int64], lost_tids: Sequence[int]
+    activity: ThreadActivity,
+    roots: NDArray[np.int64],
+    n: int,
+    places: NDArray[np.int64],
+    lost_tids: Sequence[int],
 ) -> ThreadTicks:
-    """Spread the samples over the ticks that are not lost; fill the lost ones."""
+    """Spread the samples over the ticks that are not lost; fill the lost and the torn ones.
+
+    ``roots``: the outermost place of each stack, shape (stacks,).
+    """
     samples = activity.samples
     lost = np.zeros(n, dtype=np.bool_)
     lost[places] = True
     kept = np.flatnonzero(~lost)
     # A thread that began after the recording did has its samples at the end of it.
-    kept = (
-        kept[max(0, len(kept) - samples.ticks) :]
-        if samples.ticks < len(kept) * 0.98
-        else kept[: samples.ticks]
-    )
+    began_late = samples.ticks < 0.98 * len(kept)
+    kept = kept[len(kept) - samples.ticks :] if began_late else kept[: samples.ticks]
     components = np.full(n, -1, dtype=np.int16)
     stack_ids = np.full(n, -1, dtype=np.int32)
     decode = np.zeros(n, dtype=np.bool_)
@@ -213,21 +221,29 @@ def _thread_ticks(
     components[kept] = activity.components[:count]
     stack_ids[kept] = samples.stack_ids[:count]
     decode[kept] = activity.decode[:count]
-    begin = int(kept[0]) if count else n
-    inside = np.flatnonzero(lost & (np.arange(n) >= begin))
-    if len(inside) and count:
-        running = kept[~WAITING[components[kept]]]
-        failed = dict(zip(places.tolist(), lost_tids, strict=False))
-        for place in inside:
-            # An unknown thread (0) is taken for the main thread, whose id is the process's.
-            ran = (failed.get(int(place), 0) or samples.pid) == samples.tid
-            source = _nearest(running, int(place)) if ran and len(running) else _nearest(kept, int(place))
-            components[place] = components[source]
-            decode[place] = decode[source]
-    present = components >= 0
-    if present.all():
-        return ThreadTicks(activity.role, samples.pid, samples.tid, components, stack_ids, decode, lost)
-    # Ticks in which the thread was not there (or is not known to be) are left out of its own arrays.
+    # An unknown thread (0) is taken for the main thread, whose id is the process's.
+    ran = {
+        place
+        for place, tid in zip(places.tolist(), lost_tids, strict=False)
+        if (tid or samples.pid) == samples.tid
+    }
+    if count and not began_late:
+        lost[components < 0] = True  # a tick or two by which the processes differ
+    if count:
+        own = roots[samples.stack_ids[:count]]
+        torn = kept[own != np.bincount(own + 1).argmax() - 1]
+        lost[torn] = True
+        stack_ids[torn] = -1
+        ran.update(torn.tolist())
+        whole = kept[~lost[kept]]
+        running = whole[~WAITING[components[whole]]]
+        for place in np.flatnonzero(lost):
+            if place >= kept[0] and len(whole):
+                sources = running if int(place) in ran and len(running) else whole
+                source = _nearest(sources, int(place))
+                components[place] = components[source]
+                decode[place] = decode[source]
+    present = components >= 0  # a thread that was not there all the time has fewer ticks than the block
     return ThreadTicks(
         activity.role,
         samples.pid,
@@ -237,6 +253,14 @@ def _thread_ticks(
         decode[present],
         lost[present],
     )
+
+
+def _roots(table: StackTable) -> NDArray[np.int64]:
+    """A number for the outermost place (function and file) of each stack, -1 for an empty stack."""
+    places: dict[tuple[str, str], int] = {}
+    by_frame = [places.setdefault((frame.name, frame.file), len(places)) for frame in table.frames]
+    first = [int(table.frame_ids[start]) if start < stop else -1 for start, stop in pairwise(table.offsets)]
+    return np.array([by_frame[frame] if frame >= 0 else -1 for frame in first], dtype=np.int64)
 
 
 def _nearest(places: NDArray[np.int64], place: int) -> int:

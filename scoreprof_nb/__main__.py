@@ -1,0 +1,127 @@
+"""The runner: papermill with the same arguments, an orderly stop on signals, and exit codes.
+
+    python -m scoreprof_nb NOTEBOOK OUT [-p NAME VALUE ...] [any other option of papermill]
+
+Exit codes: 0 done; 42 a parameter has to be changed; 143 stopped by SIGTERM, 130 by Ctrl-C (finished
+phases are safe, the next start with the same run_dir goes on); 1 anything else.
+The last line of the output says where the report is.
+"""
+
+import ctypes
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from scoreprof_nb.executed import Executed, read_executed
+
+WRONG_PARAMETER = 42
+PAPERMILL_USAGE = 2
+STOP_S = 7.0
+_PR_SET_CHILD_SUBREAPER = 36
+_QUIET = ["--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-"]
+
+
+class Runner:
+    """Runs papermill in a process of its own, and ends everything it leaves behind."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._stopped_by: int | None = None
+        self._deadline = 0.0
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans become our children: none is lost
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._stop)
+        self._papermill = subprocess.Popen(
+            [sys.executable, "-m", "papermill", *arguments, *_QUIET], start_new_session=True
+        )
+
+    def wait(self) -> tuple[int, int | None]:
+        """papermill's exit code, and the signal that stopped it, if one did."""
+        while True:
+            try:
+                code = self._papermill.wait(0.5)
+                break
+            except subprocess.TimeoutExpired:
+                if self._stopped_by is not None and time.monotonic() > self._deadline:
+                    self._papermill.kill()
+        _end_descendants()
+        return code, self._stopped_by
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        """Interrupt the kernel, once: its cell ends the server, papermill saves the notebook."""
+        if self._stopped_by is not None:
+            return
+        self._stopped_by = signum
+        self._deadline = time.monotonic() + STOP_S
+        print(f"stopping ({signal.Signals(signum).name}): finished phases are safe", flush=True)
+        kernels = _kernels(self._papermill.pid)
+        for kernel in kernels:
+            with suppress(psutil.Error):
+                kernel.send_signal(signal.SIGINT)
+        if not kernels:
+            self._papermill.terminate()
+
+
+def _kernels(papermill: int) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return [
+            child for child in psutil.Process(papermill).children() if "ipykernel_launcher" in child.cmdline()
+        ]
+    return []
+
+
+def _end_descendants() -> None:
+    left = psutil.Process().children(recursive=True)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=3)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the notebook; gives the exit code."""
+    if any(argument in ("-h", "--help", "--version", "--help-notebook") for argument in arguments):
+        if "-h" in arguments or "--help" in arguments:
+            print(__doc__, flush=True)
+        return subprocess.run([sys.executable, "-m", "papermill", *arguments]).returncode
+    output = _output_of(arguments)
+    if output is None:
+        print(__doc__, file=sys.stderr)
+        return WRONG_PARAMETER
+    started = time.time()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    code, signum = Runner(arguments).wait()
+    executed = read_executed(output) if output.exists() and output.stat().st_mtime >= started else None
+    report = executed.keep() if executed is not None else None
+    result = _exit_code(code, signum, executed)
+    if executed is not None and executed.error is not None and signum is None:
+        print(f"scoreprof-nb: {executed.error}", file=sys.stderr, flush=True)
+    if report is not None:
+        print(f"report: {report}", flush=True)
+    return result
+
+
+def _output_of(arguments: list[str]) -> Path | None:
+    """The second of the two leading paths, None when they are not there."""
+    if len(arguments) < 2 or any(path.startswith("-") for path in arguments[:2]):
+        return None
+    return Path(arguments[1]).absolute()
+
+
+def _exit_code(code: int, signum: int | None, executed: Executed | None) -> int:
+    if signum is not None:
+        return 128 + signum
+    if code == 0:
+        return 0
+    if code == PAPERMILL_USAGE or (executed is not None and executed.error_name == "ParameterError"):
+        return WRONG_PARAMETER
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+"""An executed notebook: what went wrong in it, where its run is, and the report made of it."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbconvert import HTMLExporter
+
+from scoreprof_nb.capture.redact import Redactor
+from scoreprof_nb.run import write_text
+
+RUN_MIME = "application/vnd.scoreprof.run+json"
+
+
+@dataclass(frozen=True)
+class Executed:
+    """``error``: the first error's one line, None when there was none; ``run_dir``: None if unknown."""
+
+    path: Path
+    error_name: str | None
+    error: str | None
+    run_dir: Path | None
+
+    def keep(self) -> Path:
+        """Take secrets out, copy it into the run folder as report.ipynb with report.html beside it.
+
+        Gives the path of the report: the notebook itself when there is no run folder.
+        """
+        text = json.dumps(_redacted(json.loads(self.path.read_text(encoding="utf-8")), Redactor()), indent=1)
+        write_text(self.path, text + "\n")
+        if self.run_dir is None or not self.run_dir.is_dir():
+            return self.path
+        report = self.run_dir / "report.ipynb"
+        if self.path.resolve() != report.resolve():
+            shutil.copyfile(self.path, report)
+        write_text(self.run_dir / "report.html", to_html(report))
+        return report
+
+
+def read_executed(path: Path) -> Executed:
+    """Read a notebook that papermill wrote, whether it ended well or not."""
+    notebook = nbformat.read(path, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    error = next((output for output in outputs if output.output_type == "error"), None)
+    found = [output.data[RUN_MIME] for output in outputs if RUN_MIME in output.get("data", {})]
+    return Executed(
+        path=path,
+        error_name=error.ename if error is not None else None,
+        error=f"{error.ename}: {error.evalue}" if error is not None else None,
+        run_dir=Path(found[-1]["run_dir"]) if found else None,
+    )
+
+
+def to_html(path: Path) -> str:
+    """The report for a browser: no code, nothing fetched from elsewhere."""
+    exporter = HTMLExporter(
+        exclude_input=True,
+        exclude_output_prompt=True,
+        mathjax_url="",
+        require_js_url="",
+        jquery_url="",
+        widget_renderer_url="",
+    )
+    html: str = exporter.from_filename(str(path))[0]
+    return html
+
+
+def _redacted(value: Any, redact: Redactor) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [_redacted(item, redact) for item in value]
+    if isinstance(value, dict):
+        return {key: _redacted(item, redact) for key, item in value.items()}
+    return value

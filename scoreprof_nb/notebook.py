@@ -1,0 +1,114 @@
+"""What the notebook's cells call: parameters in, capture with progress, tables and figures shown."""
+
+import io
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import Image, Markdown, clear_output, display
+from matplotlib.figure import Figure
+
+from scoreprof_nb.capture import session
+from scoreprof_nb.capture.session import Outcome
+from scoreprof_nb.executed import RUN_MIME
+from scoreprof_nb.parameters import MEASURED, Parameters
+from scoreprof_nb.report import Report
+from scoreprof_nb.run import RunFolder
+
+DPI = 110
+_FIRST_CELLS = 4
+_SIMPLE = (str, int, float, bool, list, tuple, dict, type(None))
+_SHELL = {"In", "Out"}
+_NAMES = frozenset(Parameters.__dataclass_fields__)
+
+
+class CaptureFailed(RuntimeError):
+    """Phases are missing; the report before it is made of what there is."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"CaptureFailed: {self}"]
+
+
+def start(namespace: Mapping[str, Any]) -> Parameters:
+    """The parameters out of the notebook's variables. Raises ParameterError.
+
+    Every plain variable is taken for a parameter, so that a misspelt one is an error and not
+    silence; in a notebook that has run on for some cells, other variables are left alone.
+    """
+    plain = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in _SHELL and isinstance(value, _SIMPLE)
+    }
+    if len(namespace.get("In", [])) > _FIRST_CELLS:
+        plain = {name: value for name, value in plain.items() if name in _NAMES}
+    parameters = Parameters.from_mapping(plain)
+    if not parameters.run_dir:
+        folder = f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{parameters.label}"
+        parameters = replace(parameters, run_dir=folder)
+    parameters = replace(parameters, run_dir=str(Path(parameters.run_dir).absolute()))
+    display(
+        {RUN_MIME: {"run_dir": parameters.run_dir}, "text/plain": f"run folder: {parameters.run_dir}"},
+        raw=True,
+    )
+    return parameters
+
+
+def capture(parameters: Parameters) -> Outcome:
+    """Capture what the run folder lacks, showing what is done; leaves a short summary."""
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
+
+    outcome = session.capture(parameters, say)
+    clear_output()
+    manifest = RunFolder(Path(parameters.run_dir)).read_manifest()
+    if not outcome.captured and outcome.failure is None:
+        print("All phases were there already: analysed again, nothing was launched.")
+        _show_differences(parameters, manifest.parameters)
+    else:
+        captured = ", ".join(outcome.captured) or "nothing"
+        print(f"Captured {captured} in {time.monotonic() - started:.0f} s; status {manifest.status}.")
+    if outcome.failure is not None:
+        print(f"\n{outcome.failure}")
+    return outcome
+
+
+def _show_differences(now: Parameters, captured: Mapping[str, Any]) -> None:
+    for name in MEASURED:
+        if name in captured and captured[name] != now.as_dict()[name]:
+            print(f"note: the run was captured with {name}={captured[name]!r}; it is shown as captured")
+
+
+def show(what: str | pd.DataFrame | Figure) -> None:
+    """Show markdown, a table or a figure."""
+    if isinstance(what, str):
+        display(Markdown(what))
+    elif isinstance(what, Figure):
+        buffer = io.BytesIO()
+        what.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
+        display(Image(buffer.getvalue()))
+    elif what.empty:
+        display(Markdown("*nothing to show*"))
+    else:
+        display(what.style.format(_cell).hide(axis="index"))
+
+
+def _cell(value: Any) -> str:
+    if value is None or (not isinstance(value, str | list | dict) and pd.isna(value)):
+        return "n/a"
+    if isinstance(value, float):
+        return f"{value:,.3f}" if 0 < abs(value) < 1 else f"{value:,.1f}"
+    return str(value)
+
+
+def finish(report: Report, outcome: Outcome) -> None:
+    """Say where everything is; raises CaptureFailed when phases are missing."""
+    print(f"report: {report.folder / 'report.ipynb'}")
+    status = report.analysis.status()
+    if outcome.failure is not None:
+        raise CaptureFailed(f"status {status}: {outcome.failure}")

@@ -1,0 +1,255 @@
+"""Figures of where time goes: by component, by thread, by function."""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from scoreprof_nb.components import catalog
+from scoreprof_nb.plots import bars
+from scoreprof_nb.plots.layout import (
+    SMALL,
+    by_phase,
+    component_handles,
+    count,
+    counts_line,
+    height_for,
+    interval,
+    known_rows,
+    label_rows,
+    new_figure,
+    number,
+    panel_column,
+    panel_row,
+    plain,
+    say_missing,
+    shorten,
+    unknown_line,
+)
+
+
+def plot_request_path(path: pd.DataFrame) -> Figure:
+    """Where the wall time of a request goes: one stacked bar per phase, in milliseconds.
+
+    ``path``: phase, component, mean_ms (per request), low and high (95 % interval of mean_ms, NaN =
+    not known), requests (profiled ones of the phase) and latency_ms (mean latency of the phase),
+    the last two the same on all rows of a phase.
+    """
+    title = "Where a request's wall time goes, by component"
+    known = known_rows(path, "mean_ms")
+    if known.empty:
+        return say_missing(title, "no time of any component on the request path is known")
+    phases = by_phase(known)
+    latency_mark = Line2D(
+        [], [], color="black", marker="|", markersize=11, linestyle="", label="mean latency"
+    )
+    handles = [*component_handles(known["component"]), latency_mark]
+    denominator = (
+        f"mean per request, {counts_line(path, 'requests', 'profiled requests')}\n"
+        f"ranges in the segments: 95 % interval of the mean{unknown_line(path, 'mean_ms')}"
+    )
+    figure = new_figure(title, denominator, height_for(0.85 * len(phases), len(handles)))
+    (axes,) = panel_row(figure, [1], handles, "component")
+    segments = []
+    for y, (_, rows) in enumerate(phases):
+        segments += bars.stack(axes, y, rows, "mean_ms", _time_labels("mean_ms"))
+        total, latency_ms = rows["mean_ms"].sum(), rows["latency_ms"].max()
+        axes.plot([latency_ms] * 2, [y - 0.43, y + 0.43], color="black", linewidth=1.5)
+        end = max(rows["mean_ms"].clip(lower=0).sum(), 0 if pd.isna(latency_ms) else latency_ms)
+        measured = "not known" if pd.isna(latency_ms) else f"{number(latency_ms)} ms"
+        axes.annotate(
+            f"total {number(total)} ms\nlatency {measured}",
+            (end, y),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+        )
+    label_rows(axes, [phase for phase, _ in phases])
+    _leave_room(axes, 1.2)
+    axes.set_xlabel("milliseconds of wall time per request")
+    bars.label_segments(figure, segments)
+    return figure
+
+
+def plot_cpu(cpu: pd.DataFrame) -> Figure:
+    """CPU time per request by component: work on the left; polling, waiting, native threads on the right.
+
+    ``cpu``: phase, component, cpu_ms (per request), low and high (95 % interval, NaN = not known),
+    requests (of the phase, the same on all its rows). The two panels have scales of their own, for
+    an idle poll can burn far more than all the work.
+    """
+    title = "CPU time per request, by component"
+    known = known_rows(cpu, "cpu_ms")
+    if known.empty:
+        return say_missing(title, "no CPU time of any component is known")
+    phases = by_phase(known)
+    handles = component_handles(known["component"])
+    denominator = (
+        f"CPU milliseconds of all threads per request, {counts_line(cpu, 'requests', 'profiled requests')}\n"
+        "ranges in the segments: 95 % interval; the panels' scales differ"
+        f"{unknown_line(cpu, 'cpu_ms')}"
+    )
+    figure = new_figure(title, denominator, height_for(0.85 * len(phases), len(handles)))
+    work_axes, rest_axes = panel_row(figure, [1.25, 1], handles, "component")
+    segments = []
+    for y, (_, rows) in enumerate(phases):
+        is_work = rows["component"].map(_is_work) & (rows["component"] != catalog.NATIVE_THREADS)
+        for axes, part in ((work_axes, rows[is_work]), (rest_axes, rows[~is_work])):
+            segments += bars.stack(axes, y, part, "cpu_ms", _time_labels("cpu_ms"))
+            axes.annotate(
+                f"{number(part['cpu_ms'].sum())} ms" if len(part) else "none listed",
+                (part["cpu_ms"].clip(lower=0).sum(), y),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=SMALL,
+            )
+    label_rows(work_axes, [phase for phase, _ in phases])
+    rest_axes.spines[["top", "right", "left"]].set_visible(False)
+    rest_axes.tick_params(axis="y", length=0)
+    rest_axes.tick_params(axis="x", labelsize=SMALL)
+    for axes, name in ((work_axes, "work"), (rest_axes, "polling, waiting, native threads")):
+        axes.set_title(name, fontsize=10, loc="left")
+        axes.set_xlabel("CPU milliseconds per request")
+        _leave_room(axes, 1.22)
+    bars.label_segments(figure, segments)
+    return figure
+
+
+def plot_threads(threads: pd.DataFrame) -> Figure:
+    """What each thread does: one 100 % bar per thread, one panel per phase.
+
+    ``threads``: phase, process, thread, component, share (0 to 1, of the thread's samples in the
+    phase), ticks (all samples of the thread in the phase, the same on all its rows).
+    """
+    title = "What each thread does, by component"
+    known = known_rows(threads, "share")
+    if known.empty:
+        return say_missing(title, "no samples of any thread")
+    percent = known.assign(percent=known["share"] * 100).fillna({"process": "unknown", "thread": "unnamed"})
+    phases = [
+        (phase, list(rows.groupby(["process", "thread"], sort=False, observed=True)))
+        for phase, rows in by_phase(percent)
+    ]
+    handles = component_handles(known["component"])
+    lines = [len(bars_of_phase) for _, bars_of_phase in phases]
+    figure = new_figure(
+        title,
+        "share of the thread's samples in the phase; n = samples (ticks) of the thread",
+        height_for(sum(0.32 * n + 0.55 for n in lines), len(handles)),
+    )
+    panels = panel_column(figure, [n + 1.2 for n in lines], handles, "component")
+    segments = []
+    for axes, (phase, of_thread) in zip(panels, phases, strict=True):
+        for y, (_, rows) in enumerate(of_thread):
+            segments += bars.stack(axes, y, rows, "percent", _share_labels, height=0.8)
+        labels = [
+            f"{shorten(f'{process} / {thread}', 42)} (n = {count(rows['ticks'].max())})"
+            for (process, thread), rows in of_thread
+        ]
+        label_rows(axes, labels)
+        axes.set_title(plain(phase), fontsize=10, loc="left")
+        axes.set_xlim(0, 100)
+    panels[-1].set_xlabel("share of the thread's samples (%)")
+    bars.label_segments(figure, segments)
+    return figure
+
+
+def plot_hot_functions(hot: pd.DataFrame, top: int = 12) -> Figure:
+    """The functions with the most self time: bars coloured by component, one panel per phase.
+
+    ``hot``: phase, function, file, component, self_ms (in the function itself, per request),
+    cumulative_ms (with what it calls, per request, NaN = not known). Waiting and polling are left
+    out; ``top`` functions are drawn in each phase.
+    """
+    title = "Functions with the most self time"
+    known = known_rows(hot, "self_ms")
+    work = known if known.empty else known[known["component"].map(_is_work)]
+    if work.empty:
+        return say_missing(title, "no self time of any function that does work is known")
+    phases = [(phase, rows.nlargest(top, "self_ms"), len(rows)) for phase, rows in by_phase(work)]
+    outline = Patch(
+        facecolor="none", edgecolor="#555555", label="cumulative (box without\nend: beyond the axis)"
+    )
+    drawn = pd.concat([rows for _, rows, _ in phases])
+    handles: list[Artist] = [*component_handles(drawn["component"]), outline]
+    totals = ", ".join(f"{len(rows)} of {functions} ({phase})" for phase, rows, functions in phases)
+    figure = new_figure(
+        title,
+        f"milliseconds per request; waiting and polling left out; functions shown: {totals}",
+        height_for(sum(0.24 * len(rows) + 0.85 for _, rows, _ in phases), len(handles) + 1),
+    )
+    panels = panel_column(figure, [len(rows) + 2.0 for _, rows, _ in phases], handles, "component")
+    for axes, (phase, rows, _) in zip(panels, phases, strict=True):
+        _draw_functions(axes, rows)
+        axes.set_title(plain(phase), fontsize=10, loc="left")
+        axes.set_xlabel("milliseconds per request", fontsize=SMALL)
+    return figure
+
+
+def _draw_functions(axes: Axes, rows: pd.DataFrame) -> None:
+    """Bars of self time in an axis of their own scale; the numbers stand in two columns beside it."""
+    limit_ms = 1.15 * rows["self_ms"].max() or 1.0
+    for y, (_, row) in enumerate(rows.iterrows()):
+        bars.stack(axes, y, row.to_frame().T, "self_ms", lambda _: ("",))
+        cumulative_ms = row["cumulative_ms"]
+        if pd.notna(cumulative_ms):
+            axes.barh(y, cumulative_ms, height=0.72, facecolor="none", edgecolor="#555555", linewidth=0.9)
+        total = "?" if pd.isna(cumulative_ms) else number(cumulative_ms)
+        _write_beside(axes, y, number(row["self_ms"]), total)
+    _write_beside(axes, -1, "self", "cumul.")
+    label_rows(
+        axes,
+        [
+            f"{shorten(str(row['function']), 36)}  {shorten(PurePosixPath(str(row['file'])).name, 22)}"
+            for _, row in rows.iterrows()
+        ],
+    )
+    axes.set_xlim(0, limit_ms)
+
+
+def _write_beside(axes: Axes, y: float, self_time: str, cumulative: str) -> None:
+    for points, text in ((38, self_time), (80, cumulative)):
+        axes.annotate(
+            text,
+            (1, y),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(points, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=SMALL,
+            annotation_clip=False,
+        )
+
+
+def _is_work(component: str) -> bool:
+    return component not in catalog.COMPONENTS or catalog.COMPONENTS[component].work
+
+
+def _time_labels(value: str) -> bars.Labels:
+    def labels(row: pd.Series) -> Sequence[str]:
+        shown, name = number(row[value]), row["component"]
+        texts = [f"{name}\n{shown}", shown]
+        if pd.isna(row["low"]) or pd.isna(row["high"]):
+            return texts
+        return [f"{name}\n{shown}\n{interval(row['low'], row['high'])}", *texts]
+
+    return labels
+
+
+def _share_labels(row: pd.Series) -> Sequence[str]:
+    shown = f"{row['percent']:.0f}"
+    return [f"{row['component']} {shown} %", f"{shown} %", shown]
+
+
+def _leave_room(axes: Axes, factor: float) -> None:
+    """Room right of the bars for what is written there."""
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0) if low < 0 else 0, high * factor)

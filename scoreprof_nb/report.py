@@ -1,0 +1,285 @@
+"""What the notebook shows and the files it leaves: verdict, tables, summary, flame graph."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse, unclassified_table
+from scoreprof_nb.components.catalog import COMPONENTS, NAMES
+from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
+from scoreprof_nb.findings import Finding, findings
+from scoreprof_nb.flamegraph import flame_graph
+from scoreprof_nb.parameters import ParameterError, Parameters
+from scoreprof_nb.run import load_run, write_json, write_text
+from scoreprof_nb.summary import markdown, summary
+
+FLAME_GRAPH = "score_api_profile.svg"
+REPORT = "report.ipynb"
+HOT_FUNCTIONS = 12
+_LEFT_OUT = tuple(name for name in NAMES if not COMPONENTS[name].work)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run's analysis with what is said about it."""
+
+    parameters: Parameters
+    rules: RuleSet
+    analysis: RunAnalysis
+    findings: tuple[Finding, ...]
+
+    @property
+    def folder(self) -> Path:
+        return self.analysis.run.folder
+
+    def verdict(self) -> str:
+        """Markdown: where the time goes, in a few lines."""
+        manifest = self.analysis.run.manifest
+        lines = [f"**Run `{manifest.run_id}` ({manifest.label}): {self.analysis.status()}.**"]
+        if manifest.failure:
+            lines.append(f"\n```text\n{manifest.failure}\n```\n")
+        lines += [f"- **{phase.name}**: {_phase_verdict(phase)}" for phase in self.analysis.phases]
+        failed = [check for phase in self.analysis.phases for check in phase.checks if check.passed is False]
+        if failed:
+            lines.append(
+                f"\n**{len(failed)} checks failed** - see Capture quality before using these numbers."
+            )
+        return "\n".join(lines)
+
+    def findings_table(self) -> pd.DataFrame:
+        """Columns: phase, component, ms per request, 95 % interval, at most x faster, finding."""
+        return pd.DataFrame(
+            [
+                {
+                    "phase": finding.phase,
+                    "component": finding.component,
+                    "ms per request": finding.ms_per_request,
+                    "95 % interval": f"{finding.low:.1f} to {finding.high:.1f}",
+                    "at most x faster": finding.max_speedup,
+                    "finding": finding.text,
+                }
+                for finding in self.findings
+            ]
+        )
+
+    def latency_table(self) -> pd.DataFrame:
+        """The latency rows of all phases, in ms."""
+        return self.analysis.table("latency")
+
+    def latency_overview(self) -> pd.DataFrame:
+        """The rows of all requests without py-spy, one per phase."""
+        table = self.latency_table()
+        return table[table["which"] == "all"].drop(columns="which")
+
+    def hot_table(self) -> pd.DataFrame:
+        """The functions with the most self time, the first of each phase."""
+        hot = self.analysis.table("hot").assign(file=lambda table: table["file"].map(_short))
+        return hot.groupby("phase", sort=False).head(HOT_FUNCTIONS)
+
+    def path_table(self) -> pd.DataFrame:
+        """The request path: columns phase, component, mean_ms, 95 % interval, share, max_speedup."""
+        paths = self.analysis.paths()
+        return paths[["phase", "component", "mean_ms", "low", "high", "share", "max_speedup", "requests"]]
+
+    def path_notes(self) -> str:
+        """Markdown: how the request path of each phase was found, or why there is none."""
+        lines = []
+        for phase in self.analysis.phases:
+            if phase.path.method is None:
+                lines.append(f"- {phase.name}: no request path: {phase.path.reason}")
+            else:
+                note = f" ({phase.path.reason})" if phase.path.reason else ""
+                lines.append(f"- {phase.name}: {phase.path.method}{note}")
+        return "\n".join(lines)
+
+    def batching_table(self) -> pd.DataFrame:
+        """One row per phase: batches, splits and compiles by the server's log."""
+        return pd.DataFrame([phase.batching for phase in self.analysis.phases])
+
+    def quality_table(self) -> pd.DataFrame:
+        """One row per phase: how good the capture is."""
+        rows = []
+        for phase in self.analysis.phases:
+            quality, observer = phase.quality, phase.observer
+            rows.append(
+                {
+                    "phase": phase.name,
+                    "rate Hz": quality.rate_hz if quality else None,
+                    "effective rate Hz": quality.effective_rate_hz if quality else None,
+                    "ticks": quality.ticks if quality else 0,
+                    "lost ticks %": 100 * quality.lost_share if quality else None,
+                    "behind s": quality.behind_s if quality else None,
+                    "unclassified %": 100 * quality.unclassified_share if quality else None,
+                    "p50 with / without py-spy": observer.p50_ratio,
+                    "scores consistent": phase.scores.consistent,
+                    "largest score difference": phase.scores.max_difference,
+                    "warm-up": phase.phase.record.warmup.ended,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def checks_table(self) -> pd.DataFrame:
+        """Columns: phase, check, result (passed, FAILED, not run), found."""
+        words = {True: "passed", False: "FAILED", None: "not run"}
+        return pd.DataFrame(
+            [
+                {
+                    "phase": check.phase,
+                    "check": check.name,
+                    "result": words[check.passed],
+                    "found": check.text,
+                }
+                for phase in self.analysis.phases
+                for check in phase.checks
+            ]
+        )
+
+    def observer_table(self) -> pd.DataFrame:
+        """Columns: phase, p50_ratio, low, high (NaN where it is not known)."""
+        rows = [
+            (phase.name, phase.observer.p50_ratio, phase.observer.low, phase.observer.high)
+            for phase in self.analysis.phases
+        ]
+        return pd.DataFrame(rows, columns=["phase", "p50_ratio", "low", "high"]).astype(
+            {"p50_ratio": float, "low": float, "high": float}
+        )
+
+    def timeline_table(self) -> pd.DataFrame:
+        """Every measured request: phase, time_s, latency_ms, block, profiled, compile_hit, split, failed."""
+        parts = []
+        for phase in self.analysis.phases:
+            table = phase.requests.table
+            start_ns = phase.phase.record.blocks[0].start_s * 1e9
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "phase": phase.name,
+                        "time_s": (table["sent_ns"] - start_ns) / 1e9,
+                        "latency_ms": table["latency_ms"],
+                        "block": table["block"],
+                        "profiled": table["profiled"],
+                        "compile_hit": table["compile_hit"].fillna(False).astype(bool),
+                        "split": table["split"].fillna(False).astype(bool),
+                        "failed": ~table["ok"],
+                    }
+                )
+            )
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    def provenance_table(self) -> pd.DataFrame:
+        """Columns: what, value."""
+        flat = {
+            f"{name}.{inner}" if isinstance(value, dict) else name: shown
+            for name, value in self.analysis.run.provenance.items()
+            for inner, shown in (value.items() if isinstance(value, dict) else [("", value)])
+        }
+        return pd.DataFrame([(name, str(value)) for name, value in flat.items()], columns=["what", "value"])
+
+    def parameters_table(self) -> pd.DataFrame:
+        """The parameters that the run was captured with. Columns: parameter, value."""
+        items = self.analysis.run.manifest.parameters.items()
+        return pd.DataFrame([(name, repr(value)) for name, value in items], columns=["parameter", "value"])
+
+    def unclassified(self) -> pd.DataFrame:
+        """The most frequent unclassified stacks."""
+        return unclassified_table(self.analysis, self.rules)
+
+    def files_table(self) -> pd.DataFrame:
+        """Columns: file (in the run folder), kB, what."""
+        meaning = {
+            "report.ipynb": "this report",
+            "report.html": "this report for a browser",
+            FLAME_GRAPH: "flame graph of all phases; open it in a browser",
+            "summary.json": "every number, for tools",
+            "summary.md": "the summary as text",
+            "server.log": "the server's log, each line with the time it was read",
+            "manifest.json": "parameters, status, checksums",
+            "provenance.json": "versions, host, limits",
+        }
+        rows = []
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_file():
+                what = meaning.get(path.name, "")
+                if path.name.endswith(".speedscope.json"):
+                    what = "py-spy's recording; opens in speedscope as it is"
+                rows.append((str(path.relative_to(self.folder)), round(path.stat().st_size / 1000, 1), what))
+        return pd.DataFrame(rows, columns=["file", "kB", "what"])
+
+    def write_files(self) -> None:
+        """summary.json, summary.md and the flame graph."""
+        found = list(self.findings)
+        write_json(self.folder / "summary.json", summary(self.analysis, found))
+        write_text(self.folder / "summary.md", markdown(self.analysis, found, str(self.folder / REPORT)))
+        write_text(self.folder / FLAME_GRAPH, self.flame_graph())
+
+    def flame_graph(self) -> str:
+        """SVG: what the threads do while they work, all phases together, in ms per request."""
+        manifest = self.analysis.run.manifest
+        names = ", ".join(phase.name for phase in self.analysis.phases)
+        return flame_graph(
+            _flame_stacks(self.analysis.phases),
+            title=f"Score API of sglang-jax: {manifest.label}",
+            subtitle=f"phases {names}; mean over phases of ms per request in each stack while its thread "
+            f"works ({', '.join(_LEFT_OUT)} left out)",
+            unit="ms per request",
+        )
+
+
+def make_report(parameters: Parameters) -> Report:
+    """Load and analyse the run folder. Raises RunFolderError, ParameterError for the rules file."""
+    try:
+        rules = load_rules(parameters.rules_file)
+    except RulesError as error:
+        raise ParameterError("rules_file", parameters.rules_file, str(error)) from error
+    analysis = analyse(load_run(Path(parameters.run_dir)), rules, parameters.seed, lambda text: None)
+    return Report(parameters, rules, analysis, tuple(findings(analysis)))
+
+
+def _phase_verdict(phase: PhaseAnalysis) -> str:
+    rows = phase.latency.set_index("which")
+    plain = rows.loc["all"]
+    p50_ms = float(phase.latency.loc[phase.latency["which"] == "all", "p50_ms"].iloc[0])
+    p50 = "n/a" if math.isnan(p50_ms) else f"{p50_ms:.1f} ms"
+    text = f"p50 {p50}, mean {plain['mean_ms']:.1f} ms over {plain['requests']} requests without py-spy"
+    if phase.failed:
+        text += f"; **{phase.failed} requests failed**"
+    path = phase.path.table
+    if path.empty:
+        return f"{text}. No request path: {phase.path.reason}."
+    top = "; ".join(
+        f"{row['component']} {row['mean_ms']:.1f} ms ({row['share']:.0%})"
+        for _, row in path.head(4).iterrows()
+    )
+    hit = phase.batching["compile_hit"]
+    compiled = f" {hit} requests were hit by a compile." if hit else ""
+    latency_ms = path["latency_ms"].iloc[0]
+    return f"{text}. The average profiled request ({latency_ms:.1f} ms) waits for: {top}.{compiled}"
+
+
+def _flame_stacks(phases: Sequence[PhaseAnalysis]) -> Iterator[tuple[Sequence[str], str, float]]:
+    work = np.array([COMPONENTS[name].work for name in NAMES])
+    for phase in phases:
+        for block in phase.ticks.blocks:
+            weight = block.block.wall_s * 1e3 / max(block.ticks, 1) / max(phase.served, 1e-9) / len(phases)
+            for thread in block.threads:
+                real = (thread.stack_ids >= 0) & work[thread.components]
+                pairs, counts = np.unique(
+                    np.stack([thread.stack_ids[real], thread.components[real]]), axis=1, return_counts=True
+                )
+                for (stack_id, component), count in zip(pairs.T, counts, strict=True):
+                    frames = block.table.stack(int(stack_id))
+                    labels = [str(thread.role), *(f"{frame.name} ({_short(frame.file)})" for frame in frames)]
+                    yield labels, NAMES[int(component)], float(count) * weight
+
+
+def _short(file: str) -> str:
+    """The file's path from its package on: what is behind site-packages or lib/python3.x."""
+    for marker in ("/site-packages/", "/lib/python3."):
+        _, found, after = file.rpartition(marker)
+        if found:
+            return after if marker == "/site-packages/" else after.partition("/")[2]
+    return file.rpartition("/")[2]

@@ -1,0 +1,192 @@
+"""summary.json and summary.md: what tools and logs read of a run."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
+from scoreprof_nb.findings import Finding
+from scoreprof_nb.run import SCHEMA_VERSION
+
+MARKDOWN_FINDINGS = 10
+
+
+def summary(analysis: RunAnalysis, found: list[Finding]) -> dict[str, Any]:
+    """The contract with everything outside (schema_version 1); unknown numbers are null."""
+    manifest = analysis.run.manifest
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": manifest.run_id,
+        "label": manifest.label,
+        "status": analysis.status(),
+        "failure": manifest.failure,
+        "started_at": _time(manifest.started_s),
+        "finished_at": _time(manifest.finished_s),
+        "provenance": dict(analysis.run.provenance),
+        "phases": {phase.name: _phase(phase) for phase in analysis.phases},
+        "findings": [
+            {
+                "phase": finding.phase,
+                "component": finding.component,
+                "ms_per_request": finding.ms_per_request,
+                "ci95": [finding.low, finding.high],
+                "max_speedup": finding.max_speedup,
+                "text": finding.text,
+            }
+            for finding in found
+        ],
+    }
+
+
+def _phase(phase: PhaseAnalysis) -> dict[str, Any]:
+    table = phase.requests.table
+    rows = phase.latency.set_index("which")
+    plain, profiled = rows.loc["all"], rows.loc["with py-spy"]
+    quality = phase.quality
+    return {
+        "requests": {
+            "sent": len(table),
+            "ok": int(table["ok"].sum()),
+            "failed": phase.failed,
+            "failed_by_kind": {str(kind): int(n) for kind, n in table["error"].value_counts().items()},
+            "compile_hit": phase.batching["compile_hit"],
+            "split": phase.batching["split"],
+            "items_per_request": _number(table["items"].mean()),
+        },
+        "latency_ms": {name: _number(plain[f"{name}_ms"]) for name in ("mean", "p50", "p90", "p95", "p99")},
+        "profiled_latency_ms": {name: _number(profiled[f"{name}_ms"]) for name in ("mean", "p50")},
+        "throughput": dict(
+            zip(("requests_per_s", "items_per_s"), phase.throughput or (None, None), strict=True)
+        ),
+        "request_path_ms": _components(phase.path.table, "mean_ms"),
+        "request_path_method": phase.path.method,
+        "cpu_ms_per_request": _components(phase.cpu, "cpu_ms"),
+        "threads": _threads(phase.threads),
+        "quality": {
+            "rate_hz": quality.rate_hz if quality else None,
+            "effective_rate_hz": quality.effective_rate_hz if quality else None,
+            "ticks": quality.ticks if quality else 0,
+            "lost_share": quality.lost_share if quality else None,
+            "behind_s": quality.behind_s if quality else None,
+            "unclassified_share": quality.unclassified_share if quality else None,
+        },
+        "observer_effect": {
+            "p50_ratio": phase.observer.p50_ratio,
+            "ci95": None if phase.observer.low is None else [phase.observer.low, phase.observer.high],
+        },
+        "scores": {"consistent": phase.scores.consistent, "digest": phase.scores.digest},
+        "checks": [
+            {"name": check.name, "passed": check.passed, "text": check.text} for check in phase.checks
+        ],
+    }
+
+
+def _components(table: pd.DataFrame, column: str) -> dict[str, Any]:
+    return {
+        str(row["component"]): {
+            "mean": float(row[column]),
+            "ci95": [float(row["low"]), float(row["high"])],
+        }
+        for _, row in table.iterrows()
+    }
+
+
+def _threads(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {
+            "process": process,
+            "thread": thread,
+            "ticks": int(rows["ticks"].iloc[0]),
+            "cpu_s": float(rows["cpu_s"].iloc[0]),
+            "share": dict(zip(rows["component"], map(float, rows["share"]), strict=True)),
+        }
+        for (process, thread), rows in table.groupby(["process", "thread"], sort=False)
+    ]
+
+
+def markdown(analysis: RunAnalysis, found: list[Finding], report: str) -> str:
+    """summary.md: bounded in length, readable as plain text in a log."""
+    manifest = analysis.run.manifest
+    lines = [f"# {manifest.label}: {analysis.status()}", ""]
+    if manifest.failure:
+        lines += [manifest.failure.splitlines()[0], ""]
+    lines += ["Latency in ms, without py-spy (n/a: too few requests for it):", ""]
+    lines += _markdown_table(_latency_rows(analysis))
+    lines += ["", "Request path, mean ms per request:", ""]
+    lines += _markdown_table(_path_rows(analysis))
+    lines += ["", "Findings, largest first:", ""]
+    lines += [f"{i}. {finding.text}" for i, finding in enumerate(found[:MARKDOWN_FINDINGS], start=1)]
+    if len(found) > MARKDOWN_FINDINGS:
+        lines.append(f"   and {len(found) - MARKDOWN_FINDINGS} more in summary.json")
+    wrong = [
+        f"- {check.phase}: {check.name}: {check.text}"
+        for phase in analysis.phases
+        for check in phase.checks
+        if check.passed is False
+    ]
+    lines += [
+        "",
+        "Checks: all passed." if not wrong else "Checks that FAILED:",
+        *wrong,
+        "",
+        f"Report: {report}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _latency_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
+    rows = []
+    for phase in analysis.phases:
+        plain = phase.latency.set_index("which").loc["all"]
+        rate = phase.throughput[1] if phase.throughput else None
+        rows.append(
+            {
+                "phase": phase.name,
+                "requests": str(plain["requests"]),
+                **{name: _shown(_number(plain[f"{name}_ms"])) for name in ("mean", "p50", "p90", "p95", "p99")},
+                "items/s": _shown(rate),
+                "failed": str(phase.failed),
+            }
+        )
+    return rows
+
+
+def _path_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
+    paths = analysis.paths()
+    if paths.empty:
+        return []
+    wide = paths.pivot(index="component", columns="phase", values="mean_ms")
+    wide = wide.loc[wide.sum(axis=1).sort_values(ascending=False).index]
+    phases = [phase.name for phase in analysis.phases if phase.name in wide.columns]
+    return [
+        {"component": str(name), **{phase: _shown(float(row[phase])) for phase in phases}}
+        for name, row in wide.iterrows()
+    ]
+
+
+def _markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    if not rows:
+        return ["(not known)"]
+    columns = list(rows[0])
+    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in columns}
+    aligned = [
+        "| " + " | ".join(cells[column].ljust(widths[column]) for column in columns) + " |"
+        for cells in [{column: column for column in columns}, *rows]
+    ]
+    return [aligned[0], "|" + "|".join("-" * (widths[column] + 2) for column in columns) + "|", *aligned[1:]]
+
+
+def _shown(value: float | None) -> str:
+    return "n/a" if value is None or math.isnan(value) else f"{value:.1f}"
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _time(epoch_s: float | None) -> str | None:
+    return None if epoch_s is None else datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="seconds")
