@@ -18,6 +18,7 @@ from scoreprof_nb.plots.layout import (
     component_handles,
     count,
     counts_line,
+    finite,
     height_for,
     interval,
     known_rows,
@@ -41,6 +42,7 @@ def plot_request_path(path: pd.DataFrame) -> Figure:
     the last two the same on all rows of a phase.
     """
     title = "Where a request's wall time goes, by component"
+    path = finite(path)
     known = known_rows(path, "mean_ms")
     if known.empty:
         return say_missing(title, "no time of any component on the request path is known")
@@ -85,6 +87,7 @@ def plot_cpu(cpu: pd.DataFrame) -> Figure:
     an idle poll can burn far more than all the work.
     """
     title = "CPU time per request, by component"
+    cpu = finite(cpu)
     known = known_rows(cpu, "cpu_ms")
     if known.empty:
         return say_missing(title, "no CPU time of any component is known")

@@ -17,6 +17,7 @@ from scoreprof_nb.plots.layout import (
     by_phase,
     count,
     counts_line,
+    finite,
     height_for,
     interval,
     known_rows,
@@ -69,7 +70,7 @@ def plot_latency(latency: pd.DataFrame) -> Figure:
     """
     title = "Latency of a request, as the client sees it"
     values = [f"{name}_ms" for name in _STATISTICS]
-    latency = known_rows(latency)
+    latency = finite(latency)
     if latency.empty or latency[values].isna().all(axis=None):
         return say_missing(title, "no latency statistic is known")
     missing = [

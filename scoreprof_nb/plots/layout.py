@@ -41,11 +41,14 @@ def say_missing(title: str, missing: str) -> Figure:
     return figure
 
 
+def finite(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with infinite values as not known: a bound at infinity bounds nothing."""
+    return frame.replace([np.inf, -np.inf], np.nan)
+
+
 def known_rows(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """The rows in which all of ``columns`` are known; infinite values count as not known."""
-    if frame.empty:
-        return frame
-    return frame.replace([np.inf, -np.inf], np.nan).dropna(subset=list(columns))
+    """The rows in which all of ``columns`` are known; none of a table that has no rows."""
+    return frame if frame.empty else finite(frame).dropna(subset=list(columns))
 
 
 def by_phase(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
