@@ -59,6 +59,7 @@ def to_html(path: Path) -> str:
     exporter = HTMLExporter(
         exclude_input=True,
         exclude_output_prompt=True,
+        exclude_input_prompt=True,
         mathjax_url="",
         require_js_url="",
         jquery_url="",

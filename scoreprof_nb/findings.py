@@ -10,7 +10,7 @@ from scoreprof_nb.components.catalog import CLIENT, COMPONENTS, IPC_AND_WAKEUP
 
 SMALLEST_SHARE = 0.01
 
-_MEND = {
+_ADVICE = {
     "tokenize": "tokenising one item at a time is the usual cause; batch it",
     "ipc": "one message per item is sent between processes; one per request would do",
     "decode_step": "a score request needs no decode step after its prefill",
@@ -37,6 +37,12 @@ class Finding:
     high: float
     max_speedup: float | None
     text: str
+
+    @property
+    def advice(self) -> str:
+        """What the component is, and what usually helps."""
+        meaning = COMPONENTS[self.component].meaning if self.component in COMPONENTS else ""
+        return "; ".join(filter(None, (meaning, _ADVICE.get(self.component, ""))))
 
 
 def findings(analysis: RunAnalysis) -> list[Finding]:
@@ -66,7 +72,7 @@ def _path_finding(phase: str, row: "pd.Series[float]") -> Finding:
     text = (
         f"{phase}: {_title(name)} takes {mean:.1f} ms of {row['latency_ms']:.1f} ms "
         f"({row['share']:.0%}; 95 % interval {row['low']:.1f} to {row['high']:.1f}) of the average request; "
-        f"{bounded if math.isfinite(speedup) else 'it is the whole request'}{_mend(name)}"
+        f"{bounded if math.isfinite(speedup) else 'it is the whole request'}{_advice(name)}"
     )
     return Finding(
         phase,
@@ -81,7 +87,7 @@ def _path_finding(phase: str, row: "pd.Series[float]") -> Finding:
 
 def _cpu_finding(phase: str, row: "pd.Series[float]") -> Finding:
     name, mean = str(row["component"]), float(row["cpu_ms"])
-    text = f"{phase}: {_title(name)} costs {mean:.1f} ms of CPU time per request{_mend(name)}"
+    text = f"{phase}: {_title(name)} costs {mean:.1f} ms of CPU time per request{_advice(name)}"
     return Finding(phase, name, mean, float(row["low"]), float(row["high"]), None, text)
 
 
@@ -90,5 +96,5 @@ def _title(name: str) -> str:
     return f"{name} ({meaning})" if meaning else name
 
 
-def _mend(name: str) -> str:
-    return f". {_MEND[name][0].upper()}{_MEND[name][1:]}" if name in _MEND else ""
+def _advice(name: str) -> str:
+    return f"; {_ADVICE[name]}" if name in _ADVICE else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from IPython.display import Image, Markdown, clear_output, display
+from IPython.display import HTML, Image, Markdown, clear_output, display
 from matplotlib.figure import Figure
 
 from scoreprof_nb.capture import session
@@ -95,7 +95,16 @@ def show(what: str | pd.DataFrame | Figure) -> None:
     elif what.empty:
         display(Markdown("*nothing to show*"))
     else:
-        display(what.style.format(_cell).hide(axis="index"))
+        display(HTML(_html(what)))
+
+
+def _html(table: pd.DataFrame) -> str:
+    """Texts to the left, numbers to the right."""
+    texts = [name for name in table.columns if table[name].map(lambda value: isinstance(value, str)).all()]
+    styler = table.style.format(_cell).hide(axis="index")
+    left = styler.set_properties(subset=pd.Index(texts), **{"text-align": "left"})
+    html: str = left.set_table_styles([{"selector": "th", "props": "text-align: left"}]).to_html()
+    return html
 
 
 def _cell(value: Any) -> str:
@@ -108,7 +117,7 @@ def _cell(value: Any) -> str:
 
 def finish(report: Report, outcome: Outcome) -> None:
     """Say where everything is; raises CaptureFailed when phases are missing."""
-    print(f"report: {report.folder / 'report.ipynb'}")
+    print(f"run folder: {report.folder}")
     status = report.analysis.status()
     if outcome.failure is not None:
         raise CaptureFailed(f"status {status}: {outcome.failure}")

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scoreprof_nb.analysis.latency import QUANTILES
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse, unclassified_table
 from scoreprof_nb.components.catalog import COMPONENTS, NAMES
 from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
-from scoreprof_nb.findings import Finding, findings
+from scoreprof_nb.findings import SMALLEST_SHARE, Finding, findings
 from scoreprof_nb.flamegraph import flame_graph
 from scoreprof_nb.parameters import ParameterError, Parameters
 from scoreprof_nb.run import load_run, write_json, write_text
@@ -20,6 +21,8 @@ from scoreprof_nb.summary import markdown, summary
 FLAME_GRAPH = "score_api_profile.svg"
 REPORT = "report.ipynb"
 HOT_FUNCTIONS = 12
+SHOWN_FINDINGS = 12
+THREAD_COMPONENTS = 5
 _LEFT_OUT = tuple(name for name in NAMES if not COMPONENTS[name].work)
 
 
@@ -36,6 +39,11 @@ class Report:
     def folder(self) -> Path:
         return self.analysis.run.folder
 
+    @property
+    def has_path(self) -> bool:
+        """Whether a request path is defined for any phase."""
+        return not self.analysis.paths().empty
+
     def verdict(self) -> str:
         """Markdown: where the time goes, in a few lines."""
         manifest = self.analysis.run.manifest
@@ -51,28 +59,41 @@ class Report:
         return "\n".join(lines)
 
     def findings_table(self) -> pd.DataFrame:
-        """Columns: phase, component, ms per request, 95 % interval, at most x faster, finding."""
+        """The largest findings. Columns: phase, component, ms per request, interval, finding."""
         return pd.DataFrame(
             [
                 {
                     "phase": finding.phase,
                     "component": finding.component,
-                    "ms per request": finding.ms_per_request,
-                    "95 % interval": f"{finding.low:.1f} to {finding.high:.1f}",
-                    "at most x faster": finding.max_speedup,
-                    "finding": finding.text,
+                    "ms per request": _with_interval(finding.ms_per_request, finding.low, finding.high),
+                    "at most": "" if finding.max_speedup is None else f"{finding.max_speedup:.2f}x",
+                    "what it is": finding.advice,
                 }
-                for finding in self.findings
+                for finding in self.findings[:SHOWN_FINDINGS]
             ]
         )
 
     def latency_table(self) -> pd.DataFrame:
-        """The latency rows of all phases, in ms."""
-        return self.analysis.table("latency")
+        """Columns: phase, which requests, n, and mean and percentiles in ms with their intervals."""
+        rows = [
+            {
+                "phase": row["phase"],
+                "requests": row["which"],
+                "n": row["requests"],
+                "mean ms": row["mean_ms"],
+                **{
+                    f"{name} ms": _with_interval(row[f"{name}_ms"], row[f"{name}_low"], row[f"{name}_high"])
+                    for name in QUANTILES
+                },
+            }
+            for _, row in self.analysis.table("latency").iterrows()
+            if row["requests"] or row["which"] == "all"
+        ]
+        return pd.DataFrame(rows)
 
     def latency_overview(self) -> pd.DataFrame:
         """The rows of all requests without py-spy, one per phase."""
-        table = self.latency_table()
+        table = self.analysis.table("latency")
         return table[table["which"] == "all"].drop(columns="which")
 
     def hot_table(self) -> pd.DataFrame:
@@ -81,9 +102,34 @@ class Report:
         return hot.groupby("phase", sort=False).head(HOT_FUNCTIONS)
 
     def path_table(self) -> pd.DataFrame:
-        """The request path: columns phase, component, mean_ms, 95 % interval, share, max_speedup."""
+        """The request path: one row per component, one column per phase."""
+        return _wide(self.analysis.paths(), "mean_ms")
+
+    def speedup_table(self) -> pd.DataFrame:
+        """``max_speedup`` of each component that is at least 1 % of a request, by phase."""
         paths = self.analysis.paths()
-        return paths[["phase", "component", "mean_ms", "low", "high", "share", "max_speedup", "requests"]]
+        paths = paths[paths["share"] >= SMALLEST_SHARE]
+        shown = paths.assign(text=paths["max_speedup"].map(lambda value: f"{value:.2f}x"))
+        return _pivoted(shown, "mean_ms", "text")
+
+    def cpu_table(self) -> pd.DataFrame:
+        """CPU ms per request: one row per component, one column per phase."""
+        return _wide(self.analysis.table("cpu"), "cpu_ms")
+
+    def threads_table(self) -> pd.DataFrame:
+        """One row per thread and phase: ticks, CPU seconds, and its largest components."""
+        rows = []
+        keys = ["phase", "process", "thread"]
+        for (phase, process, thread), of_thread in self.analysis.table("threads").groupby(keys, sort=False):
+            largest = of_thread.sort_values("share", ascending=False).head(THREAD_COMPONENTS)
+            text = ", ".join(
+                f"{row['component']} {row['share']:.1%} ({row['low']:.1%} to {row['high']:.1%})"
+                for _, row in largest.iterrows()
+            )
+            first = of_thread.iloc[0]
+            rows.append((phase, process, thread, first["ticks"], first["cpu_s"], text))
+        columns = [*keys, "ticks", "CPU s", "largest components, share of ticks (95 % interval)"]
+        return pd.DataFrame(rows, columns=columns)
 
     def path_notes(self) -> str:
         """Markdown: how the request path of each phase was found, or why there is none."""
@@ -227,6 +273,30 @@ class Report:
             f"works ({', '.join(_LEFT_OUT)} left out)",
             unit="ms per request",
         )
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return "n/a"
+    return f"{value:.1f} ({low:.1f} to {high:.1f})" if math.isfinite(low) else f"{value:.1f}"
+
+
+def _wide(table: pd.DataFrame, value: str) -> pd.DataFrame:
+    if table.empty:
+        return table
+    columns = (table[name] for name in (value, "low", "high"))
+    return _pivoted(table.assign(text=list(map(_with_interval, *columns))), value, "text")
+
+
+def _pivoted(table: pd.DataFrame, value: str, text: str) -> pd.DataFrame:
+    """Components as rows, the largest first; phases as columns."""
+    if table.empty:
+        return table
+    order = table.groupby("component")[value].sum().sort_values(ascending=False).index
+    phases = list(dict.fromkeys(table["phase"]))
+    wide = table.pivot(index="component", columns="phase", values=text).loc[order, phases].fillna("")
+    wide.columns.name = None
+    return wide.reset_index()
 
 
 def make_report(parameters: Parameters) -> Report:

@@ -147,7 +147,10 @@ def _latency_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
             {
                 "phase": phase.name,
                 "requests": str(plain["requests"]),
-                **{name: _shown(_number(plain[f"{name}_ms"])) for name in ("mean", "p50", "p90", "p95", "p99")},
+                **{
+                    name: _shown(_number(plain[f"{name}_ms"]))
+                    for name in ("mean", "p50", "p90", "p95", "p99")
+                },
                 "items/s": _shown(rate),
                 "failed": str(phase.failed),
             }

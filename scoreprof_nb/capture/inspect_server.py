@@ -42,8 +42,8 @@ def labels(model: str, trust: str, texts: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "versions":
-        answer = versions()
-    else:
-        answer = labels(sys.argv[2], sys.argv[3], sys.argv[4:])
-    print(json.dumps(answer))
+    print(
+        json.dumps(
+            versions() if sys.argv[1] == "versions" else labels(sys.argv[2], sys.argv[3], sys.argv[4:])
+        )
+    )

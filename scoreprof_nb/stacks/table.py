@@ -103,6 +103,10 @@ class StackTableBuilder:
     def stack_id(self, frame_ids: Sequence[int]) -> int:
         return self._stacks.setdefault(tuple(frame_ids), len(self._stacks))
 
+    @property
+    def n_threads(self) -> int:
+        return len(self._threads)
+
     def add_thread(self, samples: ThreadSamples) -> None:
         self._threads.append(samples)
 
