@@ -8,9 +8,11 @@ The last line of the output says where the report is.
 """
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +25,7 @@ from scoreprof_nb.executed import Executed, read_executed
 WRONG_PARAMETER = 42
 PAPERMILL_USAGE = 2
 STOP_S = 7.0
+POLL_S = 0.1
 _PR_SET_CHILD_SUBREAPER = 36
 _QUIET = ["--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-"]
 
@@ -37,20 +40,36 @@ class Runner:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
         self._papermill = subprocess.Popen(
-            [sys.executable, "-m", "papermill", *arguments, *_QUIET], start_new_session=True
+            [sys.executable, "-m", "papermill", *arguments, *_QUIET],
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
         )
+        self._errors = threading.Thread(target=self._pass_on_errors, daemon=True)
+        self._errors.start()
 
     def wait(self) -> tuple[int, int | None]:
         """papermill's exit code, and the signal that stopped it, if one did."""
-        while True:
-            try:
-                code = self._papermill.wait(0.5)
-                break
-            except subprocess.TimeoutExpired:
-                if self._stopped_by is not None and time.monotonic() > self._deadline:
-                    self._papermill.kill()
+        while (code := self._papermill.poll()) is None:
+            _reap_orphans(self._papermill.pid)
+            if self._stopped_by is not None and time.monotonic() > self._deadline:
+                self._papermill.kill()
+            time.sleep(POLL_S)
         _end_descendants()
+        self._errors.join(timeout=2)
         return code, self._stopped_by
+
+    def _pass_on_errors(self) -> None:
+        """papermill's stderr, without the kernel's remark that it talks over local TCP, and without the
+        traceback of a failed cell: the error is said in one line at the end."""
+        assert self._papermill.stderr is not None
+        for line in self._papermill.stderr:
+            if line.startswith("Traceback (most recent call last)"):
+                break
+            if "Kernel is running over TCP without encryption" not in line:
+                sys.stderr.write(line)
+        self._papermill.stderr.read()
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         """Interrupt the kernel, once: its cell ends the server, papermill saves the notebook."""
@@ -73,6 +92,15 @@ def _kernels(papermill: int) -> list[psutil.Process]:
             child for child in psutil.Process(papermill).children() if "ipykernel_launcher" in child.cmdline()
         ]
     return []
+
+
+def _reap_orphans(papermill: int) -> None:
+    """Take the exit status of ended processes that fell to us, but never papermill's."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid == papermill:
+                return
+            os.waitpid(ended.si_pid, 0)
 
 
 def _end_descendants() -> None:

@@ -26,7 +26,7 @@ from scoreprof_nb.parameters import ParameterError
 from scoreprof_nb.run import ServerProcess
 
 TAIL_LINES = 25
-STOP_S = 3.0
+STOP_S = 2.0
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 
@@ -112,13 +112,7 @@ class _Tree:
         return tuple(result)
 
     def first_dead(self) -> psutil.Process | None:
-        for process in self.members:
-            try:
-                if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                    return process
-            except psutil.NoSuchProcess:
-                return process
-        return None
+        return next((process for process in self.members if not _lives(process)), None)
 
 
 class LaunchedServer:
@@ -210,7 +204,9 @@ class LaunchedServer:
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=STOP_S)
+        deadline = time.monotonic() + STOP_S
+        while any(map(_lives, left)) and time.monotonic() < deadline:
+            time.sleep(0.02)
         self._process.wait()
         self._log.close()
 
@@ -255,6 +251,14 @@ class FoundServer:
 
     def stop(self) -> None:
         """Nothing: it is not ours."""
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it runs; one that ended but was not waited for by its parent does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _session_members(session: int) -> list[psutil.Process]:

@@ -1,17 +1,27 @@
-"""py-spy's raw format: ``frame;frame;... COUNT`` per line, aggregated, without times.
+"""py-spy's ``raw`` format: ``frame;frame;... COUNT`` per distinct stack, without order or times.
 
-Command lines and thread names are not escaped. A ``;`` in them is told from a separator by what
-follows: the rest of the record must be frames. A newline in a command line spreads a record over
-lines: lines are joined until they make a record.
+Nothing in it is escaped, and command lines hold ``;``, quotes and newlines, so that a record may spread
+over lines. It is taken apart from the outside in:
+
+1. Where any line begins with a process frame, a record reaches from one such line to the next;
+   otherwise from one line with a thread frame to the next; otherwise it is one line.
+2. A record ends with its count.
+3. A command line ends at ``";process N:"`` or ``";thread (N)``; in a record without a thread frame at
+   the last quote, as Python frames hold none.
+4. A thread's name ends at the first frame, ``name (FILE:LINE)`` or ``name (FILE)``. A ``;`` inside a file
+   name is told from the end of a frame by the bracket that is still open.
+
+What does not fit is skipped as a whole record, with its count, never guessed at.
 """
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from scoreprof_nb.stacks.labels import Place
+from scoreprof_nb.stacks.labels import NUMBER, THREAD_ID, Labels, bounded, parse_thread, read_bytes
 from scoreprof_nb.stacks.table import (
     Frame,
     ImportFailed,
@@ -21,141 +31,149 @@ from scoreprof_nb.stacks.table import (
     ThreadSamples,
 )
 
-MOST_SAMPLES = 10**8
-MOST_LINES = 200  # of one record
-SHOWN = 200
-_COUNT = re.compile(r"(.*) (\d{1,18})", re.DOTALL)
-_PROCESS_START = re.compile(r'process (\d{1,10}):"')
-_THREAD_START = re.compile(r"thread \((\d{1,20})\): ?")
-_FRAME = re.compile(r"(.+?) \((.*?)(?::(\d{1,9}))?\)", re.DOTALL)
+MOST_SAMPLES = 10**8  # 11 days of one thread at 100 Hz
+
+_STARTS = (
+    re.compile(rf'^process {NUMBER}:"', re.MULTILINE),
+    re.compile(rf"^thread \({THREAD_ID}\)", re.MULTILINE),
+    re.compile(r"^", re.MULTILINE),
+)
+_COUNT = re.compile(r" ([0-9]+)\r?\n?\Z")
+_INNER_END = re.compile(r"\) [0-9]+\r?\n")  # inside a record it says that a second one follows
+_INNER_PLACE_END = re.compile(r":[0-9]+\) [0-9]+\r?\n")  # the same inside a command line, which may say more
+_PROCESS = re.compile(rf'process ({NUMBER}):"')
+_NEXT_PROCESS = re.compile(rf'";process ({NUMBER}):"')
+_NEXT_THREAD = re.compile(rf'";(?=thread \({THREAD_ID}\)(?:[:;]|\Z))')
+
+
+class _Unreadable(ValueError):
+    """Why a record cannot be read."""
 
 
 def read_folded(path: Path) -> StackTable:
-    """Read a file of py-spy's ``--format raw``. The result is not ordered; raises ImportFailed.
+    """Read a ``raw`` file of py-spy.
 
-    What cannot be read is counted in ``skipped``.
+    Gives a table that is not ordered and has no ``interval_s``: one ``ThreadSamples`` per process and
+    thread id, in which each stack id is repeated by its count. A record that cannot be read is in
+    ``skipped``; ``why`` says how many samples it stood for. Raises ImportFailed where the file cannot
+    be read at all, has no usable record, or claims more than ``MOST_SAMPLES`` samples.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImportFailed(f"{path}: cannot be read: {error}") from error
-    return parse_folded(text, str(path))
+    return parse_folded(read_bytes(path), str(path))
 
 
-def parse_folded(text: str, where: str) -> StackTable:
-    """Like read_folded, from the file's text; ``where`` is named in errors."""
+def parse_folded(data: bytes, where: str) -> StackTable:
+    """As ``read_folded``, from the file's content. ``where`` names it in messages."""
+    text = data.decode("utf-8-sig", errors="backslashreplace")
+    start = next(start for start in _STARTS if start.search(text))
     builder = StackTableBuilder()
-    counts: dict[Place, dict[int, int]] = {}
+    threads: dict[tuple[int, int], tuple[Labels, list[int], list[int]]] = {}  # with stack ids and counts
     total = 0
-    for first, last, record in _records(text):
-        if record is None:
-            lines = f"line {first}" if first == last else f"lines {first} to {last}"
-            shown = "\n".join(text.split("\n")[first - 1 : last])[:SHOWN]
-            builder.skipped.append(Skipped(lines, "not frames and a count", shown))
-            continue
-        place, frames, count = record
+    for line, record in _records(text, start):
+        ending = _COUNT.search(record)
+        count = _count(ending[1], MOST_SAMPLES - total, f"{where}: line {line}") if ending else 0
         total += count
-        if total > MOST_SAMPLES:
-            raise ImportFailed(f"{where}: line {first}: more than {MOST_SAMPLES} samples")
-        stack_id = builder.stack_id([builder.frame_id(frame) for frame in frames])
-        of_place = counts.setdefault(place, {})
-        of_place[stack_id] = of_place.get(stack_id, 0) + count
-    if not counts:
-        raise ImportFailed(f"{where}: holds no stack of py-spy's raw format")
-    for place, stacks in counts.items():
-        ids = np.repeat(np.array(list(stacks), dtype=np.int32), list(stacks.values()))
+        try:
+            if not ending:
+                raise _Unreadable("no count at its end")
+            if not start.match(record):
+                raise _Unreadable("it does not begin as the other records do")
+            labels, frames = _parse(record[: ending.start()])
+        except _Unreadable as error:
+            lost = f" ({count} samples)" if ending else ""
+            builder.skipped.append(Skipped(f"line {line}", f"{error}{lost}", bounded(record)))
+            continue
+        _, stack_ids, counts = threads.setdefault((labels.pid, labels.tid), (labels, [], []))
+        stack_ids.append(builder.stack_id([builder.frame_id(frame) for frame in frames]))
+        counts.append(count)
+    if not threads:
+        reason = f"{builder.skipped[0].where}: {builder.skipped[0].why}" if builder.skipped else "it is empty"
+        raise ImportFailed(f"{where}: no record of py-spy's raw format ({reason})")
+    for labels, stack_ids, counts in threads.values():
+        ids = np.repeat(np.array(stack_ids, dtype=np.int32), counts)
         builder.add_thread(
-            ThreadSamples(place.pid, place.tid, place.process, place.thread, ids, place.parents)
+            ThreadSamples(labels.pid, labels.tid, labels.process, labels.thread, ids, labels.parents)
         )
     return builder.build(ordered=False)
 
 
-_Record = tuple[Place, list[Frame], int]
+def _count(digits: str, most: int, where: str) -> int:
+    if len(digits) > len(str(MOST_SAMPLES)) or int(digits) > most:
+        raise ImportFailed(f"{where}: more than {MOST_SAMPLES} samples in all")
+    return int(digits)
 
 
-def _records(text: str) -> Iterator[tuple[int, int, _Record | None]]:
-    """First and last line of each record (from 1), and the record, None for what is none."""
-    lines = text.split("\n")
-    at = 0
-    while at < len(lines):
-        if not lines[at].strip():
-            at += 1
+def _records(text: str, start: re.Pattern[str]) -> Iterator[tuple[int, str]]:
+    """Line number and text of each record, and of each piece of text that is none."""
+    line = 1
+    for first, last in pairwise(sorted({0, len(text), *(match.start() for match in start.finditer(text))})):
+        chunk = text[first:last]
+        ends = [match.end() for match in _INNER_END.finditer(chunk, _command_lines_end(chunk))]
+        for begin, end in pairwise(sorted({0, len(chunk), *ends})):
+            record = chunk[begin:end]
+            if record.strip():
+                yield line, record
+            line += record.count("\n")
+
+
+def _command_lines_end(record: str) -> int:
+    """Where the last command line's closing quote is; 0 if the record begins with no process frame."""
+    process = _PROCESS.match(record)
+    if not process:
+        return 0
+    thread = _NEXT_THREAD.search(record, process.end())
+    return max(process.end(), thread.start() if thread else record.rfind('"'))
+
+
+def _parse(record: str) -> tuple[Labels, list[Frame]]:
+    """Whose stack a record without its count is, and its Python frames."""
+    pid, commands, rest = 0, [""], record
+    process = _PROCESS.match(record)
+    if process:
+        end = _command_lines_end(record)
+        inside, rest = record[process.end() : end], record[end:]
+        if not rest.startswith('"') or rest[1:2] not in ("", ";"):
+            raise _Unreadable("its command line has no end")
+        if _INNER_PLACE_END.search(inside):
+            raise _Unreadable("another record ends inside its command line")
+        rest = rest[2:]
+        pids_and_commands = [process[1], *_NEXT_PROCESS.split(inside)]
+        pid, commands = int(pids_and_commands[-2]), pids_and_commands[1::2]
+    tokens = rest.split(";") if rest else []
+    tid, thread = 0, ""
+    if tokens and (found := parse_thread(tokens[0])):
+        tid, thread = found
+        more_name, frames = _name_and_frames(tokens[1:])
+        thread = ";".join([thread, *more_name])
+    else:
+        more_name, frames = _name_and_frames(tokens)
+        if more_name or not (process or frames):
+            raise _Unreadable(f"not a frame: {bounded(rest)!r}")
+    return Labels(pid, tid, commands[-1], thread, tuple(commands[:-1])), frames
+
+
+def _name_and_frames(tokens: list[str]) -> tuple[list[str], list[Frame]]:
+    """The rest of a thread's name, which may hold ``;``, and the frames after it."""
+    name: list[str] = []
+    frames: list[Frame] = []
+    pieces: list[str] = []  # of a frame whose file's name holds ;
+    for token in tokens:
+        if not pieces and not frames and " (" not in token:
+            name.append(token)
             continue
-        for end in range(at + 1, min(len(lines), at + MOST_LINES) + 1):
-            record = _record("\n".join(lines[at:end]))
-            if record is not None or (end < len(lines) and not _may_go_on(lines[at])):
-                break
-        else:
-            record = None
-        if record is None:
-            yield at + 1, at + 1, None
-            at += 1
-        else:
-            yield at + 1, end, record
-            at = end
+        pieces.append(token)
+        if token.endswith(")"):
+            frames.append(_frame(";".join(pieces)))
+            pieces = []
+    if pieces:
+        raise _Unreadable(f"not a frame: {bounded(';'.join(pieces))!r}")
+    return name, frames
 
 
-def _may_go_on(first_line: str) -> bool:
-    """Only command lines and thread names can hold a newline."""
-    return _PROCESS_START.match(first_line) is not None or _THREAD_START.match(first_line) is not None
-
-
-def _record(text: str) -> _Record | None:
-    match = _COUNT.fullmatch(text.rstrip("\r"))
-    if match is None:
-        return None
-    parsed = _stack(match[1])
-    return None if parsed is None else (*parsed, int(match[2]))
-
-
-def _stack(text: str) -> tuple[Place, list[Frame]] | None:
-    """Processes, then the thread, then frames."""
-    commands: list[str] = []
-    pid = 0
-    while (start := _PROCESS_START.match(text)) is not None:
-        for end in _ends_of_command(text, start.end()):
-            command, rest = text[start.end() : end], text[end + 2 :]
-            if (
-                not rest
-                or _PROCESS_START.match(rest)
-                or _THREAD_START.match(rest)
-                or _frames(rest) is not None
-            ):
-                break
-        else:
-            return None
-        pid = int(start[1])
-        commands.append(command)
-        text = rest
-    process = commands[-1] if commands else ""
-    parents = tuple(commands[:-1])
-    thread = _THREAD_START.match(text)
-    if thread is None:
-        frames = _frames(text) if text else []
-        return None if frames is None else (Place(pid, 0, process, "", parents), frames)
-    parts = text[thread.end() :].split(";")
-    for taken in range(1, len(parts) + 1):
-        frames = _frames(";".join(parts[taken:])) if taken < len(parts) else []
-        if frames is not None:
-            return Place(pid, int(thread[1]), process, ";".join(parts[:taken]), parents), frames
-    return None
-
-
-def _ends_of_command(text: str, start: int) -> Iterator[int]:
-    """Where a quote may end the command line: before a separator, or at the end."""
-    at = text.find('"', start)
-    while at >= 0:
-        if at + 1 == len(text) or text[at + 1] == ";":
-            yield at
-        at = text.find('"', at + 1)
-
-
-def _frames(text: str) -> list[Frame] | None:
-    """All of the text as frames, None when a part of it is none."""
-    frames = []
-    for part in text.split(";"):
-        match = _FRAME.fullmatch(part)
-        if match is None:
-            return None
-        frames.append(Frame(match[1], match[2], int(match[3]) if match[3] else None))
-    return frames
+def _frame(text: str) -> Frame:
+    name, _, place = text.removesuffix(")").partition(" (")
+    file, _, line = place.rpartition(":")
+    if not (file and line.isascii() and line.isdigit() and len(line) < 10):
+        file, line = place, ""
+    if not name or not file or "\n" in text:
+        raise _Unreadable(f"not a frame: {bounded(text)!r}")
+    return Frame(name, file, int(line) if line else None)

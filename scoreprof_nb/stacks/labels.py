@@ -1,19 +1,32 @@
-"""The frames that py-spy puts before the Python frames: processes, root first, then the thread.
+"""What the importers share: py-spy's own frames, which say whose stack it is, and small helpers.
 
-``process PID:"COMMAND LINE"`` (with ``--subprocesses``) and ``thread (TID): NAME`` (with
-``--threads``). Neither the command line nor the name is escaped: they may hold anything.
+With ``--subprocesses`` and ``--threads`` a stack begins, root first, with ``process PID:"COMMAND"`` for
+every ancestor, the process itself last, and with ``thread (TID): NAME``. Neither text is escaped:
+both may hold quotes, ``;`` and newlines.
 """
 
 import re
+import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-PROCESS = re.compile(r'process (\d{1,10}):"(.*)"', re.DOTALL)
-THREAD = re.compile(r"thread \((\d{1,20})\): ?(.*)", re.DOTALL)
+from scoreprof_nb.stacks.table import Frame, ImportFailed
+
+NUMBER = r"[0-9]{1,18}"
+THREAD_ID = rf"(?:0x[0-9A-Fa-f]{{1,15}}|{NUMBER})"  # hexadecimal where the OS's id is unknown to py-spy
+
+_PROCESS = re.compile(rf'process ({NUMBER}):"(.*)"', re.DOTALL)
+_THREAD = re.compile(rf"thread \(({THREAD_ID})\)(?:: (.*))?", re.DOTALL)
+_PROFILE = re.compile(rf'(?:Process ({NUMBER}) )?Thread ({THREAD_ID}) "(.*)"', re.DOTALL)
+
+_TEXT_CHARS = 200
+_SHORT = reprlib.Repr(maxlevel=3, maxlist=16, maxdict=8, maxstring=_TEXT_CHARS, maxother=_TEXT_CHARS)
 
 
-@dataclass(frozen=True)
-class Place:
-    """The thread a sample is of. ``process``: its command line; ``parents``: its ancestors', root first."""
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Whose stack it is. 0 and empty texts stand for what the recording does not say."""
 
     pid: int = 0
     tid: int = 0
@@ -22,36 +35,65 @@ class Place:
     parents: tuple[str, ...] = ()
 
 
-def split_place(names: list[str]) -> tuple[Place | None, int]:
-    """The place that the outermost frames name, and how many frames it took; None for none."""
-    commands: list[str] = []
-    pid = 0
-    taken = 0
-    for name in names:
-        match = PROCESS.fullmatch(name)
-        if match is None:
-            break
-        pid = int(match[1])
-        commands.append(match[2])
-        taken += 1
-    thread = THREAD.fullmatch(names[taken]) if taken < len(names) else None
-    if thread is None and not commands:
-        return None, 0
-    place = Place(
-        pid=pid,
-        tid=int(thread[1]) if thread else 0,
-        process=commands[-1] if commands else "",
-        thread=thread[2] if thread else "",
-        parents=tuple(commands[:-1]),
-    )
-    return place, taken + bool(thread)
-
-
 def process_frame(pid: int, command: str) -> str:
-    """The frame's name, as py-spy writes it."""
     return f'process {pid}:"{command}"'
 
 
 def thread_frame(tid: int, name: str) -> str:
-    """The frame's name, as py-spy writes it."""
     return f"thread ({tid}): {name}"
+
+
+def profile_name(pid: int, tid: int, thread: str) -> str:
+    return f'Process {pid} Thread {tid} "{thread}"'
+
+
+def parse_thread(text: str) -> tuple[int, str] | None:
+    """Id and name of a thread frame; None if it is none."""
+    match = _THREAD.fullmatch(text)
+    return (_thread_id(match[1]), match[2] or "") if match else None
+
+
+def parse_profile_name(text: str) -> Labels:
+    """What a speedscope profile's name says; any other name than py-spy's is taken as the thread's."""
+    match = _PROFILE.fullmatch(text)
+    if not match:
+        return Labels(thread=text)
+    return Labels(pid=int(match[1] or 0), tid=_thread_id(match[2]), thread=match[3])
+
+
+def split_labels(stack: Sequence[Frame], fallback: Labels) -> tuple[Labels, int]:
+    """Whose stack it is, and how many of its first frames say so.
+
+    What no frame says is taken from ``fallback``. Only frames without a file can be py-spy's own.
+    """
+    pid, commands, used = fallback.pid, list[str](), 0
+    for frame in stack:
+        match = None if frame.file else _PROCESS.fullmatch(frame.name)
+        if not match:
+            break
+        pid, used = int(match[1]), used + 1
+        commands.append(match[2])
+    tid, thread = fallback.tid, fallback.thread
+    if used < len(stack) and not stack[used].file and (found := parse_thread(stack[used].name)):
+        tid, thread = found
+        used += 1
+    process = commands.pop() if commands else fallback.process
+    return Labels(pid, tid, process, thread, tuple(commands)), used
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's content. Raises ImportFailed where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImportFailed(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def bounded(value: object) -> str:
+    """A text, or the repr of anything else, cut to a length that can be shown."""
+    text = value if isinstance(value, str) else _SHORT.repr(value)
+    return text if len(text) <= _TEXT_CHARS else text[:_TEXT_CHARS] + "…"
+
+
+def _thread_id(text: str) -> int:
+    return int(text, 16) if text.startswith("0x") else int(text)

@@ -1,26 +1,35 @@
-"""Any recording of py-spy that the kit can read; the content says which format it is."""
+"""Any recording of py-spy that can be read, told apart by what the file holds, not by its name."""
 
 import gzip
 import zlib
 from pathlib import Path
 
 from scoreprof_nb.stacks.folded import parse_folded
+from scoreprof_nb.stacks.labels import read_bytes
 from scoreprof_nb.stacks.speedscope import parse_speedscope
 from scoreprof_nb.stacks.table import ImportFailed, StackTable
 
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
+BLANK = b"\xef\xbb\xbf \t\r\n"  # and the mark that some editors put before UTF-8
 
 
 def read_recording(path: Path) -> StackTable:
-    """Read a speedscope or a raw file, gzipped or not. Raises ImportFailed, saying where and why."""
-    try:
-        content = path.read_bytes()
-        if content.startswith(_GZIP):
-            content = gzip.decompress(content)
-        text = content.decode("utf-8")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ImportFailed(f"{path}: cannot be read: {error}") from error
-    if not text.strip():
-        raise ImportFailed(f"{path}: is empty")
-    parse = parse_speedscope if text.lstrip().startswith("{") else parse_folded
-    return parse(text, str(path))
+    """Read a recording in py-spy's format ``speedscope`` or ``raw``, gzipped or not.
+
+    See ``read_speedscope`` and ``read_folded`` for what the table holds. Raises ImportFailed where the
+    file is empty or is neither.
+    """
+    data = read_bytes(path)
+    if data.startswith(GZIP):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ImportFailed(f"{path}: damaged gzip file: {error}") from error
+    begin = data.lstrip(BLANK)[:1]
+    if not begin:
+        raise ImportFailed(f"{path}: the file is empty")
+    if begin == b"{":
+        return parse_speedscope(data, str(path))
+    if begin == b"[":
+        raise ImportFailed(f"{path}: a JSON array, so not py-spy's speedscope or raw format (chrometrace?)")
+    return parse_folded(data, str(path))

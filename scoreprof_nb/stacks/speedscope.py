@@ -1,18 +1,24 @@
-"""py-spy's speedscope files: one ``sampled`` profile per thread, frames root first.
-
-The format: https://github.com/jlfwong/speedscope/wiki/Importing-from-custom-sources. py-spy's
-``weights`` are the constant 1 / rate; there are no times in the file.
-"""
+"""py-spy's speedscope JSON: one ``sampled`` profile per thread, its samples in time order."""
 
 import json
-import re
-from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scoreprof_nb.stacks.labels import Place, process_frame, split_place, thread_frame
+from scoreprof_nb.stacks.labels import (
+    Labels,
+    bounded,
+    parse_profile_name,
+    process_frame,
+    profile_name,
+    read_bytes,
+    split_labels,
+    thread_frame,
+)
 from scoreprof_nb.stacks.table import (
     Frame,
     ImportFailed,
@@ -23,175 +29,245 @@ from scoreprof_nb.stacks.table import (
 )
 
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
-SHOWN = 200  # characters of what could not be read
-_PROFILE_NAME = re.compile(r'Process (\d{1,10}) Thread (\d{1,20})(?: "(.*)")?', re.DOTALL)
+UNIT_S = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
+LONGEST_S = 1e9  # of an interval; what is above is no time
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """A profile's samples, each distinct one once; ``ids``: int32, shape (samples,)."""
+
+    distinct: list[object]
+    ids: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """How many weights a profile has, and the one value of all; None if they differ or there are none."""
+
+    count: int
+    constant: object
 
 
 def read_speedscope(path: Path) -> StackTable:
-    """Read a file of py-spy's ``--format speedscope``.
+    """Read a speedscope file of py-spy.
 
-    Samples that name another thread within a profile become threads of their own (py-spy merges
-    threads that reuse an id). What cannot be read is counted in ``skipped``. Raises ImportFailed.
+    Gives an ordered table, one ``ThreadSamples`` per thread: several for a profile in which py-spy
+    merged threads, as it does when one reuses an ended thread's id. ``interval_s`` is the constant
+    weight in seconds, None if there is none. A sample, frame or profile that cannot be read is in
+    ``skipped``. Raises ImportFailed where the file cannot be read at all or has no usable profile.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImportFailed(f"{path}: cannot be read: {error}") from error
-    return parse_speedscope(text, str(path))
+    return parse_speedscope(read_bytes(path), str(path))
 
 
-def parse_speedscope(text: str, where: str) -> StackTable:
-    """Like read_speedscope, from the file's text; ``where`` is named in errors."""
+def parse_speedscope(data: bytes, where: str) -> StackTable:
+    """As ``read_speedscope``, from the file's content. ``where`` names it in messages."""
     try:
-        document = json.loads(text)
+        document = json.loads(data, object_hook=_compact)
     except (ValueError, RecursionError) as error:
         raise ImportFailed(f"{where}: not JSON: {error}") from error
-    profiles = document.get("profiles") if isinstance(document, dict) else None
-    shared = document.get("shared") if isinstance(document, dict) else None
-    raw_frames = shared.get("frames") if isinstance(shared, dict) else None
-    if not isinstance(profiles, list) or not isinstance(raw_frames, list):
-        raise ImportFailed(f"{where}: not a speedscope file: it lacks profiles or shared.frames")
-    reader = _Reader(raw_frames)
+    if not isinstance(document, dict):
+        raise ImportFailed(f"{where}: not a JSON object but {bounded(document)}")
+    profiles = document.get("profiles")
+    if not isinstance(profiles, list):
+        raise ImportFailed(f"{where}: `profiles` is not a list but {bounded(profiles)}")
+
+    builder = StackTableBuilder()
+    frames = _read_frames(document, where, builder)
+    intervals = {}
     for number, profile in enumerate(profiles):
-        reader.add_profile(number, profile)
-    if not reader.builder.n_threads:
-        reasons = "; ".join(f"{part.where}: {part.why}" for part in reader.builder.skipped[:3])
-        raise ImportFailed(f"{where}: holds no sampled profile of a thread. {reasons}")
-    return reader.builder.build(ordered=True, interval_s=reader.interval_s())
-
-
-class _Reader:
-    def __init__(self, raw_frames: list[Any]) -> None:
-        self.builder = StackTableBuilder()
-        self._frames: list[Frame | None] = []
-        self._weights: Counter[float] = Counter()
-        for number, raw in enumerate(raw_frames):
-            frame = _frame(raw)
-            if frame is None:
-                self._skip(f"frame {number}", "not a frame with a name", raw)
-            self._frames.append(frame)
-
-    def interval_s(self) -> float | None:
-        """The most frequent weight."""
-        return self._weights.most_common(1)[0][0] if self._weights else None
-
-    def add_profile(self, number: int, profile: Any) -> None:
-        where = f"profile {number}"
-        if not isinstance(profile, dict) or profile.get("type") != "sampled":
-            self._skip(where, "not a sampled profile", profile)
-            return
-        samples = profile.get("samples")
-        if not isinstance(samples, list):
-            self._skip(where, "has no list of samples", profile)
-            return
-        self._count_weights(where, profile.get("weights"), len(samples))
-        default = _place_of_name(profile.get("name"))
-        known: dict[tuple[int, ...], tuple[Place | None, int]] = {}
-        by_place: dict[Place, list[int]] = {}
-        place = default
-        for index, sample in enumerate(samples):
-            key = self._key(sample)
-            if key is None:
-                self._skip(f"{where}, sample {index}", "not a list of frame numbers", sample)
-                continue
-            if key not in known:
-                known[key] = self._split(key)
-            named, stack_id = known[key]
-            place = named or place
-            by_place.setdefault(place, []).append(stack_id)
-        for thread, stack_ids in by_place.items():
-            self.builder.add_thread(_samples(thread, stack_ids))
-
-    def _key(self, sample: Any) -> tuple[int, ...] | None:
-        if not isinstance(sample, list):
-            return None
-        for index in sample:
-            if type(index) is not int or not 0 <= index < len(self._frames) or self._frames[index] is None:
-                return None
-        return tuple(sample)
-
-    def _split(self, key: tuple[int, ...]) -> tuple[Place | None, int]:
-        frames = [frame for index in key if (frame := self._frames[index]) is not None]
-        place, taken = split_place([frame.name for frame in frames])
-        return place, self.builder.stack_id([self.builder.frame_id(frame) for frame in frames[taken:]])
-
-    def _count_weights(self, where: str, weights: Any, n: int) -> None:
-        if not isinstance(weights, list) or len(weights) != n:
-            self._skip(where, "its weights do not belong to its samples", weights)
-            return
-        for weight in weights:
-            if type(weight) in (int, float) and 0 < weight < float("inf"):
-                self._weights[float(weight)] += 1
-
-    def _skip(self, where: str, why: str, what: Any) -> None:
-        self.builder.skipped.append(Skipped(where, why, repr(what)[:SHOWN]))
-
-
-def _frame(raw: Any) -> Frame | None:
-    if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
-        return None
-    file, line = raw.get("file"), raw.get("line")
-    return Frame(raw["name"], file if isinstance(file, str) else "", line if type(line) is int else None)
-
-
-def _place_of_name(name: Any) -> Place:
-    match = _PROFILE_NAME.fullmatch(name) if isinstance(name, str) else None
-    if match is None:
-        return Place(thread=name if isinstance(name, str) else "")
-    return Place(pid=int(match[1]), tid=int(match[2]), thread=match[3] or "")
-
-
-def _samples(place: Place, stack_ids: list[int]) -> ThreadSamples:
-    return ThreadSamples(
-        pid=place.pid,
-        tid=place.tid,
-        process=place.process,
-        thread=place.thread,
-        stack_ids=np.array(stack_ids, dtype=np.int32),
-        parents=place.parents,
-    )
+        place = f"profiles[{number}]"
+        wrong = _unusable(profile)
+        if wrong:
+            builder.skipped.append(Skipped(place, wrong, bounded(profile)))
+        elif _read_profile(profile, place, frames, builder):
+            intervals[place] = _interval_s(profile, place, builder)
+    table = builder.build(ordered=True, interval_s=_common(intervals, builder))
+    if not table.threads:
+        reason = f"{table.skipped[0].where}: {table.skipped[0].why}" if table.skipped else "it lists none"
+        raise ImportFailed(f"{where}: no usable profile ({reason})")
+    return table
 
 
 def write_speedscope(table: StackTable, path: Path, *, name: str) -> None:
-    """Write an ordered table as py-spy would. Ancestors' pids are not in a table: they are written as 0."""
-    frames: dict[tuple[str, str, int | None], int] = {}
+    """Write an ordered table as a file that speedscope opens and ``read_speedscope`` reads back.
 
-    def number(label: str, file: str = "", line: int | None = None) -> int:
-        return frames.setdefault((label, file, line), len(frames))
-
-    interval_s = table.interval_s or 1.0
-    stacks = [[number(frame.name, frame.file, frame.line) for frame in stack] for stack in table.stacks()]
+    Not written: ``skipped``, the parents' process ids (the table has none), and the command lines of
+    a thread without ticks. Without ``interval_s`` every tick weighs 1, in no unit. Raises ValueError
+    for a table that is not ordered: the file would state an order in time.
+    """
+    if not table.ordered:
+        raise ValueError("an aggregated table has no order in time, so it cannot be a speedscope file")
+    frames: list[dict[str, object]] = [
+        {"name": frame.name, "file": frame.file} | ({} if frame.line is None else {"line": frame.line})
+        for frame in table.frames
+    ]
+    label_ids: dict[str, int] = {}
+    stacks = [
+        table.frame_ids[first:last].tolist()
+        for first, last in zip(table.offsets[:-1], table.offsets[1:], strict=True)
+    ]
+    weight, unit = (1.0, "none") if table.interval_s is None else (table.interval_s, "seconds")
     profiles = []
     for thread in table.threads:
-        before = [number(process_frame(0, command)) for command in thread.parents]
-        before.append(number(process_frame(thread.pid, thread.process)))
-        before.append(number(thread_frame(thread.tid, thread.thread)))
+        labels = [process_frame(0, parent) for parent in thread.parents]
+        labels += [process_frame(thread.pid, thread.process), thread_frame(thread.tid, thread.thread)]
+        prefix = [len(frames) + label_ids.setdefault(label, len(label_ids)) for label in labels]
+        samples = {stack_id: prefix + stacks[stack_id] for stack_id in np.unique(thread.stack_ids).tolist()}
         profiles.append(
             {
                 "type": "sampled",
-                "name": f'Process {thread.pid} Thread {thread.tid} "{thread.thread}"',
-                "unit": "seconds",
+                "name": profile_name(thread.pid, thread.tid, thread.thread),
+                "unit": unit,
                 "startValue": 0.0,
-                "endValue": thread.ticks * interval_s,
-                "samples": [before + stacks[stack_id] for stack_id in thread.stack_ids],
-                "weights": [interval_s] * thread.ticks,
+                "endValue": thread.ticks * weight,
+                "samples": [samples[stack_id] for stack_id in thread.stack_ids.tolist()],
+                "weights": [weight] * thread.ticks,
             }
         )
+    frames += [{"name": label, "file": ""} for label in label_ids]
     document = {
         "$schema": SCHEMA,
-        "exporter": "scoreprof-nb",
+        "exporter": "scoreprof_nb",
         "name": name,
-        "activeProfileIndex": 0,
+        "shared": {"frames": frames},
         "profiles": profiles,
-        "shared": {"frames": [_raw_frame(*place) for place in frames]},
     }
-    path.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+    path.write_text(json.dumps(document, separators=(",", ":"), allow_nan=False), encoding="ascii")
 
 
-def _raw_frame(name: str, file: str, line: int | None) -> dict[str, Any]:
-    raw: dict[str, Any] = {"name": name}
-    if file:
-        raw["file"] = file
-    if line is not None:
-        raw["line"] = line
-    return raw
+def _compact(document: dict[str, object]) -> dict[str, object]:
+    """While JSON is parsed: shrink each profile at once, so that only one is in memory in full."""
+    samples, weights = document.get("samples"), document.get("weights")
+    if isinstance(samples, list):
+        document["samples"] = _intern(samples)
+    if isinstance(weights, list):
+        same = bool(weights) and weights.count(weights[0]) == len(weights)
+        document["weights"] = _Weights(len(weights), weights[0] if same else None)
+    return document
+
+
+def _intern(samples: list[object]) -> _Samples:
+    # Equal tuples may differ in what they hold (1 == True == 1.0): only ints are compared as tuples.
+    lists = set(map(type, samples)) <= {list}
+    clean = lists and set(map(type, chain.from_iterable(samples))) <= {int}  # type: ignore[arg-type]
+    keys = map(tuple if clean else repr, samples)  # type: ignore[arg-type]
+    seen: dict[object, int] = {}
+    ids = np.fromiter((seen.setdefault(key, len(seen)) for key in keys), np.int32, len(samples))
+    return _Samples([samples[first] for first in np.unique(ids, return_index=True)[1]], ids)
+
+
+def _read_frames(
+    document: Mapping[str, object], where: str, builder: StackTableBuilder
+) -> list[Frame | None]:
+    """``shared.frames``; None in place of one that is no frame."""
+    shared = document.get("shared")
+    listed = shared.get("frames") if isinstance(shared, dict) else None
+    if not isinstance(listed, list):
+        raise ImportFailed(f"{where}: `shared.frames` is not a list but {bounded(listed)}")
+    frames: list[Frame | None] = []
+    for number, entry in enumerate(listed):
+        frame = _frame(entry)
+        if frame is None:
+            builder.skipped.append(Skipped(f"shared.frames[{number}]", "not a frame", bounded(entry)))
+        frames.append(frame)
+    return frames
+
+
+def _frame(entry: object) -> Frame | None:
+    if not isinstance(entry, dict):
+        return None
+    name, file, line = entry.get("name"), entry.get("file"), entry.get("line")
+    if not isinstance(name, str) or not isinstance(file, str | None) or type(line) not in (int, type(None)):
+        return None
+    return Frame(name, file or "", line)
+
+
+def _unusable(profile: object) -> str | None:
+    """Why a profile as a whole cannot be read; None if it can."""
+    if not isinstance(profile, dict):
+        return "not an object"
+    if profile.get("type") != "sampled":
+        return f"type {bounded(profile.get('type'))!r}, not 'sampled'"
+    if not isinstance(profile.get("samples"), _Samples):
+        return "`samples` is not a list"
+    return None
+
+
+def _read_profile(
+    profile: Mapping[str, object], place: str, frames: list[Frame | None], builder: StackTableBuilder
+) -> bool:
+    """Add a profile's threads; False if none of its samples can be read."""
+    samples, name = profile["samples"], profile.get("name")
+    assert isinstance(samples, _Samples)
+    fallback = parse_profile_name(name) if isinstance(name, str) else Labels()
+    threads: dict[tuple[int, int], tuple[int, Labels]] = {}  # by pid and tid: number in the profile, labels
+    if not samples.distinct:
+        threads[fallback.pid, fallback.tid] = 0, fallback
+    thread_of = np.full(len(samples.distinct), -1)
+    stack_of = np.full(len(samples.distinct), -1, dtype=np.int32)
+    for number, sample in enumerate(samples.distinct):
+        stack = _stack(sample, frames)
+        if isinstance(stack, str):
+            ticks = np.flatnonzero(samples.ids == number).tolist()
+            text = bounded(sample)
+            builder.skipped += [Skipped(f"{place}.samples[{tick}]", stack, text) for tick in ticks]
+            continue
+        labels, used = split_labels(stack, fallback)
+        index, known = threads.setdefault((labels.pid, labels.tid), (len(threads), labels))
+        if labels.thread and not known.thread:  # py-spy had not yet seen the name
+            threads[labels.pid, labels.tid] = index, replace(known, thread=labels.thread)
+        thread_of[number] = index
+        stack_of[number] = builder.stack_id([builder.frame_id(frame) for frame in stack[used:]])
+    for index, labels in threads.values():
+        ids = stack_of[samples.ids[thread_of[samples.ids] == index]]
+        builder.add_thread(
+            ThreadSamples(labels.pid, labels.tid, labels.process, labels.thread, ids, labels.parents)
+        )
+    return bool(threads)
+
+
+def _stack(sample: object, frames: list[Frame | None]) -> list[Frame] | str:
+    """The frames of a sample, or what is wrong with it."""
+    if not isinstance(sample, list):
+        return "not a list of frame indices"
+    stack = []
+    for index in sample:
+        if type(index) is not int:
+            return f"frame index {bounded(index)} is not a whole number"
+        if not 0 <= index < len(frames):
+            return f"frame index {bounded(index)} is out of range, there are {len(frames)} frames"
+        frame = frames[index]
+        if frame is None:
+            return f"frame {index} cannot be read"
+        stack.append(frame)
+    return stack
+
+
+def _interval_s(profile: Mapping[str, object], place: str, builder: StackTableBuilder) -> float | None:
+    """The profile's time between ticks; None, and a note unless the profile has no unit, if unknown."""
+    samples, weights, unit = profile["samples"], profile.get("weights"), profile.get("unit")
+    assert isinstance(samples, _Samples)
+    if not isinstance(weights, _Weights) or weights.count != len(samples.ids):
+        found = weights.count if isinstance(weights, _Weights) else "no"
+        wrong = f"{found} weights for {len(samples.ids)} samples"
+        builder.skipped.append(Skipped(f"{place}.weights", wrong, bounded(weights)))
+        return None
+    if unit == "none" or not weights.count:
+        return None
+    if not isinstance(unit, str) or unit not in UNIT_S:
+        builder.skipped.append(Skipped(f"{place}.unit", "not a unit of time", bounded(unit)))
+        return None
+    weight = weights.constant
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < LONGEST_S:
+        builder.skipped.append(Skipped(f"{place}.weights", "not one constant time", bounded(weight)))
+        return None
+    return weight * UNIT_S[unit]
+
+
+def _common(intervals: Mapping[str, float | None], builder: StackTableBuilder) -> float | None:
+    """The interval of all profiles; None, and a note, if they differ."""
+    known = {interval for interval in intervals.values() if interval is not None}
+    if len(known) > 1:
+        builder.skipped.append(Skipped("profiles", "their intervals differ", bounded(sorted(known))))
+    return known.pop() if len(known) == 1 else None
