@@ -15,7 +15,7 @@ from scoreprof_nb.capture import session
 from scoreprof_nb.capture.session import Outcome
 from scoreprof_nb.executed import RUN_MIME
 from scoreprof_nb.parameters import MEASURED, Parameters
-from scoreprof_nb.report import Report
+from scoreprof_nb.report import Report, rules_of
 from scoreprof_nb.run import RunFolder
 
 DPI = 110
@@ -46,6 +46,7 @@ def start(namespace: Mapping[str, Any]) -> Parameters:
     if len(namespace.get("In", [])) > _FIRST_CELLS:
         plain = {name: value for name, value in plain.items() if name in _NAMES}
     parameters = Parameters.from_mapping(plain)
+    rules_of(parameters)  # a mistake in the file is said now, not after the capture
     if not parameters.run_dir:
         folder = f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{parameters.label}"
         parameters = replace(parameters, run_dir=folder)

@@ -299,12 +299,17 @@ def _pivoted(table: pd.DataFrame, value: str, text: str) -> pd.DataFrame:
     return wide.reset_index()
 
 
-def make_report(parameters: Parameters) -> Report:
-    """Load and analyse the run folder. Raises RunFolderError, ParameterError for the rules file."""
+def rules_of(parameters: Parameters) -> RuleSet:
+    """The component rules. Raises ParameterError when the user's file cannot be used."""
     try:
-        rules = load_rules(parameters.rules_file)
+        return load_rules(parameters.rules_file)
     except RulesError as error:
         raise ParameterError("rules_file", parameters.rules_file, str(error)) from error
+
+
+def make_report(parameters: Parameters) -> Report:
+    """Load and analyse the run folder. Raises RunFolderError, ParameterError for the rules file."""
+    rules = rules_of(parameters)
     analysis = analyse(load_run(Path(parameters.run_dir)), rules, parameters.seed, lambda text: None)
     return Report(parameters, rules, analysis, tuple(findings(analysis)))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.statistics import bootstrap_ratio_interval, percentile, percentile_interval
+from scoreprof_nb.analysis.statistics import log_ratio_interval, percentile, percentile_interval
 from scoreprof_nb.run import Phase
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
@@ -75,23 +75,21 @@ class ObserverEffect:
 
 
 def observer_effect(requests: MeasuredRequests, seed: int) -> ObserverEffect:
-    """By kind of request, so that a mixed phase compares like with like; requests hit by a compile
-    are left out, since where they fall is chance. The kinds' ratios are averaged geometrically."""
+    """Like is compared with like: by kind of request, and split over batches or not; requests hit by a
+    compile are left out, since where they fall is chance. The ratios are averaged geometrically,
+    weighted by the number of requests."""
     found = requests.succeeded()
     found = found[~found["compile_hit"].fillna(False).astype(bool)]
     above, below = [], []
-    for _, of_kind in found.groupby(["kind", "items"]):
-        sides = [of_kind.loc[of_kind["profiled"] == on, "latency_ms"].to_numpy(float) for on in (True, False)]
+    for _, alike in found.groupby(["kind", "items", found["split"].fillna(False)]):
+        sides = [alike.loc[alike["profiled"] == on, "latency_ms"].to_numpy(float) for on in (True, False)]
         if all(len(side) >= 2 for side in sides):
             above.append(sides[0])
             below.append(sides[1])
     if not above:
         return ObserverEffect(None, None, None)
-    ratios = [np.median(on) / np.median(off) for on, off in zip(above, below, strict=True)]
-    ratio = float(np.exp(np.mean(np.log(ratios))))
-    interval = bootstrap_ratio_interval(above, below, lambda values: float(np.median(values)), seed)
-    low, high = interval if interval else (ratio, ratio)
-    return ObserverEffect(ratio, min(low, ratio), max(high, ratio))
+    ratio, low, high = log_ratio_interval(above, below, lambda values: float(np.median(values)), seed)
+    return ObserverEffect(ratio, low, high)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ class Quality:
     """Of the profiled blocks of a phase.
 
     ``lost_share``: the largest share of ticks that py-spy could not read of one process (they are
-    put back as running); ``unclassified_share``: the largest of one thread; ``aligned``: the threads
+    put back as running); ``errors``: processes that could not be read, a tick each, by py-spy's count,
+    and ``errors_timed``: those whose time its log gave; ``unclassified_share``: the largest of one thread; ``aligned``: the threads
     are on common ticks.
     """
 
@@ -28,6 +29,8 @@ class Quality:
     effective_rate_hz: float
     ticks: int
     lost_share: float
+    errors: int
+    errors_timed: int
     behind_s: float
     unclassified_share: float
     aligned: bool
@@ -65,6 +68,8 @@ def quality(ticks: PhaseTicks) -> Quality | None:
         effective_rate_hz=n / wall_s if wall_s > 0 else 0.0,
         ticks=n,
         lost_share=max(sum(count for (p, _), count in lost.items() if p == pid) for pid in pids) / max(n, 1),
+        errors=sum(block.recording.errors or 0 for block in ticks.blocks),
+        errors_timed=sum(len(block.recording.lost) for block in ticks.blocks),
         behind_s=max(block.recording.behind_s for block in ticks.blocks),
         unclassified_share=max(unclassified[role] / max(by_role[role], 1) for role in by_role),
         aligned=all(block.aligned for block in ticks.blocks),
@@ -124,6 +129,12 @@ def limits(phase: str, found: Quality | None, failed_share: float, failures: tup
             "unclassified is under 2 % of every thread",
             found.unclassified_share < UNCLASSIFIED_SHARE,
             f"largest share {found.unclassified_share:.2%}",
+        ),
+        Check(
+            phase,
+            "every lost tick has its time",
+            found.errors == found.errors_timed,
+            f"{found.errors_timed} of {found.errors}",
         ),
         Check(phase, "py-spy kept up", found.behind_s <= BEHIND_S, f"at most {found.behind_s:.1f} s behind"),
         Check(

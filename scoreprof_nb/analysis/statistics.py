@@ -67,29 +67,26 @@ def interval_of(replicates: NDArray[np.float64]) -> tuple[NDArray[np.float64], N
     return low, high
 
 
-def bootstrap_ratio_interval(
+def log_ratio_interval(
     numerators: list[Floats], denominators: list[Floats], statistic: Callable[[Floats], float], seed: int
-) -> tuple[float, float] | None:
-    """Interval of the geometric mean, over strata, of statistic(numerator) / statistic(denominator).
+) -> tuple[float, float, float]:
+    """The geometric mean, over strata, of statistic(numerator) / statistic(denominator): value, low, high.
 
-    Observations are resampled within their stratum and side. None when a side of a stratum has
-    fewer than two observations.
+    A stratum's weight is its smaller side's number of observations. Observations are resampled within
+    their stratum and side; each side needs at least one.
     """
-    if not numerators or any(len(values) < 2 for values in [*numerators, *denominators]):
-        return None
     rng = np.random.default_rng(seed)
+    pairs = list(zip(numerators, denominators, strict=True))
+    weights = np.array([min(len(above), len(below)) for above, below in pairs], dtype=np.float64)
 
-    def resampled(values: Floats) -> float:
-        return statistic(rng.choice(values, len(values)))
+    def mean_ratio(sides: list[tuple[Floats, Floats]]) -> float:
+        logs = [math.log(statistic(above) / statistic(below)) for above, below in sides]
+        return math.exp(float(np.average(logs, weights=weights)))
 
-    logs = [
-        np.mean(
-            [
-                math.log(resampled(above) / resampled(below))
-                for above, below in zip(numerators, denominators, strict=True)
-            ]
-        )
+    value = mean_ratio(pairs)
+    replicates = [
+        mean_ratio([(rng.choice(above, len(above)), rng.choice(below, len(below))) for above, below in pairs])
         for _ in range(RESAMPLES)
     ]
-    low, high = interval_of(np.exp(np.array(logs)))
-    return float(low), float(high)
+    low, high = interval_of(np.array(replicates))
+    return value, min(float(low), value), max(float(high), value)

@@ -21,6 +21,7 @@ from scoreprof_nb.parameters import ParameterError, Parameters, RequestBody
 LABELS = (" Yes", " No")
 SERVER_PYTHON = "SCOREPROF_SERVER_PYTHON"
 REPAIRED_VERSION = "0.0.2"
+COLOURS = {"FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR"}  # set by a notebook's kernel; not wanted in a log
 _MODEL_S = 120.0
 
 
@@ -65,7 +66,8 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         port = parameters.port or free_port()
         check_port_free(port)
         command = _command(parameters, python, server["packages"]["sglang-jax"], model, port)
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {name: value for name, value in os.environ.items() if name not in COLOURS}
+    environment["PYTHONUNBUFFERED"] = "1"
     if parameters.device == "cpu":
         environment["JAX_PLATFORMS"] = "cpu"
     notes = [f"server found at {parameters.server_url}: its versions are those of {python}"] if found else []

@@ -120,7 +120,8 @@ class PySpy:
                 *("--rate", str(rate_hz), "--subprocesses", "--threads", "--idle", "--full-filenames"),
                 *MODE_FLAGS[mode],
             ],
-            env={**os.environ, "RUST_LOG": "warn"},
+            # One line per error; a notebook's kernel would ask for colours, which hide it from us.
+            env={**os.environ, "RUST_LOG": "warn", "RUST_LOG_STYLE": "never"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -39,6 +39,7 @@ _STARTS = (
     re.compile(r"^", re.MULTILINE),
 )
 _COUNT = re.compile(r" ([0-9]+)\r?\n?\Z")
+_LINE_COUNT = re.compile(r" ([0-9]{1,9})\r?$", re.MULTILINE)
 _INNER_END = re.compile(r"\) [0-9]+\r?\n")  # inside a record it says that a second one follows
 _INNER_PLACE_END = re.compile(r":[0-9]+\) [0-9]+\r?\n")  # the same inside a command line, which may say more
 _PROCESS = re.compile(rf'process ({NUMBER}):"')
@@ -79,8 +80,9 @@ def parse_folded(data: bytes, where: str) -> StackTable:
                 raise _Unreadable("it does not begin as the other records do")
             labels, frames = _parse(record[: ending.start()])
         except _Unreadable as error:
-            lost = f" ({count} samples)" if ending else ""
-            builder.skipped.append(Skipped(f"line {line}", f"{error}{lost}", bounded(record)))
+            lost = _samples_lost(record)
+            why = f"{error} ({lost} samples)" if lost else str(error)
+            builder.skipped.append(Skipped(f"line {line}", why, bounded(record)))
             continue
         _, stack_ids, counts = threads.setdefault((labels.pid, labels.tid), (labels, [], []))
         stack_ids.append(builder.stack_id([builder.frame_id(frame) for frame in frames]))
@@ -100,6 +102,12 @@ def _count(digits: str, most: int, where: str) -> int:
     if len(digits) > len(str(MOST_SAMPLES)) or int(digits) > most:
         raise ImportFailed(f"{where}: more than {MOST_SAMPLES} samples in all")
     return int(digits)
+
+
+def _samples_lost(record: str) -> int:
+    """All counts in an unreadable record: its damage may have joined it to the next line."""
+    counts = _LINE_COUNT.finditer(record, _command_lines_end(record))
+    return sum(int(match[1]) for match in counts)
 
 
 def _records(text: str, start: re.Pattern[str]) -> Iterator[tuple[int, str]]:

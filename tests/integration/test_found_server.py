@@ -1,0 +1,86 @@
+"""A server that already runs: found by its port, profiled, and left alone."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from conftest import run_in
+
+from scoreprof_nb import demo
+from scoreprof_nb.capture.server import free_port
+
+pytestmark = pytest.mark.server
+START_S = 120
+
+
+@pytest.fixture
+def running(server_python: str, may_trace: None, tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """A real server that somebody else started: its URL and pid."""
+    model, port = tmp_path / "model", free_port()
+    subprocess.run([server_python, str(demo.TINY_MODEL), str(model)], check=True, timeout=START_S)
+    command = [server_python, str(demo.SERVE_0_0_2), "--model-path", str(model), "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--device", "cpu", "--attention-backend", "native", *demo.flags("0.0.2")]
+    with (tmp_path / "own.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    try:
+        deadline = time.monotonic() + START_S
+        while not _healthy(port):
+            assert server.poll() is None, (tmp_path / "own.log").read_text()[-2000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}", server.pid
+    finally:
+        for process in [*psutil.Process(server.pid).children(recursive=True), psutil.Process(server.pid)]:
+            process.kill()
+        server.wait()
+
+
+def _healthy(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/health", timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def test_found_server(running: tuple[str, int], tmp_path: Path) -> None:
+    """Broken: a server in use is killed, or its numbers claim what is not known of it."""
+    url, pid = running
+    finished = run_in(tmp_path, server_url=url, phases="single", phase_s=6, warmup_s=30)
+    assert finished.code == 0, finished.output[-3000:]
+    assert psutil.Process(pid).is_running(), "it is not ours to stop"
+    assert requests.get(f"{url}/health", timeout=5).status_code == 200
+    phase = json.loads((finished.folder / "summary.json").read_text())["phases"]["single"]
+    assert phase["requests"]["compile_hit"] is None, "no log: compiles are not known"
+    assert phase["request_path_method"] == "marginal", "no clock: ticks are not common"
+    mean = phase["profiled_latency_ms"]["mean"]
+    assert sum(part["mean"] for part in phase["request_path_ms"].values()) == pytest.approx(mean)
+    assert phase["quality"]["unclassified_share"] < 0.02
+
+
+def test_idle_server_is_idle(running: tuple[str, int], tmp_path: Path) -> None:
+    """Broken: the scheduler's idle spin is counted as scheduling work."""
+    from scoreprof_nb.capture.pyspy import PySpy, thread_ids
+    from scoreprof_nb.capture.redact import Redactor
+    from scoreprof_nb.components.catalog import COMPONENTS, NAMES
+    from scoreprof_nb.components.classify import classify
+    from scoreprof_nb.components.rules import load_rules
+    from scoreprof_nb.stacks.recording import read_recording
+
+    _, pid = running
+    pids = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    output = tmp_path / "idle.speedscope.json"
+    recorder = PySpy(pid, output, 100, "nonblocking", Redactor(), {p: thread_ids(p) for p in pids})
+    time.sleep(6)
+    recording = recorder.stop()
+    assert recording.failure is None
+    for activity in classify(read_recording(output), load_rules()):
+        if not activity.role.excluded:
+            names = [NAMES[i] for i in activity.components]
+            idle = sum(not COMPONENTS[name].work for name in names) / len(names)
+            assert idle >= 0.95, f"{activity.role}: {idle:.3f}"

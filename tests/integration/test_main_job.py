@@ -1,0 +1,186 @@
+"""The main job on the real server: what it prints, what it leaves, and what its numbers obey."""
+
+import json
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import jsonschema
+import pytest
+from conftest import NOTEBOOK, ROOT, Finished, run_in
+
+from scoreprof_nb.stacks.recording import read_recording
+
+pytestmark = pytest.mark.server
+PHASES = ("single", "small", "large", "mixed")
+
+
+@pytest.fixture(scope="module")
+def summary(demo: Finished) -> dict:
+    assert demo.code == 0, demo.output[-3000:]
+    return json.loads((demo.folder / "summary.json").read_text())
+
+
+def test_last_line_says_where_the_report_is(demo: Finished) -> None:
+    """Broken: nobody finds the report."""
+    assert demo.code == 0, demo.output[-3000:]
+    assert demo.last_line == f"report: {demo.folder / 'report.ipynb'}"
+
+
+def test_progress_is_shown(demo: Finished) -> None:
+    """Broken: minutes of silence."""
+    for phase in PHASES:
+        assert f"phase {phase} (" in demo.output
+    assert "s left" in demo.output
+    assert "warm-up:" in demo.output
+
+
+def test_every_file_is_there(demo: Finished) -> None:
+    names = (
+        "report.ipynb report.html score_api_profile.svg summary.json summary.md manifest.json provenance.json"
+    )
+    for name in [*names.split(), "server.log"]:
+        assert (demo.folder / name).stat().st_size > 100, name
+    for phase in PHASES:
+        files = {path.name for path in (demo.folder / "phases" / phase).iterdir()}
+        assert files == {
+            "phase.json",
+            "requests.parquet",
+            "threads.parquet",
+            "recording-1.speedscope.json",
+            "recording-2.speedscope.json",
+        }
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_summary_keeps_the_contract(summary: dict, phase: str) -> None:
+    """Broken: tools outside cannot read a run, or its numbers do not add up."""
+    found = summary["phases"][phase]
+    requests = found["requests"]
+    assert requests["sent"] > 0
+    assert requests["ok"] == requests["sent"]
+    assert requests["failed"] == 0
+    assert found["latency_ms"]["mean"] > 0
+    path = found["request_path_ms"]
+    mean = found["profiled_latency_ms"]["mean"]
+    assert sum(part["mean"] for part in path.values()) == pytest.approx(mean, rel=1e-6)
+    assert all(part["ci95"][0] <= part["mean"] <= part["ci95"][1] for part in path.values())
+    assert found["request_path_method"] == "joint", "the launcher's clock did not reach the recordings"
+    for thread in found["threads"]:
+        assert sum(thread["share"].values()) == pytest.approx(1.0, abs=1e-9)
+    assert found["quality"]["unclassified_share"] < 0.02
+    assert found["quality"]["ticks"] > 100
+    assert found["cpu_ms_per_request"]["native_threads"]["mean"] > 0
+    assert all(check["passed"] is not False for check in found["checks"]), found["checks"]
+
+
+def test_items_per_request_are_those_of_the_phases(summary: dict) -> None:
+    found = {name: phase["requests"]["items_per_request"] for name, phase in summary["phases"].items()}
+    assert (found["single"], found["small"], found["large"]) == (1, 4, 32)
+    assert 1 < found["mixed"] < 32
+
+
+def test_every_server_thread_is_found(summary: dict) -> None:
+    """Broken: roles are not recognised, and the answer lacks a process."""
+    threads = {(thread["process"], thread["thread"]) for thread in summary["phases"]["single"]["threads"]}
+    assert {
+        ("http", "main"),
+        ("scheduler", "main"),
+        ("scheduler", "forward"),
+        ("detokenizer", "main"),
+    } <= threads
+    assert not [thread for thread in threads if thread[0] in ("clock", "resource_tracker", "other")]
+
+
+def test_findings_are_in_words_and_largest_first(summary: dict) -> None:
+    findings = summary["findings"]
+    sizes = [finding["ms_per_request"] for finding in findings]
+    assert sizes == sorted(sizes, reverse=True)
+    assert findings[0]["max_speedup"] > 1
+    assert "ms" in findings[0]["text"]
+
+
+def test_scores_are_checked(summary: dict) -> None:
+    for phase in summary["phases"].values():
+        assert phase["scores"]["consistent"] is True
+        assert len(phase["scores"]["digest"]) == 64
+
+
+def test_recordings_open_in_speedscope(demo: Finished) -> None:
+    """Broken: the recordings are no use outside the kit. Speedscope's own schema is the judge."""
+    schema = json.loads((ROOT / "tests" / "captures" / "speedscope-schema.json").read_text())
+    for path in demo.folder.glob("phases/*/recording-*.speedscope.json"):
+        jsonschema.validate(json.loads(path.read_text()), schema)
+        assert not read_recording(path).skipped
+
+
+def test_flame_graph_is_an_image(demo: Finished) -> None:
+    text = (demo.folder / "score_api_profile.svg").read_text()
+    ElementTree.fromstring(text)
+    assert "forward_batch_generation" in text
+
+
+def test_report_has_figures_and_no_error(demo: Finished) -> None:
+    notebook = json.loads((demo.folder / "report.ipynb").read_text())
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 7
+    html = (demo.folder / "report.html").read_text()
+    assert "Where does a Score API request spend its time" in html
+    assert 'src="http' not in html, "the report must open without a network"
+
+
+def test_summary_text_answers_alone(demo: Finished) -> None:
+    text = (demo.folder / "summary.md").read_text()
+    assert "Request path" in text
+    assert "device_wait" in text
+    assert len(text.splitlines()) < 120
+
+
+def test_finished_run_is_analysed_again_without_a_server(demo: Finished, tmp_path: Path) -> None:
+    """Broken: a report cannot be made again elsewhere: here, without sglang-jax and py-spy's target."""
+    shutil.copytree(demo.folder, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    again = run_in(tmp_path, {"SCOREPROF_SERVER_PYTHON": "/nonexistent/python"})
+    assert again.code == 0, again.output[-3000:]
+    assert "nothing was launched" in again.output
+    assert "launching" not in again.output
+    old = json.loads((demo.folder / "summary.json").read_text())
+    new = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert new["phases"] == old["phases"], "the same folder must give the same numbers"
+
+
+def test_plain_papermill_works(demo: Finished, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "-p", "run_dir"]
+    answer = subprocess.run([*command, str(demo.folder)], capture_output=True, text=True, timeout=300)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+
+
+def test_help_lists_every_parameter() -> None:
+    """Broken: a user cannot find out what can be set, in which unit."""
+    command = [sys.executable, "-m", "papermill", "--help-notebook", str(NOTEBOOK)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    for words in ("phase_s: float (default 24.0)", "rate_hz: int (default 100)", "server_url: str"):
+        assert words in answer.stdout, answer.stdout
+
+
+def test_no_secret_and_no_environment_in_the_folder(
+    server_python: str, may_trace: None, tmp_path: Path
+) -> None:
+    """Broken: an API key ends in a report that is passed on."""
+    secret = "s3cretApiKey4711"
+    flags = f"--api-key {secret}"
+    run_in(tmp_path, {"HF_TOKEN": "hf_abcdefghijklmnop"}, server_flags=flags, phases="single", phase_s=2)
+    for path in (tmp_path / "run").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert secret.encode() not in content, path
+            assert b"hf_abcdefghijklmnop" not in content, path
+
+
+def test_repository_notebooks_carry_no_outputs() -> None:
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        assert not [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")], path
