@@ -20,9 +20,9 @@ class Quality:
     """Of the profiled blocks of a phase.
 
     ``lost_share``: the largest share of ticks that py-spy could not read of one process (they are
-    put back as running); ``errors``: processes that could not be read, a tick each, by py-spy's count,
-    and ``errors_timed``: those whose time its log gave; ``unclassified_share``: the largest of one thread; ``aligned``: the threads
-    are on common ticks.
+    put back as running); ``errors``: processes that could not be read, a tick each, by py-spy's
+    count, and ``errors_timed``: those whose time its log gave; ``unclassified_share``: the largest of
+    one thread; ``aligned``: the threads are on common ticks.
     """
 
     rate_hz: int

@@ -1,0 +1,326 @@
+"""Threads, CPU cost and hot functions: every table adds up to what it was made from."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import (
+    HTTP,
+    LAUNCHER,
+    RESOURCE_TRACKER,
+    RULES,
+    SCHEDULER,
+    START_S,
+    block,
+    measured,
+    phase,
+    phase_of,
+    place,
+    stack_table,
+    thread_ticks,
+    ticked,
+)
+
+from scoreprof_nb.analysis.breakdown import (
+    CPU_COLUMNS,
+    cpu_per_request,
+    hot_functions,
+    kernel_cpu,
+    requests_served,
+    thread_breakdown,
+    utilisation,
+)
+from scoreprof_nb.analysis.samples import block_ticks
+from scoreprof_nb.components.catalog import COMPONENTS, NAMES, NATIVE_THREADS
+from scoreprof_nb.components.classify import classify
+from scoreprof_nb.run import ServerProcess
+
+NAN = float("nan")
+
+
+def cpu_table(*rows):
+    return pd.DataFrame(list(rows), columns=["process", "thread", "pid", "tid", "cpu_s"])
+
+
+NO_CPU = cpu_table()
+
+
+def some_ticks(seed=0, n=500):
+    rng = np.random.default_rng(seed)
+    threads = [
+        thread_ticks(process, thread, " ".join(rng.choice(NAMES, n)), pid=pid, tid=tid)
+        for process, thread, pid, tid in (
+            ("http", "main", 2, 2),
+            ("scheduler", "main", 3, 3),
+            ("scheduler", "forward", 3, 4),
+        )
+    ]
+    return phase_of(ticked(threads, of=block(wall_s=5.0)))
+
+
+# ---- threads
+
+
+def test_shares_of_each_thread_sum_to_one():
+    table = thread_breakdown(some_ticks(), NO_CPU, seed=1)
+    sums = table.groupby(["process", "thread"])["share"].sum()
+    assert len(sums) == 3
+    assert sums.tolist() == [pytest.approx(1, abs=1e-12)] * 3
+
+
+def test_shares_are_the_counted_ones_with_intervals_around_them():
+    ticks = phase_of(
+        ticked([thread_ticks("http", "main", "http*3 await_request*7 " * 50)], of=block(wall_s=5.0))
+    )
+    table = thread_breakdown(ticks, NO_CPU, seed=1).set_index("component")
+    assert table["share"].to_dict() == {"http": pytest.approx(0.3), "await_request": pytest.approx(0.7)}
+    assert (table["ticks"] == 500).all()
+    assert (table["low"] <= table["share"] + 1e-12).all()
+    assert (table["share"] <= table["high"] + 1e-12).all()
+    assert (table["cpu_s"] == 0).all()
+
+
+def test_intervals_know_that_neighbouring_samples_are_not_independent():
+    """One compile of a second is 100 samples, but one event: the interval must stay wide."""
+    scattered = phase_of(
+        ticked([thread_ticks("http", "main", "http await_request*9 " * 100)], of=block(wall_s=10))
+    )
+    at_once = phase_of(
+        ticked([thread_ticks("http", "main", "http*100 await_request*900")], of=block(wall_s=10))
+    )
+    widths = []
+    for ticks in (scattered, at_once):
+        row = thread_breakdown(ticks, NO_CPU, seed=1).set_index("component").loc["http"]
+        assert row["share"] == pytest.approx(0.1)
+        widths.append(row["high"] - row["low"])
+    assert widths[0] < 0.01
+    assert widths[1] > 0.2
+
+
+def test_threads_of_a_role_and_blocks_are_taken_together():
+    pool = [
+        thread_ticks("http", "pool", "http*10", tid=7),
+        thread_ticks("http", "pool", "idle_wait*30", tid=8),
+    ]
+    ticks = phase_of(
+        ticked(pool, of=block(0)), ticked([thread_ticks("http", "pool", "http*10")], of=block(1, START_S + 2))
+    )
+    cpu = cpu_table(("http", "pool", 2, 7, 0.25), ("http", "pool", 2, 8, 0.5), ("http", "main", 2, 2, 9.0))
+    table = thread_breakdown(ticks, cpu, seed=1).set_index("component")
+    assert table["share"].to_dict() == {"http": pytest.approx(0.4), "idle_wait": pytest.approx(0.6)}
+    assert table["cpu_s"].tolist() == [pytest.approx(0.75)] * 2
+
+
+def test_intervals_repeat_by_seed():
+    first, again, other = (thread_breakdown(some_ticks(), NO_CPU, seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first, again)
+    assert not first["low"].equals(other["low"])
+
+
+# ---- the kernel's CPU time
+
+
+def accounting(*rows):
+    names = ["block", "pid", "tid", "cpu_before_s", "cpu_after_s"]
+    return pd.DataFrame(list(rows), columns=names)
+
+
+def test_kernel_cpu_joins_threads_by_their_id_and_calls_the_rest_native():
+    ticks = phase_of(
+        ticked(
+            [
+                thread_ticks("http", "main", "http*4", pid=2, tid=2),
+                thread_ticks("scheduler", "main", "batch*4", pid=3, tid=3),
+            ]
+        ),
+        threads=accounting(
+            (0, 2, 2, 1.0, 1.5), (0, 3, 3, 2.0, 2.25), (0, 3, 31, 5.0, 9.0), (0, 3, 32, 0.0, 1.0)
+        ),
+        processes=(ServerProcess(2, 1, HTTP), ServerProcess(3, 2, SCHEDULER)),
+    )
+    found = kernel_cpu(ticks, RULES)
+    by_thread = {(r.process, r.thread, r.tid): r.cpu_s for r in found.itertuples()}
+    assert by_thread == {
+        ("http", "main", 2): pytest.approx(0.5),
+        ("scheduler", "main", 3): pytest.approx(0.25),
+        ("scheduler", NATIVE_THREADS, 31): pytest.approx(4.0),
+        ("scheduler", NATIVE_THREADS, 32): pytest.approx(1.0),
+    }
+
+
+def test_threads_that_began_or_ended_in_the_block():
+    """Began: all it used counts. Ended: what it used is not known, and counts as none."""
+    ticks = phase_of(
+        ticked([thread_ticks("http", "main", "http*4", pid=2, tid=2)]),
+        threads=accounting((0, 2, 2, NAN, 0.5), (0, 2, 9, 3.0, NAN)),
+    )
+    assert kernel_cpu(ticks, RULES).set_index("tid")["cpu_s"].to_dict() == {2: 0.5, 9: 0.0}
+
+
+def test_launcher_and_resource_tracker_cost_nothing():
+    ticks = phase_of(
+        ticked([thread_ticks("http", "main", "http*4", pid=2, tid=2)]),
+        threads=accounting((0, 1, 1, 0.0, 7.0), (0, 2, 2, 0.0, 0.5), (0, 5, 5, 0.0, 3.0)),
+        processes=(
+            ServerProcess(1, 0, LAUNCHER),
+            ServerProcess(2, 1, HTTP),
+            ServerProcess(5, 2, RESOURCE_TRACKER),
+        ),
+    )
+    assert kernel_cpu(ticks, RULES)["cpu_s"].sum() == pytest.approx(0.5)
+
+
+def test_only_profiled_blocks_count_unless_none_was():
+    rows = accounting((0, 2, 2, 0.0, 0.5), (1, 2, 2, 0.5, 2.5))
+    on = ticked([thread_ticks("http", "main", "http*4", pid=2, tid=2)], of=block(0))
+    mixed = phase_of(on, threads=rows)
+    assert kernel_cpu(mixed, RULES)["cpu_s"].sum() == pytest.approx(0.5)
+
+    off = [block(0, profiled=False), block(1, START_S + 2, profiled=False)]
+    none = type(mixed)(phase(off, threads=rows), (), ())
+    assert kernel_cpu(none, RULES)["cpu_s"].sum() == pytest.approx(2.5)
+
+
+# ---- CPU per request
+
+
+CPU = cpu_table(
+    ("http", "main", 2, 2, 1.25),
+    ("scheduler", "main", 3, 3, 4.0),
+    ("scheduler", "forward", 3, 4, 0.75),
+    ("scheduler", NATIVE_THREADS, 3, 31, 6.5),
+    ("detokenizer", NATIVE_THREADS, 4, 41, 0.5),
+)
+
+
+def test_cpu_per_request_sums_to_the_kernels_figure():
+    table = cpu_per_request(some_ticks(), CPU, served=20.0, seed=1)
+    assert table["cpu_ms"].sum() == pytest.approx(13.0 * 1e3 / 20, rel=1e-12)
+    native = table.set_index("component").loc[NATIVE_THREADS]
+    assert native["cpu_ms"] == native["low"] == native["high"] == pytest.approx(7.0 * 1e3 / 20)
+    assert (table["low"] <= table["cpu_ms"]).all()
+    assert (table["cpu_ms"] <= table["high"]).all()
+    assert table["cpu_ms"].tolist() == sorted(table["cpu_ms"], reverse=True)
+
+
+def test_waiting_gets_no_cpu_time():
+    table = cpu_per_request(some_ticks(), CPU, served=20.0, seed=1)
+    assert not [name for name in table["component"] if name in COMPONENTS and COMPONENTS[name].waiting]
+
+
+def test_cpu_time_is_spread_over_the_running_components_by_their_ticks():
+    ticks = phase_of(
+        ticked([thread_ticks("scheduler", "main", "batch*30 idle_poll*10 wait_forward*60", pid=3, tid=3)])
+    )
+    table = cpu_per_request(ticks, cpu_table(("scheduler", "main", 3, 3, 0.8)), served=2.0, seed=1)
+    assert table.set_index("component")["cpu_ms"].to_dict() == {
+        "batch": pytest.approx(300),
+        "idle_poll": pytest.approx(100),
+    }
+
+
+def test_a_thread_never_seen_running_keeps_its_cpu_time():
+    """It was spread over what the thread was seen in: dropping it would break the sum."""
+    ticks = phase_of(ticked([thread_ticks("scheduler", "forward", "device_wait*10", pid=3, tid=4)]))
+    table = cpu_per_request(ticks, cpu_table(("scheduler", "forward", 3, 4, 0.1)), served=1.0, seed=1)
+    assert table[["component", "cpu_ms"]].to_numpy().tolist() == [["device_wait", pytest.approx(100)]]
+
+
+def test_cpu_without_stacks_is_all_native_and_without_requests_is_nothing():
+    nothing = phase_of()
+    assert cpu_per_request(nothing, CPU, served=10.0, seed=1)["cpu_ms"].sum() == pytest.approx(1300)
+    empty = cpu_per_request(some_ticks(), CPU, served=0.0, seed=1)
+    assert empty.empty
+    assert tuple(empty.columns) == CPU_COLUMNS
+
+
+# ---- requests served
+
+
+def test_requests_that_lie_in_a_block_in_part_count_in_part():
+    blocks = [block(0, START_S, 1.0, profiled=False), block(1, START_S + 1, 1.0), block(2, START_S + 3, 1.0)]
+    requests = measured(
+        {"at_ms": 0, "latency_ms": 100},  # in no profiled block
+        {"at_ms": 900, "latency_ms": 400},  # 300 of 400 ms in block 1
+        {"at_ms": 1300, "latency_ms": 100},  # in block 1
+        {"at_ms": 1950, "latency_ms": 200},  # 50 of 200
+        {"at_ms": 2900, "latency_ms": 1200},  # around block 2: 1000 of 1200
+        {"at_ms": 1500, "latency_ms": 100, "error": "timeout"},
+    )
+    assert requests_served(phase(blocks), requests) == pytest.approx(0.75 + 1 + 0.25 + 1000 / 1200)
+    assert requests_served(phase(blocks[:1]), requests) == pytest.approx(
+        1.25
+    )  # no profiled block: all blocks
+
+
+# ---- hot functions
+
+
+def hot(stacks, *, served=1.0, wall_s=1.0):
+    table = stack_table(place("scheduler", "main", stacks, pid=3, tid=3))
+    of = block(wall_s=wall_s)
+    ticks = phase_of(block_ticks(of, of.recording, table, classify(table, RULES)))
+    return hot_functions(ticks, served).set_index("function")
+
+
+LOOP = "run_scheduler_process@scheduler.py > Scheduler.event_loop_overlap@scheduler.py"
+
+
+def test_self_is_the_innermost_frame_and_cumulative_is_anywhere():
+    """10 ticks in 1 s, 2 requests: a tick is 50 ms a request."""
+    deep = f"{LOOP} > calc_priority@schedule_policy.py > helper@schedule_policy.py"
+    table = hot(
+        [deep] * 3
+        + [f"{LOOP} > calc_priority@schedule_policy.py"] * 2
+        + [f"{LOOP} > recv_requests@scheduler.py"] * 5,
+        served=2.0,
+    )
+    assert table.loc["helper", ["self_ms", "cumulative_ms"]].tolist() == [pytest.approx(150)] * 2
+    assert table.loc["calc_priority", ["self_ms", "cumulative_ms"]].tolist() == [
+        pytest.approx(100),
+        pytest.approx(250),
+    ]
+    assert table.loc["Scheduler.event_loop_overlap", ["self_ms", "cumulative_ms"]].tolist() == [
+        0,
+        pytest.approx(250),
+    ]
+    assert "recv_requests" not in table.index  # polling is not work
+    assert table["self_ms"].tolist() == sorted(table["self_ms"], reverse=True)
+    assert (table["component"] == "batch").all()
+
+
+def test_recursion_is_counted_once():
+    deep = f"{LOOP} > calc_priority@schedule_policy.py > " + " > ".join(
+        f"walk@radix_cache.py:{line}" for line in (10, 12, 12, 12)
+    )
+    table = hot([deep] * 10)
+    assert table.loc["walk", ["self_ms", "cumulative_ms"]].tolist() == [pytest.approx(1000)] * 2
+
+
+def test_lost_ticks_have_no_stack_and_are_in_no_function():
+    torn = "calc_priority@schedule_policy.py"
+    table = hot([f"{LOOP} > calc_priority@schedule_policy.py"] * 9 + [torn])
+    assert table.loc["calc_priority", "self_ms"] == pytest.approx(900)
+
+
+def test_component_of_a_function_is_the_one_of_most_of_its_self_time():
+    batch = f"{LOOP} > calc_priority@schedule_policy.py > helper@util.py"
+    prep = f"{LOOP} > get_model_worker_batch@schedule_batch.py > helper@util.py"
+    assert hot([batch] * 6 + [prep] * 4).loc["helper", "component"] == "batch"
+    assert hot([batch] * 4 + [prep] * 6).loc["helper", "component"] == "host_prep"
+
+
+def test_hot_functions_of_nothing_is_an_empty_table():
+    assert hot_functions(phase_of(), 1.0).empty
+
+
+# ---- utilisation
+
+
+def test_utilisation_is_the_share_of_working_ticks():
+    """Polling burns CPU, and device_wait waits: but busy is what moves a request on."""
+    ticks = phase_of(
+        ticked([thread_ticks("scheduler", "main", "batch*20 device_wait*10 idle_poll*30 wait_forward*40")])
+    )
+    table = utilisation(ticks, seed=1)
+    assert table["busy_share"].tolist() == [pytest.approx(0.3)]
+    assert (table["low"] <= table["high"]).all()

@@ -1,0 +1,278 @@
+"""Latency, observer effect, scores and throughput, and how requests get their block and their hits."""
+
+import math
+
+import pandas as pd
+import pytest
+from synthetic import START_S, block, measured, phase, sent
+
+from scoreprof_nb.analysis.latency import latency, latency_rows, observer_effect, scores, throughput
+from scoreprof_nb.analysis.requests import events, measured_requests
+
+
+def rows_of(latencies, **same):
+    return [{"at_ms": 1000 * i, "latency_ms": value} | same for i, value in enumerate(latencies)]
+
+
+def plain(latencies, **same):
+    return rows_of(latencies, profiled=False, **same)
+
+
+def by_which(requests):
+    return {row["which"]: row for row in latency_rows("small", requests)}
+
+
+# ---- the latency table
+
+
+def test_a_row_says_mean_and_percentiles_with_intervals():
+    row = latency("small", "all", measured(*plain(range(1, 101))).table)
+    assert row["requests"] == 100
+    assert row["mean_ms"] == pytest.approx(50.5)
+    assert row["p50_ms"] == pytest.approx(50.5)
+    assert row["p90_ms"] == pytest.approx(90.1)
+    assert row["p95_ms"] == pytest.approx(95.05)
+    assert row["p50_low"] < 50.5 < row["p50_high"]
+
+
+def test_too_few_requests_give_no_number_rather_than_a_wrong_one():
+    row = latency("small", "all", measured(*plain([10] * 28)).table)
+    assert row["p50_ms"] == pytest.approx(10)
+    for name in ("p90", "p95", "p99"):
+        assert math.isnan(row[f"{name}_ms"])
+        assert math.isnan(row[f"{name}_low"])
+        assert math.isnan(row[f"{name}_high"])
+    empty = latency("small", "all", measured().table)
+    assert empty["requests"] == 0
+    assert math.isnan(empty["mean_ms"])
+    assert math.isnan(empty["p50_ms"])
+
+
+def test_rows_tell_apart_what_hit_a_request():
+    requests = measured(
+        *plain([10, 11]),
+        *plain([1000], compile_hit=True),
+        *plain([1500], compile_hit=True, split=True),
+        *plain([60], split=True),
+        *rows_of([12, 13, 14]),
+        *plain([0.001], error="timeout"),
+        *plain([7], block=-1),
+    )
+    counts = {which: (row["requests"], row["mean_ms"]) for which, row in by_which(requests).items()}
+    assert counts == {
+        "all": (5, pytest.approx((10 + 11 + 1000 + 1500 + 60) / 5)),
+        "neither compiled nor split": (2, pytest.approx(10.5)),
+        "hit by a compile": (2, pytest.approx(1250)),
+        "split, no compile": (1, pytest.approx(60)),
+        "with py-spy": (3, pytest.approx(13)),
+    }
+
+
+def test_without_a_log_no_row_claims_to_know_what_hit():
+    unknown = measured(*plain([10, 11], compile_hit=pd.NA, split=pd.NA, prefills=pd.NA))
+    assert list(by_which(unknown)) == ["all", "with py-spy"]
+
+
+def test_requests_whose_split_is_not_known_are_not_dropped():
+    """Above concurrency 1 the log tells compiles but not splits."""
+    requests = measured(*plain([10, 11], split=pd.NA, prefills=pd.NA))
+    assert by_which(requests)["neither compiled nor split"]["requests"] == 2
+
+
+# ---- throughput
+
+
+def test_throughput_counts_what_was_answered_in_the_blocks_without_py_spy():
+    blocks = [
+        block(0, START_S, 2.0, profiled=False),
+        block(1, START_S + 2, 2.0),
+        block(2, START_S + 4, 2.0, profiled=False),
+    ]
+    requests = measured(
+        *({"at_ms": 100 * i, "latency_ms": 50, "items": 3} for i in range(10)),
+        {"at_ms": 1990, "latency_ms": 50},  # answered in the profiled block
+        {"at_ms": 3990, "latency_ms": 50, "items": 6},  # answered in the last one
+        {"at_ms": 4500, "latency_ms": 50, "error": "timeout"},
+    )
+    assert throughput(phase(blocks), requests) == (pytest.approx(11 / 4), pytest.approx(36 / 4))
+
+
+def test_throughput_is_not_known_without_a_block_without_py_spy():
+    assert throughput(phase([block(0)]), measured(*rows_of([10]))) is None
+
+
+# ---- observer effect
+
+
+def test_observer_effect_is_the_ratio_of_the_medians():
+    effect = observer_effect(measured(*plain([98, 100, 102] * 5), *rows_of([108, 110, 112] * 5)), seed=1)
+    assert effect.p50_ratio == pytest.approx(1.1)
+    assert 1.05 < effect.low <= 1.1 <= effect.high < 1.15
+
+
+def test_observer_effect_compares_like_with_like():
+    """More large requests fell into the blocks with py-spy: that is not py-spy's doing."""
+    requests = measured(
+        *plain([10] * 30, kind="single", items=1),
+        *plain([100] * 3, kind="large", items=32),
+        *rows_of([10] * 3, kind="single", items=1),
+        *rows_of([100] * 30, kind="large", items=32),
+    )
+    assert observer_effect(requests, seed=1).p50_ratio == pytest.approx(1)
+
+
+def test_observer_effect_averages_the_kinds_geometrically():
+    requests = measured(
+        *plain([10] * 3, items=1),
+        *rows_of([40] * 3, items=1),
+        *plain([10] * 3, items=2),
+        *rows_of([10] * 3, items=2),
+    )
+    assert observer_effect(requests, seed=1).p50_ratio == pytest.approx(2)
+
+
+def test_observer_effect_leaves_out_requests_hit_by_a_compile():
+    requests = measured(
+        *plain([100] * 3),
+        *plain([2000] * 9, compile_hit=True),
+        *rows_of([110] * 3),
+        *rows_of([5000], compile_hit=True),
+    )
+    assert observer_effect(requests, seed=1).p50_ratio == pytest.approx(1.1)
+
+
+def test_observer_effect_is_not_known_with_one_request_a_side():
+    nothing = observer_effect(measured(*plain([100] * 9), *rows_of([110])), seed=1)
+    assert (nothing.p50_ratio, nothing.low, nothing.high) == (None, None, None)
+    assert observer_effect(measured(), seed=1).p50_ratio is None
+
+
+def test_observer_effect_works_without_a_log_and_repeats_by_seed():
+    requests = measured(
+        *plain([90, 100, 120, 101], compile_hit=pd.NA), *rows_of([100, 110, 130, 112], compile_hit=pd.NA)
+    )
+    assert observer_effect(requests, seed=1) == observer_effect(requests, seed=1)
+    assert observer_effect(requests, seed=1).p50_ratio is not None
+
+
+# ---- scores
+
+
+def answers(*payload_and_scores):
+    return measured(
+        *(
+            {"at_ms": 1000 * i, "latency_ms": 10, "payload": payload, "scores": values}
+            for i, (payload, values) in enumerate(payload_and_scores)
+        )
+    )
+
+
+def test_equal_payloads_with_equal_scores_are_consistent():
+    found = scores(answers((0, [[0.25, 0.75]]), (1, [[0.5, 0.5], [0.1, 0.9]]), (0, [[0.251, 0.749]])))
+    assert found.consistent is True
+    assert found.max_difference == pytest.approx(0.001)
+
+
+def test_equal_payloads_with_other_scores_are_inconsistent():
+    found = scores(answers((0, [[0.25, 0.75]]), (0, [[0.27, 0.73]])))
+    assert found.consistent is False
+    assert found.max_difference == pytest.approx(0.02)
+
+
+def test_payloads_that_came_once_say_nothing_about_consistency():
+    found = scores(answers((0, [[0.25, 0.75]]), (1, [[0.9, 0.1]])))
+    assert found.consistent is None
+    assert found.max_difference is None
+    assert found.digest is not None
+
+
+def test_without_answers_nothing_is_known_of_scores():
+    failed = measured({"at_ms": 0, "latency_ms": 1, "error": "timeout", "scores": None})
+    assert scores(failed).digest is None
+    assert scores(failed).consistent is None
+
+
+def test_digest_says_whether_two_runs_gave_the_same_scores():
+    one = scores(answers((0, [[0.25, 0.75]]), (1, [[0.5, 0.5]])))
+    reordered = scores(answers((1, [[0.5, 0.5]]), (0, [[0.25, 0.75]]), (0, [[0.2501, 0.7499]])))
+    other = scores(answers((0, [[0.25, 0.75]]), (1, [[0.6, 0.4]])))
+    assert one.digest == reordered.digest
+    assert one.digest != other.digest
+
+
+# ---- from the phase's table and the server's log
+
+
+PREFILL = "Prefill batch. #new-seq: {}, #new-token: 40, #cached-token: 0, token usage: 0.01"
+MISS = "Prefill batch. #bid: 7, #cache_miss: {}"
+
+
+def log(*lines):
+    """(milliseconds since START_S, text)"""
+    rows = [(round(START_S * 1e9) + round(at_ms * 1e6), text) for at_ms, text in lines]
+    return pd.DataFrame(rows, columns=["time_ns", "text"])
+
+
+NO_LOG = log()
+TWO_BLOCKS = [block(0, START_S, 1.0, profiled=False), block(1, START_S + 1, 1.0)]
+
+
+def test_requests_get_their_block_and_the_warm_up_is_left_out():
+    table = sent(
+        {"at_ms": 500, "latency_ms": 100},
+        {"at_ms": 10, "latency_ms": 100, "warmup": True},
+        {"at_ms": 950, "latency_ms": 100},  # over the edge: in no block
+        {"at_ms": 1200, "latency_ms": 100},
+        {"at_ms": 100, "latency_ms": 100},
+        {"at_ms": 1400, "latency_ms": 3, "error": "connection"},
+    )
+    found = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1)
+    assert found.table["sent_ns"].is_monotonic_increasing
+    assert found.table["block"].tolist() == [0, 0, -1, 1, 1]
+    assert found.table["profiled"].tolist() == [False, False, False, True, True]
+    assert found.table["latency_ms"].tolist() == [pytest.approx(100)] * 4 + [pytest.approx(3)]
+    assert len(found.plain()) == 2
+    assert len(found.profiled()) == 1
+
+
+def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():
+    table = sent(*({"at_ms": at_ms, "latency_ms": 100} for at_ms in (0, 200, 400)))
+    lines = log(
+        (20, PREFILL.format(4)),
+        (150, PREFILL.format(9)),  # between two requests
+        (220, PREFILL.format(1)),
+        (260, PREFILL.format(3)),
+        (270, MISS.format(2)),
+        (420, PREFILL.format(4)),
+        (430, MISS.format(0)),
+        (440, "Decode batch. #running-req: 4, #cache_miss: 1"),
+    )
+    found = measured_requests(phase(TWO_BLOCKS, requests=table), lines, 1).table
+    assert found["prefills"].tolist() == [1, 2, 1]
+    assert found["split"].tolist() == [False, True, False]
+    assert found["compile_hit"].tolist() == [False, True, True]
+
+
+def test_without_a_log_hits_are_unknown_not_false():
+    table = sent({"at_ms": 0, "latency_ms": 100})
+    found = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1).table
+    for column in ("prefills", "split", "compile_hit"):
+        assert found[column].isna().all()
+
+
+def test_above_concurrency_one_splits_are_unknown():
+    """Two requests in flight: a prefill belongs to none of them for sure."""
+    table = sent({"at_ms": 0, "latency_ms": 100})
+    found = measured_requests(phase(TWO_BLOCKS, requests=table), log((20, PREFILL.format(4))), 2).table
+    assert found["split"].isna().all()
+    assert found["compile_hit"].tolist() == [False]
+
+
+def test_events_of_the_log():
+    lines = log(
+        (1, PREFILL.format(4)), (2, MISS.format(3)), (3, "Decode batch. #running-req: 1"), (4, "INFO: 200 OK")
+    )
+    assert events(lines, "prefill")["count"].tolist() == [4]
+    assert events(lines, "compile")["count"].tolist() == [3]
+    assert events(lines, "decode")["count"].tolist() == [1]
+    assert events(NO_LOG, "prefill").empty
