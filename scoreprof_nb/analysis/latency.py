@@ -101,9 +101,12 @@ class Scores:
     digest: str | None
 
 
-def scores(requests: MeasuredRequests) -> Scores:
-    """``digest``: SHA-256 of each payload's median scores, rounded to 3 digits."""
-    answered = requests.table[requests.table["ok"]]
+def scores(requests: pd.DataFrame) -> Scores:
+    """``requests``: all of a phase, the warm-up's too (columns of requests.parquet).
+
+    ``digest``: SHA-256 of each payload's median scores, rounded to 3 digits.
+    """
+    answered = requests[requests["error"].isna()]
     differences: list[float] = []
     medians = {}
     for payload, group in answered.groupby("payload"):

@@ -122,7 +122,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, see
         batching=batching.batching_row(phase, run.log, requests),
         quality=found,
         observer=observer_effect(requests, seed),
-        scores=scores(requests),
+        scores=scores(phase.requests),
         checks=(
             *laws(phase.name, threads, cpu, kernel_ms, path),
             *limits(phase.name, found, failed_share, ticks.failures),

@@ -20,7 +20,7 @@ from scoreprof_nb.capture.pyspy import PySpy, PySpyFailed, thread_ids
 from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
 from scoreprof_nb.capture.workload import Load
-from scoreprof_nb.parameters import MEASURED, ParameterError, Parameters
+from scoreprof_nb.parameters import FILE_PHASE, MEASURED, ParameterError, Parameters
 from scoreprof_nb.run import (
     Block,
     Manifest,
@@ -108,6 +108,8 @@ def _old_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:
     asked = parameters.phase_names() if parameters.phases else manifest.phases
     if done and any(name not in done for name in asked):
         for name in MEASURED:
+            if name == "requests_file" and FILE_PHASE not in done:
+                continue
             if manifest.parameters.get(name) != now[name]:
                 raise ParameterError(
                     name,

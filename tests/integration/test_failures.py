@@ -167,5 +167,8 @@ def test_stopped_within_a_phase(
 
 def test_resume_with_another_workload_is_refused(demo: Finished, tmp_path: Path) -> None:
     """Broken: one report of two unlike measurements."""
-    finished = run_in(tmp_path, run_dir=demo.folder, phases="single,file", rate_hz=50)
+    file = tmp_path / "requests.jsonl"
+    file.write_text('{"query": "q", "items": ["a"]}\n')
+    more = {"phases": "single,file", "requests_file": file}
+    finished = run_in(tmp_path, run_dir=demo.folder, phase_s=8, rate_hz=50, **more)
     assert_refused(finished, "rate_hz=50", "another run_dir")
