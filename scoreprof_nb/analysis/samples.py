@@ -56,8 +56,7 @@ class BlockTicks:
     """The ticks of one profiled block.
 
     ``tick_s``: epoch seconds of each tick; ``timed``: they are measured, not assumed; ``mismatch``:
-    the largest difference between two processes' numbers of ticks, lost ones put back; ``ended_early``
-    threads are those with another number of samples than their process.
+    the largest difference between two processes' numbers of ticks, lost ones put back.
     """
 
     block: Block
@@ -179,7 +178,6 @@ def _unwrapped(
     expected = _even_times(recording, n)
     within = (slot + 0.5) * SLOT_S
     times = within + np.round((expected - within) / cycle_s) * cycle_s
-    times[~known] = np.nan
     index = np.arange(n)
     times = np.interp(index, index[known], times[known])
     return np.maximum.accumulate(times)

@@ -41,9 +41,17 @@ def percentile_interval(values: Floats, quantile: float) -> tuple[float, float] 
         return None
     ordered = np.sort(values)
     tail = (1 - CONFIDENCE) / 2
-    low = int(stats.binom.ppf(tail, n, quantile))
-    high = int(stats.binom.ppf(1 - tail, n, quantile)) + 1
-    return float(ordered[max(low - 1, 0)]), float(ordered[min(high - 1, n - 1)])
+    low = max(int(stats.binom.ppf(tail, n, quantile)), 1)
+    high = min(int(stats.binom.ppf(1 - tail, n, quantile)) + 1, n)
+
+    def coverage() -> float:
+        return float(stats.binom.cdf(high - 1, n, quantile) - stats.binom.cdf(low - 1, n, quantile))
+
+    while low > 1 and coverage() < CONFIDENCE:  # what the largest observation cannot give
+        low -= 1
+    while high < n and coverage() < CONFIDENCE:
+        high += 1
+    return float(ordered[low - 1]), float(ordered[high - 1])
 
 
 def wilson_interval(hits: int, n: int) -> tuple[float, float]:

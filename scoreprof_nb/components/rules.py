@@ -154,13 +154,16 @@ class _Compiler:
         role, process = raw.get("role"), raw.get("process", "")
         if not isinstance(role, str) or not role or not isinstance(process, str):
             raise RulesError(f"{where}: needs role, a text (and process, when given, is one)")
+        excluded = raw.get("excluded", False)
+        if not isinstance(excluded, bool):
+            raise RulesError(f"{where}: excluded must be true or false, not {excluded!r}")
         return RoleRule(
             role=role,
             process=process,
             name=_texts(raw.get("name", []), where),
             command=_texts(raw.get("command", []), where),
             frames_mask=self._mask(raw.get("frames", []), where),
-            excluded=raw.get("excluded", False) is True,
+            excluded=excluded,
         )
 
     def _rule(self, raw: Mapping[str, Any], where: str) -> Rule:

@@ -309,6 +309,15 @@ def test_component_of_a_function_is_the_one_of_most_of_its_self_time():
     assert hot([batch] * 4 + [prep] * 6).loc["helper", "component"] == "host_prep"
 
 
+def test_component_of_a_function_does_not_go_by_what_it_calls():
+    """That most of what it calls prepares batches says nothing of its own time."""
+    own = f"{LOOP} > run_batch@scheduler.py"
+    callee = f"{own} > calc_priority@schedule_policy.py > get_model_worker_batch@schedule_batch.py"
+    table = hot([own] * 2 + [callee] * 8)
+    assert table.loc["run_batch", "component"] == "dispatch"
+    assert table.loc["Scheduler.event_loop_overlap", "component"] == "host_prep"  # no time of its own
+
+
 def test_hot_functions_of_nothing_is_an_empty_table():
     assert hot_functions(phase_of(), 1.0).empty
 

@@ -121,6 +121,17 @@ def test_observer_effect_compares_like_with_like():
     assert observer_effect(requests, seed=1).p50_ratio == pytest.approx(1)
 
 
+def test_observer_effect_compares_split_requests_with_split_ones():
+    """A split costs 50 ms, and where it falls is chance: it is not py-spy's doing."""
+    requests = measured(
+        *plain([50] * 9),
+        *plain([100] * 2, split=True),
+        *rows_of([50] * 2),
+        *rows_of([100] * 9, split=True),
+    )
+    assert observer_effect(requests, seed=1).p50_ratio == pytest.approx(1)
+
+
 def test_observer_effect_averages_the_kinds_geometrically():
     requests = measured(
         *plain([10] * 3, items=1),
@@ -159,7 +170,7 @@ def test_observer_effect_works_without_a_log_and_repeats_by_seed():
 
 
 def answers(*payload_and_scores):
-    return measured(
+    return sent(
         *(
             {"at_ms": 1000 * i, "latency_ms": 10, "payload": payload, "scores": values}
             for i, (payload, values) in enumerate(payload_and_scores)
@@ -179,6 +190,15 @@ def test_equal_payloads_with_other_scores_are_inconsistent():
     assert found.max_difference == pytest.approx(0.02)
 
 
+def test_the_warm_ups_answers_count_too():
+    """A payload that the warm-up and the measurement sent once each has come twice."""
+    twice = sent(
+        {"at_ms": 0, "latency_ms": 10, "warmup": True, "scores": [[0.25, 0.75]]},
+        {"at_ms": 100, "latency_ms": 10, "scores": [[0.75, 0.25]]},
+    )
+    assert scores(twice).consistent is False
+
+
 def test_payloads_that_came_once_say_nothing_about_consistency():
     found = scores(answers((0, [[0.25, 0.75]]), (1, [[0.9, 0.1]])))
     assert found.consistent is None
@@ -187,7 +207,7 @@ def test_payloads_that_came_once_say_nothing_about_consistency():
 
 
 def test_without_answers_nothing_is_known_of_scores():
-    failed = measured({"at_ms": 0, "latency_ms": 1, "error": "timeout", "scores": None})
+    failed = sent({"at_ms": 0, "latency_ms": 1, "error": "timeout", "scores": None})
     assert scores(failed).digest is None
     assert scores(failed).consistent is None
 
@@ -236,7 +256,7 @@ def test_requests_get_their_block_and_the_warm_up_is_left_out():
 
 
 def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():
-    table = sent(*({"at_ms": at_ms, "latency_ms": 100} for at_ms in (0, 200, 400)))
+    table = sent(*({"at_ms": at_ms, "latency_ms": 100} for at_ms in (0, 200, 400, 600)))
     lines = log(
         (20, PREFILL.format(4)),
         (150, PREFILL.format(9)),  # between two requests
@@ -244,13 +264,14 @@ def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():
         (260, PREFILL.format(3)),
         (270, MISS.format(2)),
         (420, PREFILL.format(4)),
-        (430, MISS.format(0)),
         (440, "Decode batch. #running-req: 4, #cache_miss: 1"),
+        (620, PREFILL.format(4)),
+        (630, MISS.format(0)),
     )
     found = measured_requests(phase(TWO_BLOCKS, requests=table), lines, 1).table
-    assert found["prefills"].tolist() == [1, 2, 1]
-    assert found["split"].tolist() == [False, True, False]
-    assert found["compile_hit"].tolist() == [False, True, True]
+    assert found["prefills"].tolist() == [1, 2, 1, 1]
+    assert found["split"].tolist() == [False, True, False, False]
+    assert found["compile_hit"].tolist() == [False, True, True, False]
 
 
 def test_without_a_log_hits_are_unknown_not_false():

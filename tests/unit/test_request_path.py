@@ -286,6 +286,15 @@ def test_without_a_clock_the_path_is_marginal_and_says_so():
     }
 
 
+def test_a_marginal_path_leaves_decode_steps_out():
+    """It cannot tell those that a request waits for, and most of them no request waits for."""
+    found = joint("await_request*10", "batch*2 ~decode_step*4 idle_poll*4", timed=False)
+    assert means(path_of(found, {"at_ms": 0, "latency_ms": 100})) == {
+        "batch": pytest.approx(20),
+        IPC_AND_WAKEUP: pytest.approx(80),
+    }
+
+
 def test_processes_that_differ_in_ticks_give_a_marginal_path():
     assert path_of(marginal(mismatch=3), {"at_ms": 0, "latency_ms": 100}).method == "marginal"
     assert path_of(marginal(mismatch=2), {"at_ms": 0, "latency_ms": 100}).method == "joint"

@@ -5,9 +5,9 @@ import pytest
 
 from scoreprof_nb.analysis.statistics import (
     RESAMPLES,
-    bootstrap_ratio_interval,
     bootstrap_weights,
     interval_of,
+    log_ratio_interval,
     percentile,
     percentile_floor,
     percentile_interval,
@@ -91,22 +91,28 @@ def median(values):
     return float(np.median(values))
 
 
-def test_bootstrap_ratio_interval_repeats_by_seed():
+def test_log_ratio_interval_repeats_by_seed_and_holds_its_value():
     rng = np.random.default_rng(0)
     above, below = [rng.normal(110, 5, 30)], [rng.normal(100, 5, 30)]
-    first = bootstrap_ratio_interval(above, below, median, seed=1)
-    assert first == bootstrap_ratio_interval(above, below, median, seed=1)
-    assert first != bootstrap_ratio_interval(above, below, median, seed=2)
-    assert first[0] < 1.1 < first[1]
+    value, low, high = log_ratio_interval(above, below, median, seed=1)
+    assert (value, low, high) == log_ratio_interval(above, below, median, seed=1)
+    assert (value, low, high) != log_ratio_interval(above, below, median, seed=2)
+    assert value == pytest.approx(median(above[0]) / median(below[0]))
+    assert low < value < high
+    assert low < 1.1 < high
 
 
-def test_bootstrap_ratio_interval_averages_strata_geometrically():
+def test_log_ratio_interval_averages_strata_geometrically():
     above, below = [np.full(3, 20.0), np.full(3, 500.0)], [np.full(3, 10.0), np.full(3, 1000.0)]
-    assert bootstrap_ratio_interval(above, below, median, seed=1) == (pytest.approx(1), pytest.approx(1))
+    assert log_ratio_interval(above, below, median, seed=1) == (pytest.approx(1),) * 3
 
 
-def test_bootstrap_ratio_interval_needs_two_observations_a_side():
-    two = np.array([1.0, 2.0])
-    assert bootstrap_ratio_interval([two], [two[:1]], median, seed=1) is None
-    assert bootstrap_ratio_interval([two, two[:1]], [two, two], median, seed=1) is None
-    assert bootstrap_ratio_interval([], [], median, seed=1) is None
+def test_log_ratio_interval_weighs_a_stratum_by_its_smaller_side():
+    """Six pairs at 8 and three at 1: 8 to the power of 6/9; the 90 on one side alone weigh nothing."""
+    above, below = [np.full(6, 8.0), np.full(90, 5.0)], [np.full(60, 1.0), np.full(3, 5.0)]
+    assert log_ratio_interval(above, below, median, seed=1)[0] == pytest.approx(4)
+
+
+def test_log_ratio_interval_of_single_observations_has_no_width():
+    one, two = np.array([1.0]), np.array([2.0])
+    assert log_ratio_interval([two], [one], median, seed=1) == (pytest.approx(2),) * 3
