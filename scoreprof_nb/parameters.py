@@ -7,6 +7,7 @@ right to trace) is checked by ``capture.preflight`` before anything is launched.
 import dataclasses
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 PHASES = ("single", "small", "large", "mixed")
 FILE_PHASE = "file"
 DEVICES = ("cpu", "tpu")
+LARGEST = 10**300
 PY_SPY_MODES = ("nonblocking", "blocking", "native", "off")
 
 # The parameters that decide what is measured: a run that is resumed must not change them.
@@ -43,6 +45,7 @@ class ParameterError(ValueError):
     def __init__(self, name: str, value: object, problem: str) -> None:
         super().__init__(f"parameter {name}={value!r}: {problem}")
         self.name = name
+        self.problem = problem
 
     def _render_traceback_(self) -> list[str]:
         """In a notebook: the one line, no traceback."""
@@ -101,7 +104,12 @@ class Parameters:
                 raise ParameterError(name, value, f"no such parameter; {_did_you_mean(name, list(known))}")
         converted = {name: _converted(name, value, known[name].type) for name, value in values.items()}
         parameters = cls(**converted)
-        check(parameters)
+        try:
+            check(parameters)
+        except ParameterError as error:
+            if error.name in values:  # said as the user wrote it
+                raise ParameterError(error.name, values[error.name], error.problem) from None
+            raise
         return parameters
 
     def phase_names(self) -> tuple[str, ...]:
@@ -162,12 +170,12 @@ def _check_phases(parameters: Parameters) -> None:
 
 
 def _check_url(url: str) -> None:
-    parts = urlsplit(url)
     try:
-        port = parts.port
+        parts = urlsplit(url)
+        right = parts.scheme == "http" and parts.port is not None and parts.path in ("", "/")
     except ValueError:
-        port = None
-    if parts.scheme != "http" or port is None or parts.path not in ("", "/"):
+        right = False
+    if not right:
         raise ParameterError("server_url", url, "must look like http://127.0.0.1:30000")
 
 
@@ -178,6 +186,7 @@ class RequestBody:
     kind: str
     items: int
     payload: bytes
+    labels: int  # scores that are expected of each item
 
 
 def read_requests_file(path: Path, label_token_ids: list[int]) -> list[RequestBody]:
@@ -187,7 +196,7 @@ def read_requests_file(path: Path, label_token_ids: list[int]) -> list[RequestBo
     Raises ParameterError naming the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON may hold U+2028
     except (OSError, UnicodeDecodeError) as error:
         raise ParameterError("requests_file", str(path), f"cannot be read: {error}") from error
     bodies = []
@@ -209,7 +218,10 @@ def read_requests_file(path: Path, label_token_ids: list[int]) -> list[RequestBo
         if not isinstance(body.get("items"), list) or not body["items"]:
             raise wrong("'items' must be a list with at least one item")
         body = {"label_token_ids": label_token_ids, "model": "default", **body}
-        bodies.append(RequestBody(FILE_PHASE, len(body["items"]), json.dumps(body).encode()))
+        labels = body["label_token_ids"]
+        if not isinstance(labels, list):
+            raise wrong("'label_token_ids' must be a list of token ids")
+        bodies.append(RequestBody(FILE_PHASE, len(body["items"]), json.dumps(body).encode(), len(labels)))
     if not bodies:
         raise ParameterError("requests_file", str(path), "holds no request")
     return bodies
@@ -227,7 +239,7 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
             return int(value)
     elif kind is float:
         if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
-            return float(value)
+            return value if abs(value) > LARGEST else float(value)  # beyond every limit: said as it is
     elif kind is str:
         if isinstance(value, str):
             return value
@@ -244,16 +256,26 @@ _KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: 
 
 
 def _int_list(name: str, value: Any) -> list[int]:
+    parts = value
     if isinstance(value, str):
-        value = [part for part in value.replace("[", "").replace("]", "").split(",") if part.strip()]
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        raise ParameterError(name, value, "must be a list of whole numbers, such as 294,293")
-    try:
-        return [int(part) for part in value]
-    except (TypeError, ValueError) as error:
-        raise ParameterError(name, value, "must be a list of whole numbers, such as 294,293") from error
+        parts = [part for part in value.replace("[", "").replace("]", "").split(",") if part.strip()]
+    elif isinstance(value, int):
+        parts = [value]
+    if isinstance(parts, list | tuple):
+        numbers = [_int(part) for part in parts]
+        if None not in numbers:
+            return [number for number in numbers if number is not None]
+    raise ParameterError(name, value, "must be a list of whole numbers, such as 294,293")
+
+
+def _int(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]+\s*", value):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:

@@ -23,6 +23,7 @@ REPORT = "report.ipynb"
 HOT_FUNCTIONS = 12
 SHOWN_FINDINGS = 12
 THREAD_COMPONENTS = 5
+TIMELINE_COLUMNS = ("phase", "time_s", "latency_ms", "block", "profiled", "compile_hit", "split", "failed")
 _LEFT_OUT = tuple(name for name in NAMES if not COMPONENTS[name].work)
 
 
@@ -214,7 +215,7 @@ class Report:
                     }
                 )
             )
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(TIMELINE_COLUMNS))
 
     def provenance_table(self) -> pd.DataFrame:
         """Columns: what, value."""
@@ -319,7 +320,9 @@ def _phase_verdict(phase: PhaseAnalysis) -> str:
     plain = rows.loc["all"]
     p50_ms = float(phase.latency.loc[phase.latency["which"] == "all", "p50_ms"].iloc[0])
     p50 = "n/a" if math.isnan(p50_ms) else f"{p50_ms:.1f} ms"
-    text = f"p50 {p50}, mean {plain['mean_ms']:.1f} ms over {plain['requests']} requests without py-spy"
+    mean_ms = float(phase.latency.loc[phase.latency["which"] == "all", "mean_ms"].iloc[0])
+    mean = "n/a" if math.isnan(mean_ms) else f"{mean_ms:.1f} ms"
+    text = f"p50 {p50}, mean {mean} over {plain['requests']} requests without py-spy"
     if phase.failed:
         text += f"; **{phase.failed} requests failed**"
     path = phase.path.table

@@ -201,11 +201,15 @@ class RunFolder:
                 f"this kit reads {SCHEMA_VERSION}"
             )
         try:
-            return Manifest(
+            manifest = Manifest(
                 **{**raw, "phases": tuple(raw["phases"]), "phases_done": tuple(raw["phases_done"])}
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise RunFolderError(f"{self.manifest_path}: not a manifest of this kit: {error}") from error
+        wrong = _wrong_manifest(manifest)
+        if wrong:
+            raise RunFolderError(f"{self.manifest_path}: not a manifest of this kit: {wrong}")
+        return manifest
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write it with the phases that are done and the checksums of their files."""
@@ -288,7 +292,7 @@ def load_phase(folder: Path) -> Phase:
         )
         requests = pq.read_table(folder / "requests.parquet").to_pandas()
         threads = pq.read_table(folder / "threads.parquet").to_pandas()
-    except (KeyError, TypeError, OSError, pa.ArrowException) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, OSError, pa.ArrowException) as error:
         raise RunFolderError(f"{folder}: not a phase of this kit: {error}") from error
     return Phase(record=record, requests=requests, threads=threads, folder=folder)
 
@@ -303,7 +307,8 @@ def read_log(path: Path) -> pd.DataFrame:
     """
     rows = []
     if path.exists():
-        for line in path.read_text(errors="replace").splitlines():
+        # Not splitlines: a line of the server may hold any other separator.
+        for line in path.read_bytes().decode(errors="replace").removesuffix("\n").split("\n"):
             match = LOG_LINE.match(line)
             if match:
                 rows.append((int(match[1]) * 10**9 + int(match[2]) * 1000, match[3]))
@@ -320,10 +325,14 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(scratch).chmod(0o644)
-    Path(scratch).replace(path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(scratch).chmod(0o644)
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -336,6 +345,22 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunFolderError(f"{path}: not a JSON object")
     return value
+
+
+def _wrong_manifest(manifest: Manifest) -> str | None:
+    """The first field that has not the type it must have, or None."""
+    texts = (manifest.run_id, manifest.label, manifest.status, *manifest.phases, *manifest.phases_done)
+    if not all(isinstance(text, str) for text in texts):
+        return "run_id, label, status and phases must be texts"
+    if not isinstance(manifest.parameters, dict) or not isinstance(manifest.sha256, dict):
+        return "parameters and sha256 must be objects"
+    if not all(isinstance(text, str) for text in manifest.sha256.values()):
+        return "sha256 must hold texts"
+    if not all(isinstance(at, int | float) for at in (manifest.started_s, manifest.finished_s or 0.0)):
+        return "started_s and finished_s must be numbers"
+    if not isinstance(manifest.failure, str | None):
+        return "failure must be a text"
+    return None
 
 
 def _block(raw: dict[str, Any]) -> Block:

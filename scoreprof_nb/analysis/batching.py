@@ -5,6 +5,8 @@ import pandas as pd
 from scoreprof_nb.analysis.requests import MeasuredRequests, events
 from scoreprof_nb.run import Phase
 
+COLUMNS = ("phase", "new_sequences", "batches")
+
 
 def within(phase: Phase, log: pd.DataFrame) -> pd.DataFrame:
     """The log's rows between the start of the first and the end of the last block of a phase."""

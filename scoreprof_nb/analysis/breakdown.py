@@ -17,6 +17,7 @@ from scoreprof_nb.run import Block, Phase
 THREAD_COLUMNS = ("phase", "process", "thread", "component", "share", "low", "high", "ticks", "cpu_s")
 CPU_COLUMNS = ("phase", "component", "cpu_ms", "low", "high", "requests")
 HOT_COLUMNS = ("phase", "process", "thread", "function", "file", "component", "self_ms", "cumulative_ms")
+UTILISATION_COLUMNS = ("phase", "process", "thread", "busy_share", "low", "high")
 SLICE_S = 1.0
 _WORK = np.array([COMPONENTS[name].work for name in NAMES])
 
@@ -119,7 +120,7 @@ def cpu_per_request(ticks: PhaseTicks, cpu: pd.DataFrame, served: float, seed: i
     figure divided by the requests. ``low`` and ``high``: bootstrap over slices of one second of the
     spreading; the kernel's total itself is exact.
     """
-    if served <= 0:
+    if served <= 0 or not ticks.blocks:  # without stacks it is not known what a thread's time was for
         return pd.DataFrame(columns=list(CPU_COLUMNS))
     means, lows, highs = (np.zeros(len(NAMES)) for _ in range(3))
     explained = 0.0
@@ -197,4 +198,4 @@ def utilisation(ticks: PhaseTicks, seed: int) -> pd.DataFrame:
         rows.append(
             (ticks.phase.name, role.process, role.thread, work.sum() / sliced.sum(), float(low), float(high))
         )
-    return pd.DataFrame(rows, columns=["phase", "process", "thread", "busy_share", "low", "high"])
+    return pd.DataFrame(rows, columns=list(UTILISATION_COLUMNS))

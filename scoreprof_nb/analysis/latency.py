@@ -13,6 +13,10 @@ from scoreprof_nb.analysis.statistics import log_ratio_interval, percentile, per
 from scoreprof_nb.run import Phase
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+LATENCY_COLUMNS = (
+    *("phase", "which", "requests", "mean_ms"),
+    *(f"{name}_{part}" for name in QUANTILES for part in ("ms", "low", "high")),
+)
 # bf16 has 8 bits of mantissa: scores (probabilities) of equal payloads may differ by this much when
 # they are computed in batches of another shape.
 SCORE_TOLERANCE = 2**-7
@@ -110,12 +114,17 @@ def scores(requests: pd.DataFrame) -> Scores:
     differences: list[float] = []
     medians = {}
     for payload, group in answered.groupby("payload"):
-        values = np.array([np.stack(list(map(np.asarray, one))) for one in group["scores"]])
+        lists = [[list(map(float, labels)) for labels in one] for one in group["scores"]]
+        if len({tuple(len(labels) for labels in one) for one in lists}) > 1:
+            differences.append(math.inf)
+            continue
+        values = np.array([[score for labels in one for score in labels] for one in lists], dtype=np.float64)
         medians[str(payload)] = np.round(np.median(values, axis=0), 3).tolist()
         if len(values) > 1:
             differences.append(float((values.max(axis=0) - values.min(axis=0)).max()))
-    if not medians:
+    if not medians and not differences:
         return Scores(None, None, None)
     digest = hashlib.sha256(json.dumps(medians, sort_keys=True).encode()).hexdigest()
     worst = max(differences) if differences else None
-    return Scores(None if worst is None else worst <= SCORE_TOLERANCE, worst, digest)
+    consistent = None if worst is None else worst <= SCORE_TOLERANCE
+    return Scores(consistent, worst, digest)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown
 from scoreprof_nb.analysis.latency import (
+    LATENCY_COLUMNS,
     ObserverEffect,
     Scores,
     latency_rows,
@@ -52,6 +53,16 @@ class PhaseAnalysis:
         return self.phase.name
 
 
+COLUMNS = {  # of the tables of a run in which no phase was finished
+    "latency": LATENCY_COLUMNS,
+    "threads": breakdown.THREAD_COLUMNS,
+    "cpu": breakdown.CPU_COLUMNS,
+    "hot": breakdown.HOT_COLUMNS,
+    "utilisation": breakdown.UTILISATION_COLUMNS,
+    "batches": batching.COLUMNS,
+}
+
+
 @dataclass(frozen=True)
 class RunAnalysis:
     """The analysis of every finished phase, in order."""
@@ -65,7 +76,7 @@ class RunAnalysis:
         filled = [part for part in parts if not part.empty]
         if filled:
             return pd.concat(filled, ignore_index=True)
-        return parts[0] if parts else pd.DataFrame()
+        return parts[0] if parts else pd.DataFrame(columns=list(COLUMNS.get(name, ())))
 
     def paths(self) -> pd.DataFrame:
         """The request paths of all phases."""

@@ -109,7 +109,10 @@ class PySpy:
         self._rate_hz = rate_hz
         self._redact = redact
         self._thread_ids = thread_ids
-        self._target = psutil.Process(pid)
+        try:
+            self._target = psutil.Process(pid)
+        except psutil.NoSuchProcess as error:
+            raise PySpyFailed(f"the server's process {pid} is gone") from error
         self._said: list[str] = []
         self._sampling = threading.Event()
         self._process = subprocess.Popen(
@@ -148,7 +151,8 @@ class PySpy:
         self._reader.join(timeout=2)
         said = "\n".join(self._said)
         if failure is None and (self._process.returncode != 0 or not self._output.exists()):
-            failure = f"py-spy ended with {self._process.returncode} and no recording: {said[-300:]}"
+            words = " ".join(said.partition("Stack backtrace")[0].split())[-300:]
+            failure = f"py-spy ended with {self._process.returncode} and no recording: {words}"
         counts = _COUNTS.search(said)
         recorded = failure is None
         if recorded:

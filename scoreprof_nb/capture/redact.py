@@ -2,19 +2,21 @@
 
 import re
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 MASK = "[redacted]"
 
-# --api-key X, --hf-token=X, api_key='X', "password": "X". Not --tokenizer-path, not --max-total-tokens.
+# --api-key X, --hf-token="X", api_key='X', "password": "X". Not --tokenizer-path, not --max-total-tokens.
 _NAME = r"(?:[\w-]*[_-])?(?:key|secret|password|passwd|token)"
-_FLAG = re.compile(rf"(--{_NAME})(=|\s+)(?!--)(\S+)", re.IGNORECASE)
+_VALUE = r"""("[^"]*"|'[^']*'|[^\s"'\\]+)"""
+_FLAG = re.compile(rf"(--{_NAME})(=|\s+)(?!--){_VALUE}", re.IGNORECASE)
 _ASSIGNMENT = re.compile(
-    r"""\b((?:[\w-]*[_-])(?:key|secret|password|passwd|token))(['"]?\s*[=:]\s*['"])([^'"]+)""", re.IGNORECASE
+    r"""\b((?:[\w-]*[_-])(?:key|token)|[\w-]*(?:secret|password|passwd))(['"]?\s*[=:]\s*['"])([^'"]+)""",
+    re.IGNORECASE,
 )
-_BARE = re.compile(r"\b(Bearer\s+|hf_|sk-)([A-Za-z0-9._-]{12,})")
+_BARE = re.compile(r"\b(Bearer\s+[A-Za-z0-9._-]{12,}|hf_[A-Za-z0-9]{16,}\b|sk-[A-Za-z0-9_-]{12,})")
+_SECRET_FLAG = re.compile(rf"--{_NAME}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,17 @@ class Redactor:
     secrets: tuple[str, ...] = ()
 
     @classmethod
-    def for_flags(cls, flags: str, more: Iterable[str] = ()) -> Self:
+    def for_flags(cls, flags: str) -> Self:
         """Knows the values of the secret flags in a server's command line."""
         try:
             words = shlex.split(flags)
         except ValueError:
             words = flags.split()
-        found = {match[3] for match in _FLAG.finditer(" ".join(words))} | set(more)
+        found = set()
+        for word, following in zip(words, [*words[1:], ""], strict=True):
+            name, given, value = word.partition("=")
+            if _SECRET_FLAG.fullmatch(name):
+                found.add(value if given else following)
         return cls(tuple(sorted((value for value in found if len(value) >= 4), key=len, reverse=True)))
 
     def __call__(self, text: str) -> str:
@@ -38,4 +44,4 @@ class Redactor:
             text = text.replace(secret, MASK)
         text = _FLAG.sub(rf"\1\2{MASK}", text)
         text = _ASSIGNMENT.sub(rf"\1\2{MASK}", text)
-        return _BARE.sub(rf"\1{MASK}", text)
+        return _BARE.sub(MASK, text)

@@ -146,7 +146,9 @@ class LaunchedServer:
         )
         assert self._process.stdout is not None
         self._log.follow(self._process.stdout)  # type: ignore[arg-type]
-        self._tree = _Tree.of(psutil.Process(self._process.pid))
+        self._tree = _Tree([])
+        self._seen: set[psutil.Process] = set()
+        self._look()
 
     def pid(self) -> int:
         return self._process.pid
@@ -162,16 +164,25 @@ class LaunchedServer:
         while time.monotonic() < deadline:
             self.check_alive()
             if _healthy(self.url):
-                self._tree = _Tree.of(psutil.Process(self._process.pid))
+                self._look()
                 return
+            self._look()
             time.sleep(0.2)
         raise ServerFailed(
             f"the server is not healthy after {timeout_s:.0f} s (parameter startup_s); "
             f"the end of its log:\n{self._log.tail()}"
         )
 
+    def _look(self) -> None:
+        """Bring the tree up to date; what left it before (a daemon) is kept in mind until the end."""
+        with suppress(psutil.NoSuchProcess):
+            self._tree = _Tree.of(psutil.Process(self._process.pid))
+            self._seen.update(self._tree.members)
+
     def processes(self) -> tuple[ServerProcess, ...]:
-        self._tree = _Tree.of(psutil.Process(self._process.pid))
+        """Raises ServerFailed when the server has ended."""
+        self.check_alive()
+        self._look()
         return self._tree.described(self._redact)
 
     def check_alive(self) -> None:
@@ -196,11 +207,12 @@ class LaunchedServer:
 
     def stop(self) -> None:
         """End every process of the server: SIGTERM, and SIGKILL for what is left."""
+        self._look()
         if self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_S)
-        left = [*self._tree.members, *_session_members(self._process.pid)]
+        left = [*self._seen, *_session_members(self._process.pid)]
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -241,7 +253,10 @@ class FoundServer:
             time.sleep(0.2)
 
     def processes(self) -> tuple[ServerProcess, ...]:
-        self._tree = _Tree.of(self._root)
+        """Raises ServerFailed when the server has ended."""
+        self.check_alive()
+        with suppress(psutil.NoSuchProcess):
+            self._tree = _Tree.of(self._root)
         return self._tree.described(self._redact)
 
     def check_alive(self) -> None:

@@ -59,9 +59,12 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
     """
     folder = RunFolder(Path(parameters.run_dir))
     old = _old_manifest(folder, parameters)
-    phases = _phases(parameters, old)
-    missing = tuple(name for name in phases if not (folder.phase_path(name) / "phase.json").exists())
+    phases = _phases(folder, parameters, old)
+    done = _done(folder, phases)
+    missing = tuple(name for name in phases if name not in done)
     if not missing:
+        if old is not None and old.status == "capturing":
+            folder.write_manifest(replace(old, status="complete", failure=None))
         say(f"run folder {folder.path} is complete: nothing to capture")
         return Outcome(())
     check_folder(parameters)
@@ -90,7 +93,7 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
         if isinstance(error, ParameterError):
             raise
     finally:
-        done = [name for name in phases if (folder.phase_path(name) / "phase.json").exists()]
+        done = _done(folder, phases)
         status = "complete" if len(done) == len(phases) else "partial" if done else "failed"
         folder.write_manifest(replace(manifest, status=status, failure=failure, finished_s=time.time()))
     return Outcome(tuple(captured), failure)
@@ -104,7 +107,7 @@ def _old_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:
         manifest = folder.read_manifest()
     except RunFolderError as error:
         raise ParameterError("run_dir", parameters.run_dir, str(error)) from error
-    now, done = _kept(parameters), manifest.phases_done
+    now, done = _kept(parameters), _done(folder, manifest.phases)
     asked = parameters.phase_names() if parameters.phases else manifest.phases
     if done and any(name not in done for name in asked):
         for name in MEASURED:
@@ -120,12 +123,17 @@ def _old_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:
     return manifest
 
 
-def _phases(parameters: Parameters, old: Manifest | None) -> tuple[str, ...]:
+def _done(folder: RunFolder, phases: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are on disk: a capture that was killed may have ended one that its manifest lacks."""
+    return tuple(name for name in phases if (folder.phase_path(name) / "phase.json").exists())
+
+
+def _phases(folder: RunFolder, parameters: Parameters, old: Manifest | None) -> tuple[str, ...]:
     if old is None:
         return parameters.phase_names()
     if not parameters.phases:
         return old.phases
-    return tuple(dict.fromkeys([*old.phases_done, *parameters.phase_names()]))
+    return tuple(dict.fromkeys([*_done(folder, old.phases), *parameters.phase_names()]))
 
 
 def _new_manifest(parameters: Parameters, phases: tuple[str, ...], old: Manifest | None) -> Manifest:

@@ -64,7 +64,7 @@ def _body(kind: str, items: int, labels: list[int], seed: int, number: int) -> R
         "item_first": False,
         "model": "default",
     }
-    return RequestBody(kind, items, json.dumps(body).encode())
+    return RequestBody(kind, items, json.dumps(body).encode(), len(labels))
 
 
 class Load:
@@ -145,23 +145,27 @@ class Load:
                 intended_ns = done_ns
 
     def _ask(self, session: requests.Session, body: RequestBody) -> tuple[int, str | None, Any]:
+        deadline = time.monotonic() + self._timeout_s
         try:
             answer = session.post(self._url, data=body.payload, timeout=self._timeout_s)
             content = answer.content
-        except requests.Timeout as error:
-            return self._failed(0, "timeout", str(error))
         except requests.RequestException as error:
-            return self._failed(0, "connection", str(error))
+            # The timeout of requests is one of each read, and a body that stops half-way is a
+            # ConnectionError for it; here it is the whole request's.
+            late = isinstance(error, requests.Timeout) or time.monotonic() > deadline
+            return self._failed(0, "timeout" if late else "connection", str(error))
+        if time.monotonic() > deadline:
+            return self._failed(0, "timeout", f"answered later than after {self._timeout_s} s")
         if answer.status_code != 200:
             return self._failed(answer.status_code, f"http_{answer.status_code}", answer.text)
         try:
             scores = json.loads(content)["scores"]
-            wrong = _wrong_scores(scores, body.items)
-        except (ValueError, KeyError, TypeError) as error:
+            wrong = _wrong_scores(scores, body)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             return self._failed(200, "bad_answer", f"{error!r}: {content[:200]!r}")
         if wrong:
             return self._failed(200, "bad_scores", f"{wrong}: {content[:200]!r}")
-        return 200, None, scores
+        return 200, None, [[float(score) for score in labels] for labels in scores]
 
     def _failed(self, status: int, kind: str, message: str) -> tuple[int, str, None]:
         self.failures.setdefault(kind, " ".join(message.split())[:400])
@@ -171,10 +175,13 @@ class Load:
         return self._epoch_ns + time.perf_counter_ns()
 
 
-def _wrong_scores(scores: Any, items: int) -> str | None:
+def _wrong_scores(scores: Any, body: RequestBody) -> str | None:
     """What is wrong with the scores of an answer, or None."""
-    if len(scores) != items:
-        return f"{len(scores)} score lists for {items} items"
-    if not all(math.isfinite(value) for labels in scores for value in labels):
-        return "a score is not a finite number"
+    if len(scores) != body.items:
+        return f"{len(scores)} score lists for {body.items} items"
+    for labels in scores:
+        if len(labels) != body.labels:
+            return f"{len(labels)} scores of an item for {body.labels} labels"
+        if not all(type(score) in (int, float) and math.isfinite(score) for score in labels):
+            return "a score is not a finite number"
     return None

@@ -33,7 +33,7 @@ def assert_refused(finished: Finished, *words: str) -> None:
         ({"model_path": "/no/such/model"}, ["model_path='/no/such/model'", "no such folder"]),
         ({"label_token_ids": "[99999]"}, ["label_token_ids=[99999]", "vocabulary"]),
         ({"rate_hz": 0}, ["rate_hz=0", "from 1"]),
-        ({"phase_s": 0}, ["phase_s=0.0", "from 2"]),
+        ({"phase_s": 0}, ["phase_s=0:", "from 2"]),
         ({"phases": "single,medium"}, ["phases='single,medium'", "'medium'", "mixed"]),
         ({"phase_z": 10}, ["phase_z=10", "did you mean phase_s?"]),
         ({"concurrency": "many"}, ["concurrency='many'", "whole number"]),

@@ -1,7 +1,7 @@
 """A stand-in for the server, for failures that the real one does not show on demand.
 
-``standin(answer)`` serves in this process; ``SERVER`` is the program of a small server that can be
-launched, with a switch for each way to fail.
+``standin(answer)`` serves in this process; ``write_server`` gives the program of a small server that
+can be launched, with a switch for each way to fail.
 """
 
 import json
@@ -123,7 +123,14 @@ def pid_in(path: Path) -> int:
     return int(path.read_text())
 
 
-# argv: PORT [switch ...]. Prints its pid; serves /health and /v1/score.
+def write_server(folder: Path) -> str:
+    """The path of the program of the small server."""
+    path = folder / "standin_server.py"
+    path.write_text(SERVER)
+    return str(path)
+
+
+# argv: PORT [switch ...]. Serves /health and /v1/score.
 SERVER = r"""
 import json, os, signal, subprocess, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -136,11 +143,14 @@ if "dies" in switches:
 if "aborts" in switches:
     os.abort()
 stubborn = "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-stubborn += "open(sys.argv[1], 'w').write(f'{os.getpid()}\n'); time.sleep(600)"
+stubborn += "open(sys.argv[1], 'w').write(f'{os.getpid()}\\n'); time.sleep(120)"
 def breed(path, own_session):
     subprocess.Popen([sys.executable, "-c", stubborn, path], start_new_session=own_session)
-    while not os.path.exists(path) or not open(path).read().endswith("\n"):
+    for _ in range(1000):
+        if os.path.exists(path) and open(path).read().endswith("\n"):
+            return
         time.sleep(0.01)
+    sys.exit("no grandchild")
 for switch in switches:
     if switch.startswith("grandchild="):
         breed(switch.partition("=")[2], False)

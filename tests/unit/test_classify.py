@@ -698,7 +698,6 @@ MAIN_SPIN = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="rules.toml: idle_poll's leaf list does not know main's spin")
 @pytest.mark.parametrize("stack", MAIN_SPIN.values(), ids=MAIN_SPIN)
 def test_idle_spin_of_current_main_is_idle_poll(stack):
     assert component_of("scheduler", "main", stack) == "idle_poll"
@@ -713,7 +712,6 @@ def test_admission_of_a_request_on_main_is_receive():
     assert component_of("scheduler", "main", stack) == "receive"
 
 
-@pytest.mark.xfail(strict=True, reason="rules.toml: softmax's any '@/jax/' matches anywhere in a path")
 def test_a_folder_named_like_a_library_changes_nothing():
     """Every frame of a venv under /home/me/jax/ has "/jax/" in its path: it is not all softmax."""
     stack = full(CASES["parse h11"][2]).replace("/venv/", "/home/me/jax/venv/")
@@ -809,12 +807,10 @@ def test_single_process_scheduler_by_its_first_thread_name():
     assert single_process(scheduler_name="Thread-2 (scheduler_loop_after_create)")[1][0] == "scheduler / main"
 
 
-@pytest.mark.xfail(strict=True, reason="rules.toml: thread role forward keeps the process role http")
 def test_single_process_forward_thread():
     assert single_process()[2] == ("scheduler / forward", ["idle_wait", "device_wait"])
 
 
-@pytest.mark.xfail(strict=True, reason="rules.toml: run_detokenizer_thread is no detokenizer")
 def test_single_process_detokenizer():
     assert single_process()[3] == ("detokenizer / main", ["idle_wait"])
 

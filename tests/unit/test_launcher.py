@@ -78,7 +78,9 @@ def test_child_gets_its_arguments_and_output(tmp_path):
 
 
 def test_command_that_is_not_there_is_an_error():
-    answer = subprocess.run([sys.executable, str(LAUNCHER), "/no/such/program"], capture_output=True, timeout=10)
+    answer = subprocess.run(
+        [sys.executable, str(LAUNCHER), "/no/such/program"], capture_output=True, timeout=10
+    )
     assert answer.returncode == 1
     assert b"/no/such/program" in answer.stderr
 

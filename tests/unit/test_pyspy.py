@@ -177,6 +177,7 @@ def test_pyspy_that_does_not_end_is_killed(record, monkeypatch):
     """It can wedge; the capture must go on."""
     monkeypatch.setattr(pyspy, "STOP_S", 0.5)
     py_spy = record()
+    time.sleep(0.3)  # it takes SIGINT only some time after it said that it samples
     os.kill(py_spy._process.pid, signal.SIGSTOP)
     recording = py_spy.stop()
     assert recording.file is None
@@ -224,7 +225,9 @@ def test_no_permission_is_a_parameter_error_with_the_reason(monkeypatch, tmp_pat
     refusing.write_text("#!/bin/sh\necho 'Permission Denied: Try running again with elevated' >&2\nexit 1\n")
     refusing.chmod(0o755)
     monkeypatch.setattr(pyspy, "executable", lambda: str(refusing))
-    with pytest.raises(ParameterError, match=r"py_spy_mode='on': no permission.*Permission Denied.*SYS_PTRACE"):
+    with pytest.raises(
+        ParameterError, match=r"py_spy_mode='on': no permission.*Permission Denied.*SYS_PTRACE"
+    ):
         check_may_trace()
     assert not [child for child in psutil.Process().children() if child.name().startswith("python")]
 
@@ -339,5 +342,6 @@ def test_words_of_a_real_recording_are_understood(record, target):
 
 def test_no_thread_of_ours_is_left(record):
     """The reader ends with py-spy."""
+    before = set(threading.enumerate())
     sampled(record(), 0.1)
-    wait_until(lambda: threading.active_count() == 1, "the reader's end")
+    wait_until(lambda: set(threading.enumerate()) <= before, "the reader's end")

@@ -66,7 +66,10 @@ def test_only_the_value_is_replaced():
 def test_value_of_a_secret_flag_is_taken_out_wherever_it_is_echoed():
     """A server prints its arguments in formats of its own."""
     redact = Redactor.for_flags(f"--device cpu --api-key {SECRET} --hf-token='{SECRET}2'")
-    assert redact(f"listening, key is <{SECRET}>, other <{SECRET}2>") == f"listening, key is <{MASK}>, other <{MASK}>"
+    assert (
+        redact(f"listening, key is <{SECRET}>, other <{SECRET}2>")
+        == f"listening, key is <{MASK}>, other <{MASK}>"
+    )
 
 
 def test_short_values_and_broken_quotes_do_not_blank_the_log():
@@ -132,7 +135,9 @@ def test_first_error_and_the_run_folder_are_found(tmp_path):
 
 
 def test_notebook_that_did_not_get_to_its_run_folder(tmp_path):
-    executed = read_executed(write_notebook(tmp_path / "out.ipynb", new_code_cell("1", outputs=[error_output()])))
+    executed = read_executed(
+        write_notebook(tmp_path / "out.ipynb", new_code_cell("1", outputs=[error_output()]))
+    )
     assert executed.run_dir is None
     assert executed.keep() == executed.path
 

@@ -103,7 +103,6 @@ def test_a_missing_file_and_one_that_is_no_text_are_named(tmp_path):
         load_rules(str(binary))
 
 
-@pytest.mark.xfail(strict=True, reason="_role takes any excluded that is not true for false")
 def test_excluded_that_is_no_boolean_is_refused(tmp_path):
     """``excluded = "true"`` must not silently mean false: the process would stay in every figure."""
     mine = write(tmp_path, '[[process]]\nrole = "x"\ncommand = ["x"]\nexcluded = "true"\n')

@@ -156,7 +156,10 @@ def test_only_blocks_with_a_file_have_a_recording_path(folder):
 def test_manifest_comes_back(folder):
     read = folder.read_manifest()
     assert replace(read, sha256={}, phases_done=()) == manifest("single", "small")
-    assert sorted(read.sha256)[:2] == ["phases/single/phase.json", "phases/single/recording-1.speedscope.json"]
+    assert sorted(read.sha256)[:2] == [
+        "phases/single/phase.json",
+        "phases/single/recording-1.speedscope.json",
+    ]
     assert len(read.sha256) == 8
 
 
@@ -367,7 +370,9 @@ def test_leftovers_of_a_killed_capture_are_swept(tmp_path):
     assert [path.name for path in (tmp_path / "phases").iterdir()] == ["single"]
 
 
-@pytest.mark.parametrize("value", [{"a": float("nan")}, {"a": float("inf")}, {"a": object()}, {"a": "\udc80"}])
+@pytest.mark.parametrize(
+    "value", [{"a": float("nan")}, {"a": float("inf")}, {"a": object()}, {"a": "\udc80"}]
+)
 def test_value_that_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path, value):
     """NaN is no JSON; and a reader must never see half a file, nor scratch files."""
     path = tmp_path / "summary.json"
@@ -392,7 +397,9 @@ def test_replaced_file_is_readable_by_others(tmp_path):
 
 def test_log_with_stamps(tmp_path):
     path = tmp_path / "server.log"
-    path.write_text("1700000000.000001 first\n1700000001.999999   indented 1700000000.000001 x\n1700000002.000000 \n")
+    path.write_text(
+        "1700000000.000001 first\n1700000001.999999   indented 1700000000.000001 x\n1700000002.000000 \n"
+    )
     assert read_log(path).to_dict("list") == {
         "time_ns": [1_700_000_000_000_001_000, 1_700_000_001_999_999_000, 1_700_000_002_000_000_000],
         "text": ["first", "  indented 1700000000.000001 x", ""],

@@ -13,7 +13,9 @@ from scoreprof_nb.parameters import ParameterError, Parameters, RequestBody
 from scoreprof_nb.run import PhaseRecord, Warmup, load_phase, write_phase
 
 ITEMS = 2
-BODY = RequestBody("single", ITEMS, b'{"query": "q", "items": ["a", "b"], "label_token_ids": [1, 2]}')
+BODY = RequestBody(
+    "single", ITEMS, b'{"query": "q", "items": ["a", "b"], "label_token_ids": [1, 2]}', labels=2
+)
 
 
 def payloads(phase, **parameters):
@@ -36,7 +38,9 @@ def test_other_seed_gives_other_bytes():
 def test_bytes_depend_on_nothing_but_seed_kind_and_items():
     """A longer phase or a higher rate must not change what is sent."""
     plain = payloads("small", seed=1)
-    assert plain == payloads("small", seed=1, phase_s=100, rate_hz=7, concurrency=3, single_items=5, label="x")
+    assert plain == payloads(
+        "small", seed=1, phase_s=100, rate_hz=7, concurrency=3, single_items=5, label="x"
+    )
     assert plain != payloads("small", seed=1, small_items=5)
     assert plain != payloads("single", seed=1, single_items=4)
 
@@ -64,7 +68,7 @@ def test_file_phase_sends_the_users_bodies(tmp_path):
     path = tmp_path / "own.jsonl"
     path.write_text('{"query": "q", "items": ["a", "b", "c"]}\n')
     (body,) = request_bodies(Parameters(requests_file=str(path)), "file", [1])
-    assert (body.kind, body.items) == ("file", 3)
+    assert (body.kind, body.items, body.labels) == ("file", 3, 1)
     with pytest.raises(ParameterError, match="cannot be read"):
         request_bodies(Parameters(requests_file=str(tmp_path / "none")), "file", [1])
 
@@ -116,7 +120,7 @@ def test_times_are_in_order_and_hold_the_wait():
 
 
 def test_bodies_are_sent_in_turn_over_and_over():
-    bodies = [RequestBody("single", 1, json.dumps({"items": ["a"], "n": n}).encode()) for n in range(3)]
+    bodies = [RequestBody("single", 1, json.dumps({"items": ["a"], "n": n}).encode(), 2) for n in range(3)]
     with standin(lambda handler, body: handler.reply_json(scores_for(body))) as server:
         load = run_load(server.url, 7, bodies=bodies)
         assert server.bodies[:7] == [bodies[n % 3].payload for n in range(7)]
@@ -178,8 +182,6 @@ def test_http_error_keeps_its_status_and_text(status):
         b'{"scores": null}',
         b'{"scores": 3}',
         b'{"scores": [1, 2]}',
-        b'{"scores": [["a"], ["b"]]}',
-        b'{"scores": [[null], [0.5]]}',
         b'{"object": "error"}',
         b"\xff\xfe",
     ],
@@ -192,8 +194,11 @@ def test_malformed_answer(content):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
+        (b'{"scores": []}', "0 score lists for 2 items"),
         (b'{"scores": [[0.5, 0.5]]}', "1 score lists for 2 items"),
         (b'{"scores": [[0.5], [0.5], [0.5]]}', "3 score lists for 2 items"),
+        (b'{"scores": [["a", 0.5], [0.5, 0.5]]}', "not a finite number"),
+        (b'{"scores": [[0.5, 0.5], [null, 0.5]]}', "not a finite number"),
         (b'{"scores": [[NaN, 0.5], [0.5, 0.5]]}', "not a finite number"),
         (b'{"scores": [[0.5, 0.5], [Infinity, 0.5]]}', "not a finite number"),
     ],
@@ -220,7 +225,7 @@ def test_score_that_is_no_float_does_not_end_the_client(score, tmp_path):
         load.start()
         wait_until(lambda: load.rows or not load._workers[0].is_alive(), "an answer")
         load.stop()
-    assert [row["error"] for row in load.rows[:1]] in (["bad_answer"], ["bad_scores"], [None])
+    assert [row["error"] for row in load.rows[:1]] in (["bad_answer"], ["bad_scores"])
     record = PhaseRecord("single", 0.0, 1.0, Warmup(0, 0.0, None, True, ""), (), ())
     write_phase(tmp_path, record, load.rows, [])
     assert len(load_phase(tmp_path).requests) == len(load.rows)
@@ -245,15 +250,15 @@ def test_first_message_of_each_kind_is_kept():
 def test_load_goes_on_after_failures():
     """One bad answer is a row, not the end of the phase."""
     answers = iter([lambda h, b: h.hang_up(), lambda h, b: h.reply(500, b"x")])
-    load = answered(
-        lambda h, b: next(answers, lambda h, b: h.reply_json(scores_for(b)))(h, b), n=3
-    )
+    load = answered(lambda h, b: next(answers, lambda h, b: h.reply_json(scores_for(b)))(h, b), n=3)
     assert [row["error"] for row in load.rows[:3]] == ["connection", "http_500", None]
 
 
 def test_all_kinds_of_rows_can_be_written(tmp_path):
     """A row that parquet refuses would lose the whole phase."""
-    answers = iter([lambda h, b: h.hang_up(), lambda h, b: h.reply(500, b"x"), lambda h, b: h.reply(200, b"{")])
+    answers = iter(
+        [lambda h, b: h.hang_up(), lambda h, b: h.reply(500, b"x"), lambda h, b: h.reply(200, b"{")]
+    )
     load = answered(lambda h, b: next(answers, lambda h, b: h.reply_json(scores_for(b)))(h, b), n=4)
     record = PhaseRecord("single", 0.0, 1.0, Warmup(0, 0.0, None, True, ""), (), ())
     write_phase(tmp_path, record, load.rows, [])

@@ -1,0 +1,163 @@
+"""Imports go downwards only, so that each part can be read, tested and replaced without those above it."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "scoreprof_nb"
+
+# Each part, and the parts that it may import besides itself. A new part needs a line here.
+BASE = {"run", "parameters"}
+MAY_IMPORT = {
+    "version": set(),
+    "parameters": set(),
+    "run": set(),
+    "demo": set(),
+    "stacks": BASE,
+    "components": BASE | {"stacks"},
+    "analysis": BASE | {"stacks", "components"},
+    "palette": {"components"},
+    "flamegraph": {"components", "palette"},
+    "plots": {"components", "palette"},
+    "report": BASE | {"stacks", "components", "analysis", "palette", "flamegraph"},
+    "capture": BASE | {"demo", "version"},
+    "notebook": BASE | {"report", "plots", "capture"},
+}
+# Modules at the top of the package, by the part that they belong to.
+TOP = {
+    "__init__": "version",
+    "__main__": "notebook",
+    "executed": "notebook",
+    "notebook": "notebook",
+    "findings": "report",
+    "report": "report",
+    "summary": "report",
+}
+# They run in the server's interpreter, or before anything is installed.
+STAND_ALONE = (
+    "capture/inspect_server.py",
+    "capture/launcher.py",
+    "demo/__init__.py",
+    "demo/serve_0_0_2.py",
+    "demo/tiny_model.py",
+)
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(module: str) -> str:
+    """The part that a module (``scoreprof_nb.plots.bars``) belongs to."""
+    parts = module.split(".")
+    name = parts[1] if len(parts) > 1 else "__init__"
+    part = TOP.get(name, name)
+    assert part in MAY_IMPORT, f"{module}: say in test_layers.py where it belongs"
+    return part
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts if parts[-1] != "__init__" else parts[:-1])
+
+
+def is_module(name: str) -> bool:
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def imports(path: Path, *, at_load: bool = False) -> set[str]:
+    """Every module that a file imports, inside functions too unless ``at_load``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in tree.body if at_load else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {name for name in inner if name.startswith("scoreprof_nb") and is_module(name)}
+            found |= modules
+            if len(modules) < len(inner):
+                found.add(node.module)
+    return found
+
+
+def own(path: Path, **how: bool) -> set[str]:
+    return {name for name in imports(path, **how) if name.split(".")[0] == "scoreprof_nb"}
+
+
+def label(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def test_modules_are_found():
+    """Else every test below passes on nothing."""
+    assert {"run.py", "capture/session.py", "plots/bars.py"} <= {label(path) for path in MODULES}
+    assert "scoreprof_nb.capture.session" in own(PACKAGE / "notebook.py")
+    assert "scoreprof_nb" in own(PACKAGE / "capture" / "provenance.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_imports_go_downwards(path):
+    part = part_of(name_of(path))
+    allowed = MAY_IMPORT[part] | {part}
+    if label(path) == "executed.py":
+        allowed = {"run", "capture"}  # of the capture only the redaction: see below
+    wrong = {name for name in own(path) if part_of(name) not in allowed}
+    assert not wrong, f"{part} may import only {sorted(allowed)}"
+
+
+def test_executed_takes_only_the_redaction_of_the_capture():
+    assert own(PACKAGE / "executed.py") <= {"scoreprof_nb.capture.redact", "scoreprof_nb.run"}
+
+
+@pytest.mark.parametrize("name", STAND_ALONE)
+def test_stand_alone_programs_import_nothing_of_the_kit(name):
+    """The interpreter that runs them has no kit."""
+    assert not own(PACKAGE / name)
+
+
+def test_launcher_needs_the_standard_library_only():
+    assert {
+        name.split(".")[0] for name in imports(PACKAGE / "capture" / "launcher.py")
+    } <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_matplotlib_is_in_the_plots_only(path):
+    """Analysis must run where nothing can be drawn."""
+    if any(name.split(".")[0] == "matplotlib" for name in imports(path)):
+        assert label(path).startswith("plots/") or label(path) == "notebook.py"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_jupyter_is_in_the_notebook_part_only(path):
+    """The core needs no Jupyter."""
+    jupyter = {"IPython", "nbformat", "nbconvert", "papermill", "ipykernel"}
+    if {name.split(".")[0] for name in imports(path)} & jupyter:
+        assert label(path) in ("notebook.py", "executed.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
+def test_serving_packages_are_in_the_servers_programs_only(path):
+    """A run folder is read on machines without JAX and sglang-jax."""
+    serving = {"jax", "jaxlib", "sgl_jax", "transformers", "safetensors", "tokenizers", "ml_dtypes", "flax"}
+    if {name.split(".")[0] for name in imports(path)} & serving:
+        assert label(path) in STAND_ALONE
+
+
+def test_no_import_goes_in_a_circle():
+    graph = {name_of(path): own(path) - {name_of(path)} for path in MODULES}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, f"circle: {' -> '.join((*way, name))}"
+        if name not in done:
+            for imported in sorted(graph.get(name, ())):
+                if not way or imported != name.rpartition(".")[0]:
+                    visit(imported, (*way, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())

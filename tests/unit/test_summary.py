@@ -1,0 +1,407 @@
+"""summary.json and the report of a run without recordings: what is unknown is null, with its reason."""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from scoreprof_nb.parameters import Parameters
+from scoreprof_nb.report import make_report
+from scoreprof_nb.run import (
+    Block,
+    Manifest,
+    PhaseRecord,
+    Recording,
+    RunFolder,
+    ServerProcess,
+    Warmup,
+    write_phase,
+)
+
+START_S = 1_700_000_000.0
+BLOCK_S = 10.0
+PER_BLOCK = 10
+LATENCY_MS = 100.0
+FAILURE = "py-spy did not start to sample: Permission Denied"
+
+# As in design.md, The contract with everything outside.
+TOP_KEYS = {"run_id", "label", "status", "started_at", "finished_at", "provenance", "phases", "findings"}
+PHASE_KEYS = {
+    "requests": {"sent", "ok", "failed", "compile_hit", "split", "items_per_request"},
+    "latency_ms": {"mean", "p50", "p90", "p95", "p99"},
+    "profiled_latency_ms": {"mean", "p50"},
+    "throughput": {"requests_per_s", "items_per_s"},
+    "request_path_ms": set(),
+    "cpu_ms_per_request": set(),
+    "threads": set(),
+    "quality": {"rate_hz", "effective_rate_hz", "ticks", "lost_share", "behind_s", "unclassified_share"},
+    "observer_effect": {"p50_ratio", "ci95"},
+    "scores": {"consistent", "digest"},
+}
+
+
+def request(number, **changes):
+    """Ten requests per block of 10 s, each 100 ms long, in blocks 0 to 3."""
+    sent_ns = round((START_S + (number + 0.5) * BLOCK_S / PER_BLOCK) * 1e9)
+    return {
+        "request": number,
+        "warmup": False,
+        "kind": "small",
+        "items": 4,
+        "payload": number % 2,
+        "worker": 0,
+        "intended_ns": sent_ns,
+        "sent_ns": sent_ns,
+        "done_ns": sent_ns + round(LATENCY_MS * 1e6),
+        "client_cpu_ns": 10**6,
+        "status": 200,
+        "error": None,
+        "scores": [[0.25, 0.75]] * 4,
+        **changes,
+    }
+
+
+def failed(number, kind="timeout"):
+    return request(number, status=0, error=kind, scores=None)
+
+
+GOOD = [request(number) for number in range(4 * PER_BLOCK)]
+THREADS = [
+    {
+        "block": block,
+        "pid": 10,
+        "tid": 10,
+        "name": "python",
+        "cpu_before_s": 1.0 * block,
+        "cpu_after_s": 1.0 * block + 0.5,
+        "runnable_before_s": None,
+        "runnable_after_s": None,
+    }
+    for block in range(4)
+]
+
+
+def write_run(path, *, recording="failed", requests=GOOD, log="", concurrency=1, status="complete", phases=1):
+    """A run folder without recordings: ``recording`` is failed (py-spy did) or off."""
+    folder = RunFolder(path)
+    names = ("small", "large")[:phases]
+    blocks = []
+    for number, profiled in enumerate((False, True, True, False)):
+        start_s = START_S + number * BLOCK_S
+        found = Recording(None, start_s, start_s, 100, failure=FAILURE)
+        blocks.append(
+            Block(number, start_s, start_s + BLOCK_S, found if profiled and recording == "failed" else None)
+        )
+    for name in names:
+        record = PhaseRecord(
+            name,
+            START_S - 5,
+            START_S + 41,
+            Warmup(5, 4.0, None, True, "5 requests"),
+            tuple(blocks),
+            (ServerProcess(10, 1, "python -m sgl_jax.launch_server"),),
+        )
+        with folder.staged_phase(name) as staging:
+            write_phase(staging, record, requests, THREADS)
+    folder.write_provenance({"jax": "0.8.0", "packages": {"flax": None}})
+    if log:
+        folder.log_path.write_text(log)
+    folder.write_manifest(
+        Manifest(
+            run_id="r1",
+            label="main",
+            parameters={**Parameters().as_dict(), "concurrency": concurrency},
+            phases=names,
+            started_s=START_S - 10,
+            finished_s=START_S + 50,
+            status=status,
+        )
+    )
+
+
+def reported(path):
+    """(report, summary.json): every table is made too, as the notebook shows them all."""
+    report = make_report(Parameters(run_dir=str(path)))
+    report.write_files()
+    for make in (
+        report.findings_table,
+        report.latency_table,
+        report.latency_overview,
+        report.hot_table,
+        report.path_table,
+        report.speedup_table,
+        report.cpu_table,
+        report.threads_table,
+        report.path_notes,
+        report.batching_table,
+        report.quality_table,
+        report.checks_table,
+        report.observer_table,
+        report.timeline_table,
+        report.provenance_table,
+        report.parameters_table,
+        report.unclassified,
+        report.files_table,
+    ):
+        make()
+    return report, strict_json(path / "summary.json")
+
+
+def strict_json(path):
+    """NaN and Infinity, which Python writes and reads but JSON does not know, are an error."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} in {path.name}")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def check_result(report, words):
+    """(passed, text) of the check whose name holds the words."""
+    (found,) = [check for phase in report.analysis.phases for check in phase.checks if words in check.name]
+    return found.passed, found.text
+
+
+# ---- without recordings
+
+
+@pytest.mark.parametrize("recording", ["failed", "off"])
+def test_latency_is_there_and_the_path_is_not(tmp_path, recording):
+    """A py-spy that fails costs the stacks, not the latencies; and an empty chart has a reason."""
+    write_run(tmp_path, recording=recording)
+    report, summary = reported(tmp_path)
+    phase = summary["phases"]["small"]
+    assert summary["status"] == "complete"
+    assert phase["latency_ms"]["mean"] == pytest.approx(LATENCY_MS)
+    assert phase["latency_ms"]["p50"] == pytest.approx(LATENCY_MS)
+    assert phase["request_path_ms"] == {}
+    assert phase["request_path_method"] is None
+    assert phase["threads"] == []
+    assert not report.has_path
+    assert report.path_notes() == "- small: no request path: no stacks were recorded"
+    assert "No request path: no stacks were recorded" in report.verdict()
+
+
+@pytest.mark.parametrize("recording", ["failed", "off"])
+def test_cpu_without_stacks_is_not_said_to_be_of_native_threads(tmp_path, recording):
+    """No thread was looked into: its Python threads' CPU time must not be shown as XLA's."""
+    write_run(tmp_path, recording=recording)
+    summary = reported(tmp_path)[1]
+    assert "native_threads" not in summary["phases"]["small"]["cpu_ms_per_request"]
+    assert "native_threads" not in {finding["component"] for finding in summary["findings"]}
+
+
+def test_reason_of_a_failed_recording_is_shown(tmp_path):
+    write_run(tmp_path)
+    report, _ = reported(tmp_path)
+    passed, text = check_result(report, "every recording is complete")
+    assert passed is False
+    assert FAILURE in text
+
+
+def test_requests_are_counted_and_unknown_percentiles_are_null(tmp_path):
+    """20 requests without py-spy: enough for p50, too few for p90 and above."""
+    write_run(tmp_path)
+    phase = reported(tmp_path)[1]["phases"]["small"]
+    assert phase["requests"] == {
+        "sent": 40,
+        "ok": 40,
+        "failed": 0,
+        "failed_by_kind": {},
+        "compile_hit": None,
+        "split": None,
+        "items_per_request": 4.0,
+    }
+    assert [phase["latency_ms"][name] for name in ("p90", "p95", "p99")] == [None] * 3
+    assert phase["profiled_latency_ms"] == {
+        "mean": pytest.approx(LATENCY_MS),
+        "p50": pytest.approx(LATENCY_MS),
+    }
+    assert phase["throughput"] == {
+        "requests_per_s": pytest.approx(PER_BLOCK / BLOCK_S),
+        "items_per_s": pytest.approx(4 * PER_BLOCK / BLOCK_S),
+    }
+    assert phase["observer_effect"]["p50_ratio"] == pytest.approx(1.0)
+    assert phase["scores"]["consistent"] is True
+    assert re.fullmatch(r"[0-9a-f]{64}", phase["scores"]["digest"])
+    assert phase["quality"] == dict.fromkeys(PHASE_KEYS["quality"], None) | {"ticks": 0}
+
+
+def test_without_profiled_blocks_there_is_nothing_to_compare(tmp_path):
+    write_run(tmp_path, recording="off")
+    phase = reported(tmp_path)[1]["phases"]["small"]
+    assert phase["profiled_latency_ms"] == {"mean": None, "p50": None}
+    assert phase["observer_effect"] == {"p50_ratio": None, "ci95": None}
+
+
+def test_warm_up_is_not_counted(tmp_path):
+    slow = request(0, warmup=True, done_ns=GOOD[0]["sent_ns"] + 10**10)
+    write_run(tmp_path, requests=[slow, *GOOD[1:]])
+    phase = reported(tmp_path)[1]["phases"]["small"]
+    assert phase["requests"]["sent"] == 39
+    assert phase["latency_ms"]["mean"] == pytest.approx(LATENCY_MS)
+
+
+def test_servers_log_says_what_was_hit(tmp_path):
+    inside_s = GOOD[3]["sent_ns"] / 1e9 + 0.05
+    line = f"{inside_s:.6f} Prefill batch. #new-seq: 2, #cache_miss: 1\n"
+    write_run(tmp_path, log=line * 2)
+    requests = reported(tmp_path)[1]["phases"]["small"]["requests"]
+    assert (requests["compile_hit"], requests["split"]) == (1, 1)
+
+
+def test_above_concurrency_1_the_path_is_not_defined_and_says_so(tmp_path):
+    write_run(tmp_path, concurrency=2)
+    report, summary = reported(tmp_path)
+    assert summary["phases"]["small"]["request_path_ms"] == {}
+    assert "not defined with more than one request in flight" in report.path_notes()
+
+
+# ---- the contract
+
+
+def test_keys_are_those_of_the_contract(tmp_path):
+    """Whatever reads summary.json breaks when a key goes."""
+    write_run(tmp_path, phases=2)
+    summary = reported(tmp_path)[1]
+    assert summary.keys() >= TOP_KEYS
+    assert summary["schema_version"] == 1
+    assert list(summary["phases"]) == ["small", "large"]
+    for phase in summary["phases"].values():
+        assert phase.keys() >= PHASE_KEYS.keys()
+        for key, inner in PHASE_KEYS.items():
+            assert not inner or phase[key].keys() >= inner, key
+
+
+def test_run_is_identified_with_times_and_provenance(tmp_path):
+    write_run(tmp_path)
+    summary = reported(tmp_path)[1]
+    assert (summary["run_id"], summary["label"]) == ("r1", "main")
+    assert summary["started_at"] == "2023-11-14T22:13:10+00:00"
+    assert summary["finished_at"] == "2023-11-14T22:14:10+00:00"
+    assert summary["provenance"] == {"jax": "0.8.0", "packages": {"flax": None}}
+
+
+def test_same_folder_gives_the_same_summary(tmp_path):
+    """Analysis is seeded: a report made again must not differ."""
+    write_run(tmp_path)
+    first = reported(tmp_path)[1]
+    assert reported(tmp_path)[1] == first
+
+
+# ---- failures
+
+
+@pytest.mark.parametrize(
+    ("failures", "status"), [(0, "complete"), (1, "complete"), (2, "partial"), (100, "partial")]
+)
+def test_more_than_1_percent_failed_is_partial(tmp_path, failures, status):
+    """Of 100 requests, one may fail."""
+    requests = [failed(n) if n < failures else request(n) for n in range(100)]
+    write_run(tmp_path, requests=requests)
+    report, summary = reported(tmp_path)
+    phase = summary["phases"]["small"]
+    assert summary["status"] == status
+    assert phase["requests"]["failed"] == failures
+    assert phase["requests"]["failed_by_kind"] == ({"timeout": failures} if failures else {})
+    assert check_result(report, "at most 1 %")[0] is (failures <= 1)
+    assert ("requests failed" in report.verdict()) == (failures > 0)
+
+
+def test_failures_are_counted_by_kind_and_not_in_the_latency(tmp_path):
+    requests = [*GOOD[:30], failed(30, "http_500"), failed(31, "http_500"), failed(32), *GOOD[33:]]
+    requests[30]["done_ns"] += 10**10
+    write_run(tmp_path, requests=requests)
+    phase = reported(tmp_path)[1]["phases"]["small"]
+    assert phase["requests"]["failed_by_kind"] == {"http_500": 2, "timeout": 1}
+    assert (phase["requests"]["sent"], phase["requests"]["ok"]) == (40, 37)
+    assert phase["latency_ms"]["mean"] == pytest.approx(LATENCY_MS)
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [[], [failed(n) for n in range(40)], [request(n) for n in range(3)]],
+    ids=["none", "failed", "few"],
+)
+def test_phase_with_next_to_nothing_is_still_reported(tmp_path, requests):
+    """The report is made of what there is."""
+    write_run(tmp_path, requests=requests)
+    report, summary = reported(tmp_path)
+    assert summary["phases"]["small"]["latency_ms"]["p50"] is None
+    assert summary["phases"]["small"]["requests"]["sent"] == len(requests)
+    assert "small" in report.verdict()
+
+
+def test_unknown_mean_is_not_shown_as_nan(tmp_path):
+    write_run(tmp_path, requests=[failed(n) for n in range(40)])
+    report, _ = reported(tmp_path)
+    for text in (report.verdict(), (tmp_path / "summary.md").read_text()):
+        assert not re.search(r"\bnan\b", text)
+
+
+@pytest.mark.parametrize(("status", "phases"), [("partial", 1), ("failed", 0)])
+def test_status_of_the_capture_is_kept(tmp_path, status, phases):
+    write_run(tmp_path, status=status, phases=phases)
+    assert reported(tmp_path)[1]["status"] == status
+
+
+@pytest.mark.parametrize(("phases", "status"), [(1, "partial"), (0, "failed")])
+def test_capture_that_was_cut_off_is_not_complete(tmp_path, phases, status):
+    """SIGKILL leaves the manifest at ``capturing``."""
+    write_run(tmp_path, status="capturing", phases=phases)
+    assert reported(tmp_path)[1]["status"] == status
+
+
+def test_scores_that_differ_are_said(tmp_path):
+    """Equal payloads, other scores: a faster server that scores otherwise is not better."""
+    requests = [request(n, scores=[[0.25 + 0.1 * (n == 8), 0.75]] * 4) for n in range(40)]
+    write_run(tmp_path, requests=requests)
+    assert reported(tmp_path)[1]["phases"]["small"]["scores"]["consistent"] is False
+
+
+def test_scores_of_unequal_length_do_not_end_the_report(tmp_path):
+    """The load accepts any number of scores per item."""
+    requests = [request(n, scores=[[0.25], [0.25, 0.75], [0.25], [0.25]]) for n in range(40)]
+    write_run(tmp_path, requests=requests)
+    assert reported(tmp_path)[1]["phases"]["small"]["requests"]["sent"] == 40
+
+
+# ---- summary.md, and what the notebook shows
+
+
+def test_markdown_is_bounded_and_names_what_failed(tmp_path):
+    write_run(tmp_path, phases=2)
+    reported(tmp_path)
+    text = (tmp_path / "summary.md").read_text()
+    assert text.startswith("# main: complete\n")
+    assert len(text.splitlines()) < 80
+    assert "Checks that FAILED:\n- small: every recording is complete" in text
+    assert f"Report: {tmp_path / 'report.ipynb'}" in text
+
+
+def test_files_are_listed_with_what_they_are(tmp_path):
+    write_run(tmp_path)
+    report, _ = reported(tmp_path)
+    table = report.files_table().set_index("file")["what"]
+    assert table["summary.json"] == "every number, for tools"
+    assert "phases/small/requests.parquet" in table.index
+    assert {Path(name).name for name in ("summary.json", "summary.md", "score_api_profile.svg")} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+
+
+def test_flame_graph_of_nothing_is_still_a_picture(tmp_path):
+    write_run(tmp_path)
+    reported(tmp_path)
+    assert (tmp_path / "score_api_profile.svg").read_text().lstrip().startswith(("<svg", "<?xml"))
+
+
+def test_parameters_shown_are_those_of_the_capture(tmp_path):
+    """A report made again with other parameters shows what was measured, not what was asked for now."""
+    write_run(tmp_path, concurrency=3)
+    report, _ = reported(tmp_path)
+    table = report.parameters_table().set_index("parameter")["value"]
+    assert table["concurrency"] == "3"
+    assert set(table.index) == {field.name for field in fields(Parameters)}
