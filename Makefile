@@ -14,7 +14,7 @@ export SCOREPROF_SERVER_PYTHON ?= $(CURDIR)/$(SERVER)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
-.PHONY: report test lab lint setup clean help
+.PHONY: report test truth lab setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -49,3 +49,7 @@ $(SERVER)/ready: constraints/server.txt
 
 clean:
 	rm -rf $(KIT) $(SERVER)
+
+# make truth    puts known costs into the real server and prints what is reported of them (ten minutes)
+truth: setup
+	@$(KIT)/bin/python tests/truth/truth.py

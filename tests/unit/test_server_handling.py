@@ -83,6 +83,13 @@ def test_server_that_never_gets_healthy(launch):
     server.check_alive()
 
 
+def test_helper_process_that_ends_while_the_server_starts_is_no_failure(launch):
+    """A compiler, ldconfig, a probe of the hardware: it comes and goes before the server is healthy."""
+    server = launch("helper")
+    server.wait_healthy(LIMIT_S)
+    server.check_alive()
+
+
 def test_server_that_dies_later_is_noticed(launch):
     server = launch()
     server.wait_healthy(LIMIT_S)
