@@ -24,7 +24,6 @@ HOT_FUNCTIONS = 12
 SHOWN_FINDINGS = 12
 THREAD_COMPONENTS = 5
 TIMELINE_COLUMNS = ("phase", "time_s", "latency_ms", "block", "profiled", "compile_hit", "split", "failed")
-_LEFT_OUT = tuple(name for name in NAMES if not COMPONENTS[name].work)
 
 
 @dataclass(frozen=True)
@@ -270,8 +269,7 @@ class Report:
         return flame_graph(
             _flame_stacks(self.analysis.phases),
             title=f"Score API of sglang-jax: {manifest.label}",
-            subtitle=f"phases {names}; mean over phases of ms per request in each stack while its thread "
-            f"works ({', '.join(_LEFT_OUT)} left out)",
+            subtitle=f"phases {names}: mean ms per request of each stack, of threads at work only",
             unit="ms per request",
         )
 

@@ -13,7 +13,10 @@ not by who is busy:
    as ``trace_compile``).
 3. After the request's last prefill, the detokenizer's work counts. The forward thread's decode step
    runs on, but the answer does not wait for it.
-4. What is left is ``client`` (the load generator's own CPU time within the request) and
+4. A hand-over: a thread that wakes the next one is often put off the CPU within its last call, and
+   is seen in it while the next one works. Such ticks, the last ones in the same stack before the
+   thread waits, count for the next thread.
+5. What is left is ``client`` (the load generator's own CPU time within the request) and
    ``ipc_and_wakeup`` (sockets, wake-ups, the kernel).
 
 Where the processes cannot be aligned to common ticks (a server without the launcher's clock), the
@@ -154,10 +157,8 @@ def tick_causes(block: BlockTicks, request: NDArray[np.int64]) -> NDArray[np.int
     forward = _states(block.thread("scheduler", "forward"), n)
     detokenizer = _states(block.thread("detokenizer", "main"), n)
     causes = np.full(n, _LEFT, dtype=np.int64)
-    before_answer = _before_last_prefill(scheduler, request)
-
-    take = ~before_answer & detokenizer.works
-    causes[take] = detokenizer.components[take]
+    last_prefill = _last_prefill(scheduler, request)
+    before_answer = np.arange(n) <= last_prefill
 
     waits = scheduler.components == _WAIT_FORWARD
     take = before_answer & waits & forward.works
@@ -167,13 +168,31 @@ def tick_causes(block: BlockTicks, request: NDArray[np.int64]) -> NDArray[np.int
     take = before_answer & scheduler.decode & (scheduler.works | waits)
     causes[take & (causes != _TRACE_COMPILE)] = _DECODE_STEP
 
-    causes[http.works] = http.components[http.works]
+    answering = (_hand_over(scheduler) == last_prefill) & before_answer
+    take = detokenizer.works & (~before_answer | answering)
+    causes[take] = detokenizer.components[take]
+    next_works = before_answer & (scheduler.works | (waits & forward.works))
+    take = http.works & ~(next_works & (_hand_over(http) >= 0))
+    causes[take] = http.components[take]
     return causes
+
+
+def _hand_over(states: "_States") -> NDArray[np.int64]:
+    """For the last ticks in the same stack before a thread stops working: the last of them; else -1."""
+    result = np.full(len(states.works), -1, dtype=np.int64)
+    stops = np.flatnonzero(states.works & ~np.append(states.works[1:], False))
+    for last in stops:
+        tick = last
+        while tick >= 0 and states.works[tick] and states.stack_ids[tick] == states.stack_ids[last]:
+            result[tick] = last
+            tick -= 1
+    return result
 
 
 @dataclass(frozen=True)
 class _States:
     components: NDArray[np.int16]
+    stack_ids: NDArray[np.int32]
     works: NDArray[np.bool_]
     decode: NDArray[np.bool_]
 
@@ -181,17 +200,17 @@ class _States:
 def _states(thread: ThreadTicks | None, n: int) -> _States:
     if thread is None or len(thread.components) != n:
         nothing = np.zeros(n, dtype=np.bool_)
-        return _States(np.full(n, -1, dtype=np.int16), nothing, nothing)
-    return _States(thread.components, _WORK[thread.components], thread.decode)
+        return _States(np.full(n, -1, dtype=np.int16), np.full(n, -1, dtype=np.int32), nothing, nothing)
+    return _States(thread.components, thread.stack_ids, _WORK[thread.components], thread.decode)
 
 
-def _before_last_prefill(scheduler: _States, request: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Ticks at which a part of the request in flight is still to be prefilled, or is just then."""
+def _last_prefill(scheduler: _States, request: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of the request in flight at each tick: its last tick with a prefill going on, -1 for none."""
     waits = scheduler.components == _WAIT_FORWARD
     prefill = (scheduler.works | waits) & ~scheduler.decode & (request >= 0)
     last = np.full(int(request.max(initial=-1)) + 2, -1, dtype=np.int64)
     np.maximum.at(last, request[prefill], np.flatnonzero(prefill))
-    return (request >= 0) & (np.arange(len(request)) <= last[request])
+    return last[request]  # the last entry, for request -1, stays -1
 
 
 def _marginal_counts(ticks: PhaseTicks, profiled: pd.DataFrame) -> NDArray[np.float64]:

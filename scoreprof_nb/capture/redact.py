@@ -33,7 +33,7 @@ class Redactor:
         except ValueError:
             words = flags.split()
         found = set()
-        for word, following in zip(words, [*words[1:], ""], strict=True):
+        for word, following in zip(words, [*words[1:], ""], strict=False):
             name, given, value = word.partition("=")
             if _SECRET_FLAG.fullmatch(name):
                 found.add(value if given else following)

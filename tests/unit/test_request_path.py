@@ -1,5 +1,7 @@
 """The request path: what a request waits for at each tick, and that it sums to the latency."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,6 +24,9 @@ def joint(http="", scheduler="", forward="", detokenizer="", *, of=None, **how):
         ("detokenizer", "main"): detokenizer,
     }
     threads = [thread_ticks(*role, text) for role, text in texts.items() if text]
+    threads = [  # another component is another stack
+        replace(thread, stack_ids=thread.components.astype(np.int32)) for thread in threads
+    ]
     n = max(len(thread.components) for thread in threads)
     return ticked(threads, of=of or block(wall_s=n / 100), **how)
 
@@ -84,8 +89,21 @@ def test_one_request_in_milliseconds():
 
 
 def test_the_http_threads_work_wins_over_everything_else():
-    found = joint("http*3", "batch wait_forward output", "dispatch device_wait*2", "detokenize*3")
-    assert causes(found) == ["http"] * 3
+    found = joint(
+        "http*2 ipc await_request", "batch wait_forward*2 output", "dispatch device_wait*3", "detokenize*4"
+    )
+    assert causes(found)[:2] == ["http"] * 2
+
+
+def test_a_thread_that_wakes_the_next_one_gives_way_to_it():
+    """The waker is put off the CPU within its last call: the request waits for the one that works."""
+    found = joint(
+        "tokenize ipc*2 await_request*3",
+        "idle_poll batch*2 output*2 idle_poll",
+        "idle_wait*6",
+        "idle_wait*4 detokenize*2",
+    )
+    assert causes(found) == ["tokenize", "batch", "batch", "output", "detokenize", "detokenize"]
 
 
 def test_waiting_for_the_forward_thread_is_replaced_by_what_it_does():

@@ -307,7 +307,7 @@ def test_any_flipped_byte_of_a_table_is_a_run_folder_error(tmp_path):
     path = folder.phase_path("single") / "requests.parquet"
     whole = path.read_bytes()
     rng = random.Random(0)
-    for offset in sorted(rng.sample(range(len(whole)), min(400, len(whole)))):
+    for offset in sorted(rng.sample(range(len(whole)), min(250, len(whole)))):
         damaged = bytearray(whole)
         damaged[offset] ^= rng.randrange(1, 256)
         path.write_bytes(damaged)

@@ -7,6 +7,7 @@ import time
 import pytest
 from standin import scores_for, standin, wait_until
 
+from scoreprof_nb.capture import workload
 from scoreprof_nb.capture.server import free_port
 from scoreprof_nb.capture.workload import DISTINCT_PAYLOADS, Load, request_bodies
 from scoreprof_nb.parameters import ParameterError, Parameters, RequestBody
@@ -20,6 +21,11 @@ BODY = RequestBody(
 
 def payloads(phase, **parameters):
     return [body.payload for body in request_bodies(Parameters(**parameters), phase, [294, 293])]
+
+
+@pytest.fixture(autouse=True)
+def _short_pause(monkeypatch):
+    monkeypatch.setattr(workload, "PAUSE_AFTER_FAILURE_S", 0.01)
 
 
 # ---- bodies
