@@ -27,6 +27,7 @@ from scoreprof_nb.run import ServerProcess
 
 TAIL_LINES = 25
 STOP_S = 2.0
+EXIT_CODE_S = 0.5
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 
@@ -146,7 +147,7 @@ class LaunchedServer:
         )
         assert self._process.stdout is not None
         self._log.follow(self._process.stdout)  # type: ignore[arg-type]
-        self._tree = _Tree([])
+        self._watched = _Tree([])  # those whose end is a failure
         self._seen: set[psutil.Process] = set()
         self._look()
 
@@ -163,35 +164,46 @@ class LaunchedServer:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             self.check_alive()
+            tree = self._look()
             if _healthy(self.url):
-                self._look()
+                self._watched = tree
                 return
-            self._look()
             time.sleep(0.2)
         raise ServerFailed(
             f"the server is not healthy after {timeout_s:.0f} s (parameter startup_s); "
             f"the end of its log:\n{self._log.tail()}"
         )
 
-    def _look(self) -> None:
-        """Bring the tree up to date; what left it before (a daemon) is kept in mind until the end."""
-        with suppress(psutil.NoSuchProcess):
-            self._tree = _Tree.of(psutil.Process(self._process.pid))
-            self._seen.update(self._tree.members)
+    def _look(self) -> _Tree:
+        """The tree as it is now; what leaves it (a daemon) is kept in mind until the end."""
+        try:
+            tree = _Tree.of(psutil.Process(self._process.pid))
+        except psutil.NoSuchProcess:
+            return _Tree([])
+        self._seen.update(tree.members)
+        return tree
 
     def processes(self) -> tuple[ServerProcess, ...]:
-        """Raises ServerFailed when the server has ended."""
+        """Those that are there now, and were there before; raises ServerFailed when one has ended.
+
+        One that only just began may be a helper that comes and goes: its end would be no failure.
+        """
         self.check_alive()
-        self._look()
-        return self._tree.described(self._redact)
+        known = set(self._seen)
+        tree = self._look()
+        self._watched = _Tree([process for process in tree.members if process in known])
+        return tree.described(self._redact)
 
     def check_alive(self) -> None:
-        """Raise ServerFailed when a process of the server has ended."""
+        """Raise ServerFailed when a process of the server has ended that was there when it got healthy."""
+        dead = self._watched.first_dead()
+        if dead is not None:  # the launcher ends a moment after the server, and knows how that ended
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(EXIT_CODE_S)
         code = self._process.poll()
         if code is not None:
             self._log.close()
             raise ServerFailed(f"the server ended {_how(code)}; the end of its log:\n{self._log.tail()}")
-        dead = self._tree.first_dead()
         if dead is not None:
             raise ServerFailed(
                 f"a process of the server ended (pid {dead.pid}); the end of the log:\n{self._log.tail()}"
