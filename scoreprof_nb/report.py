@@ -161,6 +161,7 @@ class Report:
                     "behind s": quality.behind_s if quality else None,
                     "unclassified %": 100 * quality.unclassified_share if quality else None,
                     "p50 with / without py-spy": observer.p50_ratio,
+                    "p50 change it could show %": _percent(phase.detectable),
                     "scores consistent": phase.scores.consistent,
                     "largest score difference": phase.scores.max_difference,
                     "warm-up": phase.phase.record.warmup.ended,
@@ -278,6 +279,10 @@ def _with_interval(value: float, low: float, high: float) -> str:
     if math.isnan(value):
         return "n/a"
     return f"{value:.1f} ({low:.1f} to {high:.1f})" if math.isfinite(low) else f"{value:.1f}"
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _wide(table: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -55,6 +55,21 @@ def latency_rows(phase: str, requests: MeasuredRequests) -> list[dict[str, objec
     return rows
 
 
+def detectable_change(requests: MeasuredRequests) -> float | None:
+    """The smallest relative change of p50 that two runs like this one would show; None: not known.
+
+    With 80 % power at 5 % (two-sided): (1.96 + 0.84) x sqrt(2) x the standard error of p50, which is
+    taken from its order-statistic interval. Within-run variation only: two launches of the same
+    server may differ by more.
+    """
+    values = requests.plain()["latency_ms"].to_numpy(dtype=np.float64)
+    interval = percentile_interval(values, 0.5)
+    if interval is None:
+        return None
+    standard_error = (interval[1] - interval[0]) / (2 * 1.96)
+    return float((1.96 + 0.84) * math.sqrt(2) * standard_error / np.median(values))
+
+
 def throughput(phase: Phase, requests: MeasuredRequests) -> tuple[float, float] | None:
     """Requests and items per second in the blocks without py-spy; None without such blocks."""
     wall_s = sum(block.wall_s for block in phase.record.blocks if not block.profiled)

@@ -10,6 +10,7 @@ from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
     ObserverEffect,
     Scores,
+    detectable_change,
     latency_rows,
     observer_effect,
     scores,
@@ -44,6 +45,7 @@ class PhaseAnalysis:
     batching: dict[str, object]
     quality: Quality | None
     observer: ObserverEffect
+    detectable: float | None
     scores: Scores
     checks: tuple[Check, ...]
     served: float
@@ -133,6 +135,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, see
         batching=batching.batching_row(phase, run.log, requests),
         quality=found,
         observer=observer_effect(requests, seed),
+        detectable=detectable_change(requests),
         scores=scores(phase.requests),
         checks=(
             *laws(phase.name, threads, cpu, kernel_ms, path),

@@ -143,10 +143,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--phase-s", type=float, default=24.0, help="seconds per run, half of them profiled")
-    seconds = parser.parse_args().phase_s
+    parser.add_argument("--runs", type=Path, help="folder that keeps the runs")
+    options = parser.parse_args()
+    seconds = options.phase_s
     print(f"{'injected':32} {'component':11} {'truth ms':>8} {'reported ms':>18} {'latency':>8}  verdict")
     wrong = 0
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = options.runs or temporary
         bases: dict[str, PhaseAnalysis] = {}
         for number, injection in enumerate(INJECTIONS):
             phase = injection.phase

@@ -2,11 +2,19 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic import START_S, block, measured, phase, sent
 
-from scoreprof_nb.analysis.latency import latency, latency_rows, observer_effect, scores, throughput
+from scoreprof_nb.analysis.latency import (
+    detectable_change,
+    latency,
+    latency_rows,
+    observer_effect,
+    scores,
+    throughput,
+)
 from scoreprof_nb.analysis.requests import events, measured_requests
 
 
@@ -297,3 +305,18 @@ def test_events_of_the_log():
     assert events(lines, "compile")["count"].tolist() == [3]
     assert events(lines, "decode")["count"].tolist() == [1]
     assert events(NO_LOG, "prefill").empty
+
+
+def test_detectable_change_shrinks_with_more_requests_and_is_unknown_with_few():
+    """A report that cannot say what it could have seen lets noise pass for a result."""
+    rng = np.random.default_rng(3)
+
+    def detectable(n):
+        return detectable_change(
+            measured(
+                *({"at_ms": 0.0, "latency_ms": float(ms), "profiled": False} for ms in rng.normal(100, 10, n))
+            )
+        )
+
+    assert detectable(4) is None
+    assert 0 < detectable(400) < detectable(30) < 0.5
