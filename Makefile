@@ -20,7 +20,7 @@ help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
 
 report: setup
-	@$(KIT)/bin/python -m scoreprof_nb $(NOTEBOOK) $(RUN_DIR)/report.ipynb -p run_dir $(RUN_DIR) $(PARAMS)
+	@$(KIT)/bin/python -m scoreprof_nb $(NOTEBOOK) $(RUN_DIR)/out.ipynb -p run_dir $(RUN_DIR) $(PARAMS)
 
 test: setup
 	@$(KIT)/bin/python -m ruff check .

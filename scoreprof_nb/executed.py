@@ -27,14 +27,19 @@ class Executed:
     def keep(self) -> Path:
         """Take secrets out, copy it into the run folder as report.ipynb with report.html beside it.
 
-        Gives the path of the report: the notebook itself when there is no run folder.
+        A parameter error says nothing of the run: it never replaces a report that is there. Gives the
+        path of the report: the notebook itself when there is no run folder.
         """
         text = json.dumps(_redacted(json.loads(self.path.read_text(encoding="utf-8")), Redactor()), indent=1)
         write_text(self.path, text + "\n")
         if self.run_dir is None or not self.run_dir.is_dir():
             return self.path
         report = self.run_dir / "report.ipynb"
-        if self.path.resolve() != report.resolve():
+        if self.error_name == "ParameterError" and report.exists():
+            return self.path
+        if self.path.resolve().parent == self.run_dir.resolve():
+            self.path.replace(report)
+        else:
             shutil.copyfile(self.path, report)
         write_text(self.run_dir / "report.html", to_html(report))
         return report

@@ -105,8 +105,14 @@ def observer_effect(requests: MeasuredRequests, seed: int) -> ObserverEffect:
         if all(len(side) >= 2 for side in sides):
             above.append(sides[0])
             below.append(sides[1])
-    if not above:
-        return ObserverEffect(None, None, None)
+    if not above:  # too few alike: all successful requests together, so that the interval says it
+        everything = requests.succeeded()
+        sides = [
+            everything.loc[everything["profiled"] == on, "latency_ms"].to_numpy(float) for on in (True, False)
+        ]
+        if not all(len(side) >= 2 for side in sides):
+            return ObserverEffect(None, None, None)
+        above, below = [sides[0]], [sides[1]]
     ratio, low, high = log_ratio_interval(above, below, lambda values: float(np.median(values)), seed)
     return ObserverEffect(ratio, low, high)
 

@@ -26,6 +26,7 @@ That cannot tell what overlaps, and the result says that it was used.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,7 @@ from scoreprof_nb.components.catalog import CLIENT, COMPONENTS, INDEX, IPC_AND_W
 
 PATH_NAMES: tuple[str, ...] = (*NAMES, IPC_AND_WAKEUP, CLIENT)
 COLUMNS = ("phase", "component", "mean_ms", "low", "high", "share", "max_speedup", "requests", "latency_ms")
+SLICE_S = 1.0
 _LEFT, _CLIENT = len(NAMES), len(NAMES) + 1
 _WORK = np.array([COMPONENTS[name].work for name in NAMES])
 _WAIT_FORWARD, _DECODE_STEP = INDEX["wait_forward"], INDEX["decode_step"]
@@ -78,7 +80,7 @@ def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int
     if all(block.aligned for block in ticks.blocks):
         counts, method, reason = _joint_counts(ticks, profiled), "joint", None
     else:
-        counts, method = _marginal_counts(ticks, profiled), "marginal"
+        counts, method = _marginal_counts(ticks), "marginal"
         reason = "the processes' samples could not be put on common ticks"
     if counts.sum() == 0:
         return RequestPath(nothing, None, "no tick fell into a profiled request")
@@ -91,11 +93,14 @@ def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int
 def _estimate(
     counts: NDArray[np.float64], latency_ms: NDArray[np.float64], client_ms: float, seed: int
 ) -> pd.DataFrame:
-    """Means with intervals by bootstrap over requests; counts: (requests, components).
+    """Means with intervals by bootstrap over the rows of counts: (requests or slices, components).
 
-    Each replicate sums to its mean latency, so the rows sum to the mean latency exactly.
+    Each replicate sums to its mean latency, so the rows sum to the mean latency exactly. Slices have
+    no latency of their own: there the interval is that of the split of the mean latency.
     """
-    mean_ms = latency_ms.mean()
+    requests, mean_ms = len(latency_ms), latency_ms.mean()
+    if len(counts) != requests:
+        latency_ms = np.full(len(counts), mean_ms)
 
     def path(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = weights @ counts
@@ -119,7 +124,7 @@ def _estimate(
             "high": max(high[i], means[i]),
             "share": means[i] / mean_ms,
             "max_speedup": mean_ms / (mean_ms - means[i]) if means[i] < 0.999 * mean_ms else np.inf,
-            "requests": n,
+            "requests": requests,
             "latency_ms": mean_ms,
         }
         for i, name in enumerate(PATH_NAMES)
@@ -213,18 +218,34 @@ def _last_prefill(scheduler: _States, request: NDArray[np.int64]) -> NDArray[np.
     return last[request]  # the last entry, for request -1, stays -1
 
 
-def _marginal_counts(ticks: PhaseTicks, profiled: pd.DataFrame) -> NDArray[np.float64]:
-    """The chained marginal shares, the same for every request, weighted by its latency."""
-    http = _shares(ticks, "http", "main")
-    scheduler = _shares(ticks, "scheduler", "main")
-    forward = _shares(ticks, "scheduler", "forward")
+def _marginal_counts(ticks: PhaseTicks) -> NDArray[np.float64]:
+    """The chained marginal shares of each slice of one second, times its ticks: (slices, components)."""
+    return np.array(
+        [
+            _chained(block, slice(first, last)) * (last - first)
+            for block in ticks.blocks
+            for first, last in pairwise(_slice_bounds(block))
+        ]
+    )
+
+
+def _slice_bounds(block: BlockTicks) -> list[int]:
+    seconds = max(round(float(block.tick_s[-1] - block.tick_s[0]) / SLICE_S), 1)
+    return [round(i * block.ticks / seconds) for i in range(seconds + 1)]
+
+
+def _chained(block: BlockTicks, part: slice) -> NDArray[np.float64]:
+    """Waiting replaced by the next thread's shares, level by level: sums to 1."""
+    http = _shares(block, part, "http", "main")
+    scheduler = _shares(block, part, "scheduler", "main")
+    forward = _shares(block, part, "scheduler", "forward")
     path = np.zeros(len(PATH_NAMES))
     left = 1.0
     for work, limit in (
         (http * _WORK, 1.0),
         (scheduler * _WORK, 1.0),
         (forward * _WORK, float(scheduler[_WAIT_FORWARD])),
-        (_shares(ticks, "detokenizer", "main") * _WORK, 1.0),
+        (_shares(block, part, "detokenizer", "main") * _WORK, 1.0),
     ):
         total = float(work.sum())
         taken = min(total, limit, left)
@@ -232,12 +253,13 @@ def _marginal_counts(ticks: PhaseTicks, profiled: pd.DataFrame) -> NDArray[np.fl
             path[: len(NAMES)] += work * taken / total
         left -= taken
     path[_LEFT] = left
-    return np.outer(profiled["latency_ms"].to_numpy(dtype=np.float64), path)
+    return path
 
 
-def _shares(ticks: PhaseTicks, process: str, thread: str) -> NDArray[np.float64]:
+def _shares(block: BlockTicks, part: slice, process: str, thread: str) -> NDArray[np.float64]:
     """Shares of the ticks in each component, decode steps left out: shape (components,)."""
-    counts = np.zeros(len(NAMES))
-    for found in filter(None, (block.thread(process, thread) for block in ticks.blocks)):
-        counts += np.bincount(found.components[~found.decode], minlength=len(NAMES))
-    return counts / max(sum(block.ticks for block in ticks.blocks), 1)
+    found = block.thread(process, thread)
+    if found is None or len(found.components) != block.ticks:
+        return np.zeros(len(NAMES))
+    components, decode = found.components[part], found.decode[part]
+    return np.bincount(components[~decode], minlength=len(NAMES)) / max(len(components), 1)

@@ -7,7 +7,8 @@ at every tick; and this process shows the time in its stack: ``clock`` is a gene
 one line per slot of 4 ms, so the line number that py-spy reads says when the tick was (modulo the
 10 s of a cycle). It costs 250 wake-ups a second, only while it is switched on.
 
-SIGUSR1 switches the clock on, SIGUSR2 off; SIGTERM and SIGINT are passed to the server. It ends as
+SIGUSR2 switches the clock on, SIGUSR1 off (Python handles pending signals in the order of their
+numbers, so off and on at once end in on); SIGTERM and SIGINT are passed to the server. It ends as
 the server ends. Stand-alone (standard library only): it may run without the kit installed.
 """
 
@@ -69,13 +70,13 @@ def run(command: list[str]) -> int:
     clock = Clock(child)
 
     def switch(signum: int, frame: FrameType | None) -> None:
-        clock.on = signum == signal.SIGUSR1
+        clock.on = signum == signal.SIGUSR2
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
         child.send_signal(signum)
 
-    signal.signal(signal.SIGUSR1, switch)
     signal.signal(signal.SIGUSR2, switch)
+    signal.signal(signal.SIGUSR1, switch)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, pass_on)
     while child.poll() is None:

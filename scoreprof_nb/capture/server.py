@@ -157,7 +157,7 @@ class LaunchedServer:
     def show_time(self, on: bool) -> None:
         """Switch the clock of the recordings on or off."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGUSR1 if on else signal.SIGUSR2)
+            self._process.send_signal(signal.SIGUSR2 if on else signal.SIGUSR1)
 
     def wait_healthy(self, timeout_s: float) -> None:
         """Poll /health until it answers 200; raises ServerFailed at once when the process dies."""

@@ -14,12 +14,14 @@ import requests
 from conftest import run_in
 
 from scoreprof_nb import demo
+from scoreprof_nb.analysis.samples import block_ticks
 from scoreprof_nb.capture.pyspy import PySpy, thread_ids
 from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.server import free_port
 from scoreprof_nb.components.catalog import COMPONENTS, NAMES
 from scoreprof_nb.components.classify import classify
 from scoreprof_nb.components.rules import load_rules
+from scoreprof_nb.run import Block
 from scoreprof_nb.stacks.recording import read_recording
 
 pytestmark = pytest.mark.server
@@ -81,8 +83,14 @@ def test_idle_server_is_idle(running: tuple[str, int], tmp_path: Path) -> None:
     time.sleep(6)
     recording = recorder.stop()
     assert recording.failure is None
-    for activity in classify(read_recording(output), load_rules()):
-        if not activity.role.excluded:
-            names = [NAMES[i] for i in activity.components]
-            idle = sum(not COMPONENTS[name].work for name in names) / len(names)
-            assert idle >= 0.95, f"{activity.role}: {idle:.3f} idle; {Counter(names).most_common(5)}"
+    table = read_recording(output)
+    block = Block(0, recording.started_s, recording.stopped_s, recording)
+    for thread in block_ticks(block, recording, table, classify(table, load_rules())).threads:
+        names = [NAMES[i] for i in thread.components]
+        idle = sum(not COMPONENTS[name].work for name in names) / len(names)
+        unknown = Counter(
+            tuple(frame.name for frame in table.stack(int(stack_id))[-6:])
+            for stack_id, name in zip(thread.stack_ids, names, strict=True)
+            if name == "unclassified" and stack_id >= 0
+        )
+        assert idle >= 0.95, f"{thread.role}: {Counter(names).most_common(4)}, {unknown.most_common(4)}"

@@ -38,8 +38,8 @@ def ended(program):
 
 
 def wait_handlers(pid):
-    """Until the launcher takes SIGUSR1: before, it would be killed by it."""
-    bit = 1 << (signal.SIGUSR1 - 1)
+    """Until the launcher takes SIGUSR2: before, it would be killed by it."""
+    bit = 1 << (signal.SIGUSR2 - 1)
 
     def caught():
         status = Path(f"/proc/{pid}/status").read_text()
@@ -54,7 +54,7 @@ def test_exit_code_is_the_childs(code):
     assert ended(f"raise SystemExit({code})") == code
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGINT", "SIGUSR2"])
 def test_ends_by_the_signal_of_the_child(name):
     """``the server ended by signal SIGKILL`` is how the kernel's out-of-memory killer is recognised."""
     program = (
@@ -190,14 +190,14 @@ def test_clock_shows_the_time_to_py_spy_and_can_be_switched(py_spy, tmp_path):
         child = pid_in(tmp_path / "pid")
         wait_handlers(process.pid)
         for _ in range(2):
-            process.send_signal(signal.SIGUSR1)
+            process.send_signal(signal.SIGUSR2)
             wait_until(lambda: clock_line(py_spy, process.pid), "the clock's frame")
             for _ in range(3):
                 line, before_s, after_s = clock_line(py_spy, process.pid)
                 shown_s = (line - launcher.FIRST_LINE) * launcher.SLOT_S
                 late_s = (shown_s - before_s + 1) % CYCLE_S - 1
                 assert -1 <= late_s <= after_s - before_s + 1
-            process.send_signal(signal.SIGUSR2)
+            process.send_signal(signal.SIGUSR1)
             wait_until(lambda: clock_line(py_spy, process.pid) is None, "no frame of the clock")
         assert lives(child)
         assert process.poll() is None
@@ -222,6 +222,18 @@ def test_child_that_ends_while_the_clock_runs_is_noticed(tmp_path):
     with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
         child = pid_in(tmp_path / "pid")
         wait_handlers(process.pid)
-        process.send_signal(signal.SIGUSR1)
+        process.send_signal(signal.SIGUSR2)
         os.kill(child, signal.SIGKILL)
         assert process.wait(10) == -signal.SIGKILL
+
+
+def test_off_and_on_at_once_end_in_on(py_spy, tmp_path):
+    """Two blocks follow each other without a pause: the second would have no times."""
+    with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
+        pid_in(tmp_path / "pid")
+        wait_handlers(process.pid)
+        process.send_signal(signal.SIGSTOP)  # both are pending when it goes on
+        process.send_signal(signal.SIGUSR1)
+        process.send_signal(signal.SIGUSR2)
+        process.send_signal(signal.SIGCONT)
+        wait_until(lambda: clock_line(py_spy, process.pid), "the clock's frame")
