@@ -31,7 +31,7 @@ from scoreprof_nb.stacks.table import ImportFailed, StackTable
 CLOCK_FILE, SLOT_S, SLOTS, FIRST_LINE = "scoreprof-clock", 0.004, 2500, 2
 
 WAITING = np.array([COMPONENTS[name].waiting for name in NAMES])
-ALIGNED_WITHIN = 0.005  # share of ticks by which processes may differ after lost ticks are put back
+LATE_S = 0.15  # py-spy attaches to a process's children one after the other
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class BlockTicks:
     @property
     def aligned(self) -> bool:
         """Whether the joint state of the threads at a tick may be used."""
-        return self.timed and self.mismatch <= max(2, ALIGNED_WITHIN * self.ticks)
+        return self.timed and self.mismatch <= max(2.0, LATE_S * self.recording.rate_hz)
 
     def thread(self, process: str, thread: str) -> ThreadTicks | None:
         """The thread of these roles with the most samples, None when there is none."""
@@ -126,9 +126,15 @@ def block_ticks(
     tick_s = _stretched(times, n) if times is not None and timed else _even_times(recording, n)
     places = {pid: _lost_places(tick_s, [at for at, _ in lost[pid]], n) for pid in read}
     roots = _roots(table)
+    most_late = max(2.0, LATE_S * recording.rate_hz)
     threads = tuple(
         _thread_ticks(
-            activity, roots, n, places[activity.samples.pid], [tid for _, tid in lost[activity.samples.pid]]
+            activity,
+            roots,
+            n,
+            places[activity.samples.pid],
+            [tid for _, tid in lost[activity.samples.pid]],
+            most_late,
         )
         for activity in activities
         if not activity.role.excluded
@@ -200,18 +206,21 @@ def _thread_ticks(
     n: int,
     places: NDArray[np.int64],
     lost_tids: Sequence[int],
+    most_late: float,
 ) -> ThreadTicks:
     """Spread the samples over the ticks that are not lost; fill the lost and the torn ones.
 
-    ``roots``: the outermost place of each stack, shape (stacks,).
+    ``roots``: the outermost place of each stack, shape (stacks,); ``most_late``: the ticks by which
+    a process may have been attached later than the first.
     """
     samples = activity.samples
     lost = np.zeros(n, dtype=np.bool_)
     lost[places] = True
     kept = np.flatnonzero(~lost)
-    # A thread that began after the recording did has its samples at the end of it.
-    began_late = samples.ticks < 0.98 * len(kept)
-    kept = kept[len(kept) - samples.ticks :] if began_late else kept[: samples.ticks]
+    # What is missing is missing at the beginning: a process that py-spy attached to a little later than
+    # to the others, or a thread that began later.
+    missing = max(len(kept) - samples.ticks, 0)
+    kept = kept[missing:]
     components = np.full(n, -1, dtype=np.int16)
     stack_ids = np.full(n, -1, dtype=np.int32)
     decode = np.zeros(n, dtype=np.bool_)
@@ -225,8 +234,9 @@ def _thread_ticks(
         for place, tid in zip(places.tolist(), lost_tids, strict=False)
         if (tid or samples.pid) == samples.tid
     }
-    if count and not began_late:
-        lost[components < 0] = True  # a tick or two by which the processes differ
+    attached_late = missing <= most_late
+    if attached_late:
+        lost[components < 0] = True
     if count:
         own = roots[samples.stack_ids[:count]]
         torn = kept[own != np.bincount(own + 1).argmax() - 1]
@@ -236,7 +246,7 @@ def _thread_ticks(
         whole = kept[~lost[kept]]
         running = whole[~WAITING[components[whole]]]
         for place in np.flatnonzero(lost):
-            if place >= kept[0] and len(whole):
+            if (attached_late or place >= kept[0]) and len(whole):
                 sources = running if int(place) in ran and len(running) else whole
                 source = _nearest(sources, int(place))
                 components[place] = components[source]

@@ -291,19 +291,20 @@ def test_a_sample_without_python_frames_is_torn():
 # ---- processes and threads of other lengths
 
 
-def test_a_process_one_tick_short_is_filled_at_the_end_and_still_aligned():
+def test_a_process_attached_a_tick_late_is_filled_at_the_beginning_and_aligned():
+    """py-spy attaches to the children one after the other: their first ticks are missing."""
     found = ticks_of(clock(even_ticks(100)), scheduler([POLL] * 100), detokenizer(99))
     thread = found.thread("detokenizer", "main")
     assert names(thread) == ["idle_wait"] * 100
-    assert np.flatnonzero(thread.lost).tolist() == [99]
+    assert np.flatnonzero(thread.lost).tolist() == [0]
     assert found.mismatch == 1
     assert found.aligned
 
 
 def test_processes_that_differ_by_more_are_not_aligned():
-    found = ticks_of(clock(even_ticks(100)), scheduler([POLL] * 100), detokenizer(97))
+    found = ticks_of(clock(even_ticks(100)), scheduler([POLL] * 100), detokenizer(80))
     assert found.timed
-    assert found.mismatch == 3
+    assert found.mismatch == 20
     assert not found.aligned
 
 
