@@ -176,7 +176,8 @@ def tick_causes(block: BlockTicks, request: NDArray[np.int64]) -> NDArray[np.int
     answering = (_hand_over(scheduler) == last_prefill) & before_answer
     take = detokenizer.works & (~before_answer | answering)
     causes[take] = detokenizer.components[take]
-    next_works = before_answer & (scheduler.works | (waits & forward.works))
+    # A decode step that runs just then is of the request before: nothing was handed over to it.
+    next_works = before_answer & ~scheduler.decode & (scheduler.works | (waits & forward.works))
     take = http.works & ~(next_works & (_hand_over(http) >= 0))
     causes[take] = http.components[take]
     return causes
