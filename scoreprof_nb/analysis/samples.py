@@ -122,11 +122,13 @@ def block_ticks(
     totals = [count + len(lost[pid]) for pid, count in read.items()]
     n = max(totals, default=0)
     times = _clock_times(activities, table, recording)
-    timed = times is not None and len(times) >= 0.99 * n
-    tick_s = _stretched(times, n) if times is not None and timed else _even_times(recording, n)
+    most_late = max(2.0, LATE_S * recording.rate_hz)
+    if times is not None and n - len(times) <= most_late:
+        timed, tick_s = True, _from_the_beginning(times, n, recording)
+    else:
+        timed, tick_s = False, _even_times(recording, n)
     places = {pid: _lost_places(tick_s, [at for at, _ in lost[pid]], n) for pid in read}
     roots = _roots(table)
-    most_late = max(2.0, LATE_S * recording.rate_hz)
     threads = tuple(
         _thread_ticks(
             activity,
@@ -149,11 +151,13 @@ def _even_times(recording: Recording, n: int) -> NDArray[np.float64]:
     )
 
 
-def _stretched(times: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """The clock's times over all ticks; the few the clock itself lost are interpolated."""
-    if len(times) >= n:
-        return times[:n]
-    return np.interp(np.linspace(0, len(times) - 1, n), np.arange(len(times)), times)
+def _from_the_beginning(times: NDArray[np.float64], n: int, recording: Recording) -> NDArray[np.float64]:
+    """The clock's times over all ticks. The few that it lacks it lacks at the beginning: py-spy
+    attached to it later than to another process; they are spread evenly before its first."""
+    missing = max(n - len(times), 0)
+    start = min(recording.started_s, float(times[0]))
+    before = start + (np.arange(missing) + 0.5) * (float(times[0]) - start) / max(missing, 1)
+    return np.concatenate([before, times])[:n]
 
 
 def _clock_times(

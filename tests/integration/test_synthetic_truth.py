@@ -23,7 +23,7 @@ from scoreprof_nb.parameters import Parameters
 from scoreprof_nb.run import load_run
 
 PHASE_S = 40.0
-WIDE = 1.5  # a 95 % interval misses one time in twenty; this wide, one in three hundred
+WIDE = 2.0  # a 95 % interval misses one time in twenty: two of them wide it misses hardly ever
 ROUNDING_MS = 0.5  # a sleep is longer than asked for; calls cost something too
 
 
