@@ -74,7 +74,7 @@ class BlockTicks:
     @property
     def aligned(self) -> bool:
         """Whether the joint state of the threads at a tick may be used."""
-        return self.timed and self.mismatch <= max(2.0, LATE_S * self.recording.rate_hz)
+        return self.timed and self.mismatch <= _most_late(self.recording)
 
     def thread(self, process: str, thread: str) -> ThreadTicks | None:
         """The thread of these roles with the most samples, None when there is none."""
@@ -122,7 +122,7 @@ def block_ticks(
     totals = [count + len(lost[pid]) for pid, count in read.items()]
     n = max(totals, default=0)
     times = _clock_times(activities, table, recording)
-    most_late = max(2.0, LATE_S * recording.rate_hz)
+    most_late = _most_late(recording)
     if times is not None and n - len(times) <= most_late:
         timed, tick_s = True, _from_the_beginning(times, n, recording)
     else:
@@ -143,6 +143,11 @@ def block_ticks(
     )
     mismatch = n - min(totals, default=0)
     return BlockTicks(block, recording, table, tick_s, timed, mismatch, threads)
+
+
+def _most_late(recording: Recording) -> float:
+    """The ticks by which a process may have been attached later than the first."""
+    return max(2.0, LATE_S * recording.rate_hz)
 
 
 def _even_times(recording: Recording, n: int) -> NDArray[np.float64]:

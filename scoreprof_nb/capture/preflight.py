@@ -79,7 +79,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         bodies=bodies,
         provenance={
             **provenance.collect(server, parameters.device, notes),
-            "command": redact(" ".join(command or found.command() if found else command)),
+            "command": redact(" ".join(found.command() if found else command)),
             "label_token_ids": labels,
         },
         redact=redact,
