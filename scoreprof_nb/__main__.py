@@ -15,11 +15,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
+from scoreprof_nb.ending import keep_results, say_summary, write_termination_message
 from scoreprof_nb.executed import Executed, read_executed
 
 WRONG_PARAMETER = 42
@@ -59,6 +61,13 @@ class Runner:
         _end_descendants()
         self._errors.join(timeout=2)
         return code, self._stopped_by
+
+    def hold(self, seconds: float) -> None:
+        """Wait, so that files can be fetched from the container; a signal ends it at once."""
+        print(f"holding for {seconds:.0f} s, so that files can be fetched; SIGTERM ends it", flush=True)
+        deadline = time.monotonic() + seconds
+        while self._stopped_by is None and time.monotonic() < deadline:
+            time.sleep(POLL_S)
 
     def _pass_on_errors(self) -> None:
         """papermill's stderr, without the kernel's remark that it talks over local TCP, and without the
@@ -123,14 +132,22 @@ def main(arguments: list[str]) -> int:
         return WRONG_PARAMETER
     started = time.time()
     output.parent.mkdir(parents=True, exist_ok=True)
-    code, signum = Runner(arguments).wait()
+    runner = Runner(arguments)
+    code, signum = runner.wait()
     executed = read_executed(output) if output.exists() and output.stat().st_mtime >= started else None
-    report = executed.keep() if executed is not None else None
+    report = keep_results(executed) if executed is not None else None
     result = _exit_code(code, signum, executed)
+    if executed is not None and signum is not None:
+        executed = replace(executed, error=f"stopped by {signal.Signals(signum).name}")
+    write_termination_message(result, executed, report)
+    if executed is not None:
+        say_summary(executed)
     if executed is not None and executed.error is not None and signum is None:
         print(f"scoreprof-nb: {executed.error}", file=sys.stderr, flush=True)
     if report is not None:
         print(f"report: {report}", flush=True)
+    if executed is not None and signum is None and executed.hold_s:
+        runner.hold(executed.hold_s)
     return result
 
 

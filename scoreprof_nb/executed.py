@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from nbconvert import HTMLExporter
@@ -17,12 +16,17 @@ RUN_MIME = "application/vnd.scoreprof.run+json"
 
 @dataclass(frozen=True)
 class Executed:
-    """``error``: the first error's one line, None when there was none; ``run_dir``: None if unknown."""
+    """``error``: the first error's one line, None when there was none; ``run_dir``: None if unknown.
+
+    ``results_dir``: where a copy of the run goes, None for nowhere; ``hold_s``: how long to wait at the end.
+    """
 
     path: Path
     error_name: str | None
     error: str | None
     run_dir: Path | None
+    results_dir: Path | None = None
+    hold_s: float = 0.0
 
     def keep(self) -> Path:
         """Take secrets out, copy it into the run folder as report.ipynb with report.html beside it.
@@ -30,7 +34,7 @@ class Executed:
         A parameter error says nothing of the run: it never replaces a report that is there. Gives the
         path of the report: the notebook itself when there is no run folder.
         """
-        text = json.dumps(_redacted(json.loads(self.path.read_text(encoding="utf-8")), Redactor()), indent=1)
+        text = json.dumps(Redactor().deep(json.loads(self.path.read_text(encoding="utf-8"))), indent=1)
         write_text(self.path, text + "\n")
         if self.run_dir is None or not self.run_dir.is_dir():
             return self.path
@@ -51,11 +55,17 @@ def read_executed(path: Path) -> Executed:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     error = next((output for output in outputs if output.output_type == "error"), None)
     found = [output.data[RUN_MIME] for output in outputs if RUN_MIME in output.get("data", {})]
+    told = found[-1] if found else {}
+    run_dir, results_dir = (
+        Path(told[name]) if told.get(name) else None for name in ("run_dir", "results_dir")
+    )
     return Executed(
         path=path,
         error_name=error.ename if error is not None else None,
         error=f"{error.ename}: {error.evalue}" if error is not None else None,
-        run_dir=Path(found[-1]["run_dir"]) if found else None,
+        run_dir=run_dir,
+        results_dir=results_dir,
+        hold_s=float(told.get("hold_s", 0.0)),
     )
 
 
@@ -72,13 +82,3 @@ def to_html(path: Path) -> str:
     )
     html: str = exporter.from_filename(str(path))[0]
     return html
-
-
-def _redacted(value: Any, redact: Redactor) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, list):
-        return [_redacted(item, redact) for item in value]
-    if isinstance(value, dict):
-        return {key: _redacted(item, redact) for key, item in value.items()}
-    return value

@@ -50,11 +50,12 @@ def start(namespace: Mapping[str, Any]) -> Parameters:
     if not parameters.run_dir:
         folder = f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{parameters.label}"
         parameters = replace(parameters, run_dir=folder)
-    parameters = replace(parameters, run_dir=str(Path(parameters.run_dir).absolute()))
-    display(
-        {RUN_MIME: {"run_dir": parameters.run_dir}, "text/plain": f"run folder: {parameters.run_dir}"},
-        raw=True,
+    results_dir = parameters.results_dir and str(Path(parameters.results_dir).absolute())
+    parameters = replace(
+        parameters, run_dir=str(Path(parameters.run_dir).absolute()), results_dir=results_dir
     )
+    told = {name: getattr(parameters, name) for name in ("run_dir", "results_dir", "hold_s")}
+    display({RUN_MIME: told, "text/plain": f"run folder: {parameters.run_dir}"}, raw=True)
     return parameters
 
 

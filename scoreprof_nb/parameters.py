@@ -94,6 +94,12 @@ class Parameters:
     warmup_s: float = _parameter(60.0, "seconds the warm-up of one phase may take")
     request_s: float = _parameter(120.0, "seconds one request may take")
     rules_file: str = _parameter("", "TOML file with your own component rules")
+    results_dir: str = _parameter(
+        "", "folder, such as a bucket mount, that gets a copy of the run as it goes; a run goes on from it"
+    )
+    hold_s: float = _parameter(
+        0.0, "seconds to wait at the end, so that files can be fetched from a container"
+    )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Parameters":
@@ -137,6 +143,7 @@ def check(parameters: Parameters) -> None:
         ("request_s", 1, 86_400),
         ("port", 0, 65_535),
         ("seed", 0, 2**32 - 1),
+        ("hold_s", 0, 86_400),
     ):
         value = getattr(parameters, name)
         if not low <= value <= high:

@@ -215,7 +215,7 @@ class RunFolder:
         """Write it with the phases that are done and the checksums of their files."""
         done = tuple(name for name in manifest.phases if (self.phase_path(name) / "phase.json").exists())
         sha256 = {
-            str(path.relative_to(self.path)): _sha256(path)
+            str(path.relative_to(self.path)): file_sha256(path)
             for name in done
             for path in sorted(self.phase_path(name).iterdir())
         }
@@ -265,7 +265,7 @@ def load_run(path: Path) -> Run:
     for name, expected in manifest.sha256.items():
         if not (path / name).exists():
             raise RunFolderError(f"{path / name}: named in the manifest, but missing")
-        if _sha256(path / name) != expected:
+        if file_sha256(path / name) != expected:
             raise RunFolderError(f"{path / name}: differs from the checksum in the manifest")
     provenance = path / "provenance.json"
     return Run(
@@ -375,6 +375,7 @@ def _block(raw: dict[str, Any]) -> Block:
     return Block(**{**raw, "recording": recording})
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

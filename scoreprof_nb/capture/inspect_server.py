@@ -10,6 +10,7 @@ import json
 import platform
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 PACKAGES = ("sglang-jax", "jax", "jaxlib", "libtpu", "flax", "numpy", "transformers", "pyzmq", "uvloop")
@@ -22,13 +23,28 @@ def versions() -> dict[str, Any]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = None
-    source = None
+    return {"python": platform.python_version(), "packages": found, "source": source()}
+
+
+def source() -> dict[str, Any] | None:
+    """Repository, branch and commit: as the image's build wrote them down, else as pip did."""
+    written = Path(sys.prefix, "scoreprof-source.json")
+    if written.exists():
+        found: dict[str, Any] = json.loads(written.read_text())
+        return {name: found.get(name) for name in ("repo", "branch", "commit")}
     try:
         text = metadata.distribution("sglang-jax").read_text("direct_url.json")
-        source = json.loads(text) if text else None
     except metadata.PackageNotFoundError:
-        pass
-    return {"python": platform.python_version(), "packages": found, "source": source}
+        return None
+    if not text:
+        return None
+    told = json.loads(text)
+    control = told.get("vcs_info") or {}
+    return {
+        "repo": told.get("url"),
+        "branch": control.get("requested_revision"),
+        "commit": control.get("commit_id"),
+    }
 
 
 def labels(model: str, trust: str, texts: list[str]) -> dict[str, Any]:

@@ -38,15 +38,23 @@ class Plan:
     redact: Redactor
 
 
-def check_folder(parameters: Parameters) -> None:
-    """Make the run folder; raises ParameterError when it cannot be written."""
-    folder = Path(parameters.run_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ParameterError("run_dir", parameters.run_dir, f"cannot be written: {error.strerror}") from error
+def check_folders(parameters: Parameters) -> None:
+    """Make the run folder and the results folder; raises ParameterError when one cannot be written."""
+    run_dir, results_dir = (Path(path).resolve() for path in (parameters.run_dir, parameters.results_dir))
+    if parameters.results_dir and (
+        run_dir.is_relative_to(results_dir) or results_dir.is_relative_to(run_dir)
+    ):
+        raise ParameterError("results_dir", parameters.results_dir, "must be apart from the run folder")
+    for name in ("run_dir", "results_dir"):
+        folder = getattr(parameters, name)
+        if not folder:
+            continue
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=".scoreprof-"):
+                pass
+        except OSError as error:
+            raise ParameterError(name, folder, f"cannot be written: {error.strerror}") from error
 
 
 def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
@@ -78,7 +86,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         found=found,
         bodies=bodies,
         provenance={
-            **provenance.collect(server, parameters.device, notes),
+            **redact.deep(provenance.collect(server, parameters.device, notes)),
             "command": redact(" ".join(found.command() if found else command)),
             "label_token_ids": labels,
         },

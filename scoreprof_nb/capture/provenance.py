@@ -58,7 +58,7 @@ def collect(server: dict[str, Any] | None, device: str, notes: list[str]) -> dic
         "kit_packages": {name: metadata.version(name) for name in KIT_PACKAGES},
         "python": (server or {}).get("python"),
         "sglang_jax": packages.get("sglang-jax"),
-        "sglang_jax_source": _source(server),
+        "sglang_jax_source": (server or {}).get("source"),
         "jax": packages.get("jax"),
         "jaxlib": packages.get("jaxlib"),
         "libtpu": packages.get("libtpu"),
@@ -82,15 +82,6 @@ def collect(server: dict[str, Any] | None, device: str, notes: list[str]) -> dic
         "load_average_before": os.getloadavg()[0],
         "notes": notes,
     }
-
-
-def _source(server: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Repository and commit of sglang-jax, where it was installed from one."""
-    source = (server or {}).get("source")
-    if not isinstance(source, dict):
-        return None
-    version_control = source.get("vcs_info") or {}
-    return {"commit": version_control.get("commit_id"), "branch": version_control.get("requested_revision")}
 
 
 def _kit_commit() -> str | None:

@@ -3,7 +3,7 @@
 import re
 import shlex
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 MASK = "[redacted]"
 
@@ -16,6 +16,7 @@ _ASSIGNMENT = re.compile(
     re.IGNORECASE,
 )
 _BARE = re.compile(r"\b(Bearer\s+[A-Za-z0-9._-]{12,}|hf_[A-Za-z0-9]{16,}\b|sk-[A-Za-z0-9_-]{12,})")
+_LOGIN = re.compile(r"\b(\w+://)[^/\s@\"']+@")  # https://user:password@host
 _SECRET_FLAG = re.compile(rf"--{_NAME}", re.IGNORECASE)
 
 
@@ -44,4 +45,15 @@ class Redactor:
             text = text.replace(secret, MASK)
         text = _FLAG.sub(rf"\1\2{MASK}", text)
         text = _ASSIGNMENT.sub(rf"\1\2{MASK}", text)
+        text = _LOGIN.sub(rf"\1{MASK}@", text)
         return _BARE.sub(MASK, text)
+
+    def deep(self, value: Any) -> Any:
+        """The same for every text within lists and mappings (as JSON has them)."""
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, list):
+            return [self.deep(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self.deep(item) for key, item in value.items()}
+        return value

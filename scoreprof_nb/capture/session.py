@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from scoreprof_nb.capture import accounting
-from scoreprof_nb.capture.preflight import Plan, check_folder, prepare
+from scoreprof_nb.capture.preflight import Plan, check_folders, prepare
 from scoreprof_nb.capture.pyspy import PySpy, PySpyFailed, thread_ids
 from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
 from scoreprof_nb.capture.workload import Load
 from scoreprof_nb.parameters import FILE_PHASE, MEASURED, ParameterError, Parameters
+from scoreprof_nb.results import copy_run, restore_run
 from scoreprof_nb.run import (
     Block,
     Manifest,
@@ -58,6 +59,7 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
     error: what was captured before is there.
     """
     folder = RunFolder(Path(parameters.run_dir))
+    _restore(folder, parameters, say)
     old = _old_manifest(folder, parameters)
     phases = _phases(folder, parameters, old)
     done = _done(folder, phases)
@@ -67,7 +69,7 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
             folder.write_manifest(replace(old, status="complete", failure=None))
         say(f"run folder {folder.path} is complete: nothing to capture")
         return Outcome(())
-    check_folder(parameters)
+    check_folders(parameters)
     say("checking parameters, interpreter, model, port and the right to trace")
     plan = prepare(parameters, missing)
     manifest = _new_manifest(parameters, phases, old)
@@ -84,6 +86,7 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
                 _capture_phase(server, plan, parameters, folder, name, say)
                 captured.append(name)
                 folder.write_manifest(manifest)
+                _copy(folder, parameters, say)
         finally:
             say("stopping the server" if plan.found is None else "leaving the server as it was")
             server.stop()
@@ -96,7 +99,36 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
         done = _done(folder, phases)
         status = "complete" if len(done) == len(phases) else "partial" if done else "failed"
         folder.write_manifest(replace(manifest, status=status, failure=failure, finished_s=time.time()))
+        _copy(folder, parameters, say)
     return Outcome(tuple(captured), failure)
+
+
+def _restore(folder: RunFolder, parameters: Parameters, say: Say) -> None:
+    """Bring back what the results folder has of this run, on a machine that has nothing of it."""
+    if not parameters.results_dir:
+        return
+    check_folders(parameters)
+    try:
+        names = restore_run(Path(parameters.results_dir), folder.path)
+    except RunFolderError as error:
+        raise ParameterError("results_dir", parameters.results_dir, str(error)) from error
+    except OSError as error:
+        raise ParameterError(
+            "results_dir", parameters.results_dir, f"cannot be copied from: {error}"
+        ) from error
+    if names:
+        say(f"phases {', '.join(names)} are brought back from {parameters.results_dir}")
+
+
+def _copy(folder: RunFolder, parameters: Parameters, say: Say) -> None:
+    """Copy to the results folder. What fails is said, and tried again with the next phase and at the end."""
+    if not parameters.results_dir:
+        return
+    try:
+        copied = copy_run(folder.path, Path(parameters.results_dir))
+        say(f"  {copied} files copied to {parameters.results_dir}")
+    except OSError as error:
+        say(f"  could not copy to {parameters.results_dir}, will try again: {error}")
 
 
 def _old_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:

@@ -22,13 +22,15 @@ MAY_IMPORT = {
     "flamegraph": {"components", "palette"},
     "plots": {"components", "palette"},
     "report": BASE | {"stacks", "components", "analysis", "palette", "flamegraph"},
-    "capture": BASE | {"demo", "version"},
-    "notebook": BASE | {"report", "plots", "capture"},
+    "results": BASE,
+    "capture": BASE | {"demo", "results", "version"},
+    "notebook": BASE | {"report", "plots", "capture", "results"},
 }
 # Modules at the top of the package, by the part that they belong to.
 TOP = {
     "__init__": "version",
     "__main__": "notebook",
+    "ending": "notebook",
     "executed": "notebook",
     "notebook": "notebook",
     "findings": "report",

@@ -1,0 +1,90 @@
+"""What the runner does when the notebook has ended: keep the report, copy the results, say how it went."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scoreprof_nb.executed import Executed
+from scoreprof_nb.results import copy_run
+from scoreprof_nb.run import RunFolder, RunFolderError
+
+TERMINATION_LOG = "SCOREPROF_TERMINATION_LOG"
+MESSAGE_BYTES = 4096  # the most that Kubernetes keeps of a termination message
+_ERROR_CHARACTERS = 600
+
+
+def keep_results(executed: Executed) -> Path:
+    """Keep the report in the run folder and in the results folder; gives where to look for it."""
+    report = executed.keep()
+    if executed.results_dir is None or executed.run_dir is None or executed.error_name == "ParameterError":
+        return report
+    if not RunFolder(executed.run_dir).has_manifest():
+        return report
+    try:
+        copy_run(executed.run_dir, executed.results_dir)
+    except (OSError, RunFolderError) as error:
+        print(f"scoreprof-nb: could not copy to {executed.results_dir}: {error}", file=sys.stderr, flush=True)
+        return report
+    return executed.results_dir / report.name
+
+
+def say_summary(executed: Executed) -> None:
+    """Print summary.md, so that a log alone answers the question. It is bounded in length."""
+    summary = executed.run_dir / "summary.md" if executed.run_dir is not None else None
+    if summary is not None and summary.exists() and executed.error_name != "ParameterError":
+        print(f"\n{summary.read_text(encoding='utf-8').rstrip()}\n", flush=True)
+
+
+def write_termination_message(code: int, executed: Executed | None, report: Path | None) -> None:
+    """Write one short JSON object to the file that $SCOREPROF_TERMINATION_LOG names, if it names one.
+
+    Keys: exit_code, status, run_id, error, report, p50_ms (by phase), top_finding; null where not known.
+    """
+    path = os.environ.get(TERMINATION_LOG)
+    if not path:
+        return
+    summary = _summary(executed)
+    message: dict[str, Any] = {
+        "exit_code": code,
+        "status": summary.get("status"),
+        "run_id": summary.get("run_id"),
+        "error": executed.error[:_ERROR_CHARACTERS] if executed is not None and executed.error else None,
+        "report": str(report) if report is not None else None,
+        "p50_ms": {name: phase["latency_ms"]["p50"] for name, phase in summary.get("phases", {}).items()},
+        "top_finding": next((finding["text"] for finding in summary.get("findings", [])), None),
+    }
+    try:
+        Path(path).write_bytes(_bounded(message))
+    except OSError as error:
+        print(f"scoreprof-nb: cannot write {path}: {error}", file=sys.stderr, flush=True)
+
+
+def _bounded(message: dict[str, Any]) -> bytes:
+    """The message as JSON; what makes it too long is left out, the least important first."""
+    for name in ("top_finding", "p50_ms", "report", "error", None):
+        text = json.dumps(message, ensure_ascii=False).encode()
+        if len(text) <= MESSAGE_BYTES or name is None:
+            break
+        message[name] = None
+    return text
+
+
+def _summary(executed: Executed | None) -> Mapping[str, Any]:
+    """summary.json of the run, or what its manifest says where there is none yet."""
+    if executed is None or executed.run_dir is None or executed.error_name == "ParameterError":
+        return {}
+    try:
+        manifest = RunFolder(executed.run_dir).read_manifest()
+    except RunFolderError:
+        return {}
+    found = {"status": manifest.status, "run_id": manifest.run_id}
+    try:
+        summary = json.loads((executed.run_dir / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return found
+    if summary.get("run_id") != manifest.run_id or not isinstance(summary.get("phases"), dict):
+        return found
+    return {**summary, **found} if manifest.status != "complete" else summary
