@@ -3,7 +3,8 @@
     python -m scoreprof_nb NOTEBOOK OUT [-p NAME VALUE ...] [any other option of papermill]
 
 Exit codes: 0 done; 42 a parameter has to be changed; 143 stopped by SIGTERM, 130 by Ctrl-C (finished
-phases are safe, the next start with the same run_dir goes on); 1 anything else.
+phases are safe, the next start with the same run_dir goes on); 3 a comparison that fail_on does not
+let pass; 1 anything else.
 The last line of the output says where the report is.
 """
 
@@ -25,6 +26,7 @@ from scoreprof_nb.ending import keep_results, say_summary, write_termination_mes
 from scoreprof_nb.executed import Executed, read_executed
 
 WRONG_PARAMETER = 42
+GATE = 3
 PAPERMILL_USAGE = 2
 STOP_S = 7.0
 POLL_S = 0.1
@@ -165,6 +167,8 @@ def _exit_code(code: int, signum: int | None, executed: Executed | None) -> int:
         return 0
     if code == PAPERMILL_USAGE or (executed is not None and executed.error_name == "ParameterError"):
         return WRONG_PARAMETER
+    if executed is not None and executed.error_name == "ComparisonGate":
+        return GATE
     return 1
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from scoreprof_nb.executed import Executed
-from scoreprof_nb.results import copy_run
+from scoreprof_nb.results import copy_results
 from scoreprof_nb.run import RunFolder, RunFolderError
 
 TERMINATION_LOG = "SCOREPROF_TERMINATION_LOG"
+TEXTS = ("summary.md", "comparison.md")
 MESSAGE_BYTES = 4096  # the most that Kubernetes keeps of a termination message
 _ERROR_CHARACTERS = 600
 
@@ -21,10 +22,8 @@ def keep_results(executed: Executed) -> Path:
     report = executed.keep()
     if executed.results_dir is None or executed.run_dir is None or executed.error_name == "ParameterError":
         return report
-    if not RunFolder(executed.run_dir).has_manifest():
-        return report
     try:
-        copy_run(executed.run_dir, executed.results_dir)
+        copy_results(executed.run_dir, executed.results_dir)
     except (OSError, RunFolderError) as error:
         print(f"scoreprof-nb: could not copy to {executed.results_dir}: {error}", file=sys.stderr, flush=True)
         return report
@@ -32,16 +31,20 @@ def keep_results(executed: Executed) -> Path:
 
 
 def say_summary(executed: Executed) -> None:
-    """Print summary.md, so that a log alone answers the question. It is bounded in length."""
-    summary = executed.run_dir / "summary.md" if executed.run_dir is not None else None
-    if summary is not None and summary.exists() and executed.error_name != "ParameterError":
-        print(f"\n{summary.read_text(encoding='utf-8').rstrip()}\n", flush=True)
+    """Print the run's or the comparison's text, so that a log alone answers the question. It is bounded."""
+    if executed.run_dir is None or executed.error_name == "ParameterError":
+        return
+    for name in TEXTS:
+        text = executed.run_dir / name
+        if text.exists():
+            print(f"\n{text.read_text(encoding='utf-8').rstrip()}\n", flush=True)
 
 
 def write_termination_message(code: int, executed: Executed | None, report: Path | None) -> None:
     """Write one short JSON object to the file that $SCOREPROF_TERMINATION_LOG names, if it names one.
 
-    Keys: exit_code, status, run_id, error, report, p50_ms (by phase), top_finding; null where not known.
+    Keys: exit_code, status, run_id, error, report, p50_ms (by phase), top_finding, verdict (of a
+    comparison, in one sentence); null where not known.
     """
     path = os.environ.get(TERMINATION_LOG)
     if not path:
@@ -55,6 +58,7 @@ def write_termination_message(code: int, executed: Executed | None, report: Path
         "report": str(report) if report is not None else None,
         "p50_ms": {name: phase["latency_ms"]["p50"] for name, phase in summary.get("phases", {}).items()},
         "top_finding": next((finding["text"] for finding in summary.get("findings", [])), None),
+        "verdict": summary.get("sentence"),
     }
     try:
         Path(path).write_bytes(_bounded(message))
@@ -64,7 +68,7 @@ def write_termination_message(code: int, executed: Executed | None, report: Path
 
 def _bounded(message: dict[str, Any]) -> bytes:
     """The message as JSON; what makes it too long is left out, the least important first."""
-    for name in ("top_finding", "p50_ms", "report", "error", None):
+    for name in ("top_finding", "p50_ms", "verdict", "report", "error", None):
         text = json.dumps(message, ensure_ascii=False).encode()
         if len(text) <= MESSAGE_BYTES or name is None:
             break
@@ -73,18 +77,27 @@ def _bounded(message: dict[str, Any]) -> bytes:
 
 
 def _summary(executed: Executed | None) -> Mapping[str, Any]:
-    """summary.json of the run, or what its manifest says where there is none yet."""
+    """summary.json of the run, or what its manifest says where there is none yet; comparison.json of a
+    comparison."""
     if executed is None or executed.run_dir is None or executed.error_name == "ParameterError":
         return {}
+    folder = executed.run_dir
     try:
-        manifest = RunFolder(executed.run_dir).read_manifest()
+        manifest = RunFolder(folder).read_manifest()
     except RunFolderError:
-        return {}
+        return {
+            name: value for name, value in _read(folder / "comparison.json").items() if name == "sentence"
+        }
     found = {"status": manifest.status, "run_id": manifest.run_id}
-    try:
-        summary = json.loads((executed.run_dir / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return found
+    summary = _read(folder / "summary.json")
     if summary.get("run_id") != manifest.run_id or not isinstance(summary.get("phases"), dict):
         return found
     return {**summary, **found} if manifest.status != "complete" else summary
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

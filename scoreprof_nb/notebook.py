@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,11 @@ class CaptureFailed(RuntimeError):
         return [f"CaptureFailed: {self}"]
 
 
-def start(namespace: Mapping[str, Any]) -> Parameters:
-    """The parameters out of the notebook's variables. Raises ParameterError.
+def plain_variables(namespace: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """The notebook's variables that are taken for parameters.
 
-    Every plain variable is taken for a parameter, so that a misspelt one is an error and not
-    silence; in a notebook that has run on for some cells, other variables are left alone.
+    Every plain variable is, so that a misspelt one is an error and not silence; in a notebook that has
+    run on for some cells, other variables are left alone.
     """
     plain = {
         name: value
@@ -44,29 +44,45 @@ def start(namespace: Mapping[str, Any]) -> Parameters:
         if not name.startswith("_") and name not in _SHELL and isinstance(value, _SIMPLE)
     }
     if len(namespace.get("In", [])) > _FIRST_CELLS:
-        plain = {name: value for name, value in plain.items() if name in _NAMES}
-    parameters = Parameters.from_mapping(plain)
+        return {name: value for name, value in plain.items() if name in known}
+    return plain
+
+
+def tell_runner(folder: str, results_dir: str, hold_s: float) -> None:
+    """Leave in the notebook what the runner needs at its end; shows the folder."""
+    told = {"run_dir": folder, "results_dir": results_dir, "hold_s": hold_s}
+    display({RUN_MIME: told, "text/plain": f"folder: {folder}"}, raw=True)
+
+
+def timed_say() -> Callable[[str], None]:
+    """Prints a line of progress with the seconds since now."""
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
+
+    return say
+
+
+def absolute(path: str) -> str:
+    """The absolute path; empty stays empty."""
+    return path and str(Path(path).absolute())
+
+
+def start(namespace: Mapping[str, Any]) -> Parameters:
+    """The parameters out of the notebook's variables. Raises ParameterError."""
+    parameters = Parameters.from_mapping(plain_variables(namespace, _NAMES))
     rules_of(parameters)  # a mistake in the file is said now, not after the capture
-    if not parameters.run_dir:
-        folder = f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{parameters.label}"
-        parameters = replace(parameters, run_dir=folder)
-    results_dir = parameters.results_dir and str(Path(parameters.results_dir).absolute())
-    parameters = replace(
-        parameters, run_dir=str(Path(parameters.run_dir).absolute()), results_dir=results_dir
-    )
-    told = {name: getattr(parameters, name) for name in ("run_dir", "results_dir", "hold_s")}
-    display({RUN_MIME: told, "text/plain": f"run folder: {parameters.run_dir}"}, raw=True)
+    run_dir = parameters.run_dir or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{parameters.label}"
+    parameters = replace(parameters, run_dir=absolute(run_dir), results_dir=absolute(parameters.results_dir))
+    tell_runner(parameters.run_dir, parameters.results_dir, parameters.hold_s)
     return parameters
 
 
 def capture(parameters: Parameters) -> Outcome:
     """Capture what the run folder lacks, showing what is done; leaves a short summary."""
     started = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
-
-    outcome = session.capture(parameters, say)
+    outcome = session.capture(parameters, timed_say())
     clear_output()
     manifest = RunFolder(Path(parameters.run_dir)).read_manifest()
     if not outcome.captured and outcome.failure is None:

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ MEASURED = (
     "server_url",
     "model_path",
     "server_flags",
+    "server_environment",
     "device",
     "phase_s",
     "single_items",
@@ -45,6 +47,7 @@ class ParameterError(ValueError):
     def __init__(self, name: str, value: object, problem: str) -> None:
         super().__init__(f"parameter {name}={value!r}: {problem}")
         self.name = name
+        self.value = value
         self.problem = problem
 
     def _render_traceback_(self) -> list[str]:
@@ -52,7 +55,8 @@ class ParameterError(ValueError):
         return [f"ParameterError: {self}"]
 
 
-def _parameter(default: Any, help: str) -> Any:
+def parameter(default: Any, help: str) -> Any:
+    """A field of a dataclass of parameters, with what the user is told of it."""
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata={"help": help})
     return field(default=default, metadata={"help": help})
@@ -62,54 +66,50 @@ def _parameter(default: Any, help: str) -> Any:
 class Parameters:
     """Everything a run can be told. The notebook's parameter cell shows the same list."""
 
-    run_dir: str = _parameter("", "folder of the run; finished phases are kept. Empty: runs/<time>-<label>")
-    label: str = _parameter("run", "name of the run in reports and comparisons, such as the branch")
-    phases: str = _parameter(
+    run_dir: str = parameter("", "folder of the run; finished phases are kept. Empty: runs/<time>-<label>")
+    label: str = parameter("run", "name of the run in reports and comparisons, such as the branch")
+    phases: str = parameter(
         "", "comma-separated: single, small, large, mixed, file. Empty: the folder's, or the first four"
     )
-    phase_s: float = _parameter(24.0, "seconds measured per phase, half of them with py-spy, at least 2")
-    single_items: int = _parameter(1, "items per request in phase single")
-    small_items: int = _parameter(4, "items per request in phase small")
-    large_items: int = _parameter(32, "items per request in phase large")
-    concurrency: int = _parameter(1, "requests in flight; the request path is defined for 1 only")
-    requests_file: str = _parameter("", "JSONL file with own /v1/score bodies, one a line, for phase file")
-    label_token_ids: list[int] = _parameter(
+    phase_s: float = parameter(24.0, "seconds measured per phase, half of them with py-spy, at least 2")
+    single_items: int = parameter(1, "items per request in phase single")
+    small_items: int = parameter(4, "items per request in phase small")
+    large_items: int = parameter(32, "items per request in phase large")
+    concurrency: int = parameter(1, "requests in flight; the request path is defined for 1 only")
+    requests_file: str = parameter("", "JSONL file with own /v1/score bodies, one a line, for phase file")
+    label_token_ids: list[int] = parameter(
         [], "token ids to score. Empty: looked up with the model's tokenizer for ' Yes' and ' No'"
     )
-    seed: int = _parameter(0, "seed of the generated texts and of every bootstrap")
-    model_path: str = _parameter("", "folder of the model. Empty on the CPU: a tiny random model is made")
-    server_python: str = _parameter(
+    seed: int = parameter(0, "seed of the generated texts and of every bootstrap")
+    model_path: str = parameter("", "folder of the model. Empty on the CPU: a tiny random model is made")
+    server_python: str = parameter(
         "", "Python interpreter that has sglang-jax. Empty: $SCOREPROF_SERVER_PYTHON, or this one"
     )
-    server_flags: str = _parameter("", "further flags of sgl_jax.launch_server, as in a shell")
-    device: str = _parameter("cpu", "cpu or tpu")
-    port: int = _parameter(0, "port on 127.0.0.1 for the server. 0: a free one")
-    trust_remote_code: bool = _parameter(False, "let the model's own code run in the server")
-    server_url: str = _parameter(
+    server_flags: str = parameter("", "further flags of sgl_jax.launch_server, as in a shell")
+    server_environment: str = parameter("", "environment of the server, NAME=VALUE words as in a shell")
+    device: str = parameter("cpu", "cpu or tpu")
+    port: int = parameter(0, "port on 127.0.0.1 for the server. 0: a free one")
+    trust_remote_code: bool = parameter(False, "let the model's own code run in the server")
+    server_url: str = parameter(
         "", "http://127.0.0.1:PORT of a server that already runs here: it is profiled and never stopped"
     )
-    rate_hz: int = _parameter(100, "samples per second, 1 to 1000")
-    py_spy_mode: str = _parameter("nonblocking", "nonblocking, blocking, native (at most 20 Hz), or off")
-    startup_s: float = _parameter(600.0, "seconds the server may take until it is healthy")
-    warmup_s: float = _parameter(60.0, "seconds the warm-up of one phase may take")
-    request_s: float = _parameter(120.0, "seconds one request may take")
-    rules_file: str = _parameter("", "TOML file with your own component rules")
-    results_dir: str = _parameter(
+    rate_hz: int = parameter(100, "samples per second, 1 to 1000")
+    py_spy_mode: str = parameter("nonblocking", "nonblocking, blocking, native (at most 20 Hz), or off")
+    startup_s: float = parameter(600.0, "seconds the server may take until it is healthy")
+    warmup_s: float = parameter(60.0, "seconds the warm-up of one phase may take")
+    request_s: float = parameter(120.0, "seconds one request may take")
+    rules_file: str = parameter("", "TOML file with your own component rules")
+    results_dir: str = parameter(
         "", "folder, such as a bucket mount, that gets a copy of the run as it goes; a run goes on from it"
     )
-    hold_s: float = _parameter(
+    hold_s: float = parameter(
         0.0, "seconds to wait at the end, so that files can be fetched from a container"
     )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Parameters":
         """Build and check them. Raises ParameterError for an unknown name, a wrong type, a bad value."""
-        known = {parameter.name: parameter for parameter in dataclasses.fields(cls)}
-        for name, value in values.items():
-            if name not in known:
-                raise ParameterError(name, value, f"no such parameter; {_did_you_mean(name, list(known))}")
-        converted = {name: _converted(name, value, known[name].type) for name, value in values.items()}
-        parameters = cls(**converted)
+        parameters = cls(**typed_values(cls, values))
         try:
             check(parameters)
         except ParameterError as error:
@@ -159,6 +159,19 @@ def check(parameters: Parameters) -> None:
             raise ParameterError("label_token_ids", parameters.label_token_ids, f"{token_id} is negative")
     if parameters.server_url:
         _check_url(parameters.server_url)
+    environment_of(parameters.server_environment)
+
+
+def environment_of(text: str) -> dict[str, str]:
+    """NAME=VALUE words to a mapping. Raises ParameterError for anything else."""
+    try:
+        words = [word.partition("=") for word in shlex.split(text)]
+    except ValueError as error:
+        raise ParameterError("server_environment", text, f"not shell words: {error}") from error
+    for name, given, _ in words:
+        if not given or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ParameterError("server_environment", text, f"{name!r} is not NAME=VALUE")
+    return {name: value for name, _, value in words}
 
 
 def _check_phases(parameters: Parameters) -> None:
@@ -232,6 +245,16 @@ def read_requests_file(path: Path, label_token_ids: list[int]) -> list[RequestBo
     if not bodies:
         raise ParameterError("requests_file", str(path), "holds no request")
     return bodies
+
+
+def typed_values(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as a dataclass of parameters wants them. Raises ParameterError for an unknown name or a
+    wrong type."""
+    known = {parameter.name: parameter for parameter in dataclasses.fields(kind)}
+    for name, value in values.items():
+        if name not in known:
+            raise ParameterError(name, value, f"no such parameter; {_did_you_mean(name, list(known))}")
+    return {name: _converted(name, value, known[name].type) for name, value in values.items()}
 
 
 def _converted(name: str, value: Any, kind: Any) -> Any:

@@ -5,17 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from scoreprof_nb.analysis.breakdown import working_stacks
 from scoreprof_nb.analysis.latency import QUANTILES
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse, unclassified_table
-from scoreprof_nb.components.catalog import COMPONENTS, NAMES
+from scoreprof_nb.components.catalog import NAMES
 from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
 from scoreprof_nb.findings import SMALLEST_SHARE, Finding, findings
 from scoreprof_nb.flamegraph import flame_graph
 from scoreprof_nb.parameters import ParameterError, Parameters
 from scoreprof_nb.run import load_run, write_json, write_text
+from scoreprof_nb.stacks.table import short_path
 from scoreprof_nb.summary import markdown, summary
 
 FLAME_GRAPH = "score_api_profile.svg"
@@ -98,7 +99,7 @@ class Report:
 
     def hot_table(self) -> pd.DataFrame:
         """The functions with the most self time, the first of each phase."""
-        hot = self.analysis.table("hot").assign(file=lambda table: table["file"].map(_short))
+        hot = self.analysis.table("hot").assign(file=lambda table: table["file"].map(short_path))
         return hot.groupby("phase", sort=False).head(HOT_FUNCTIONS)
 
     def path_table(self) -> pd.DataFrame:
@@ -342,25 +343,7 @@ def _phase_verdict(phase: PhaseAnalysis) -> str:
 
 
 def _flame_stacks(phases: Sequence[PhaseAnalysis]) -> Iterator[tuple[Sequence[str], str, float]]:
-    work = np.array([COMPONENTS[name].work for name in NAMES])
     for phase in phases:
-        for block in phase.ticks.blocks:
-            weight = block.block.wall_s * 1e3 / max(block.ticks, 1) / max(phase.served, 1e-9) / len(phases)
-            for thread in block.threads:
-                real = (thread.stack_ids >= 0) & work[thread.components]
-                pairs, counts = np.unique(
-                    np.stack([thread.stack_ids[real], thread.components[real]]), axis=1, return_counts=True
-                )
-                for (stack_id, component), count in zip(pairs.T, counts, strict=True):
-                    frames = block.table.stack(int(stack_id))
-                    labels = [str(thread.role), *(f"{frame.name} ({_short(frame.file)})" for frame in frames)]
-                    yield labels, NAMES[int(component)], float(count) * weight
-
-
-def _short(file: str) -> str:
-    """The file's path from its package on: what is behind site-packages or lib/python3.x."""
-    for marker in ("/site-packages/", "/lib/python3."):
-        _, found, after = file.rpartition(marker)
-        if found:
-            return after if marker == "/site-packages/" else after.partition("/")[2]
-    return file.rpartition("/")[2]
+        for stack in working_stacks(phase.ticks):
+            ms = stack.wall_ms / max(phase.served, 1e-9) / len(phases)
+            yield stack.labels(), NAMES[stack.component], ms

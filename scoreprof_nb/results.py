@@ -40,6 +40,16 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
     return copied + 1
 
 
+def copy_results(folder: Path, results_dir: Path) -> None:
+    """Copy a run, or the files of a comparison, whose runs have been copied one by one."""
+    if RunFolder(folder).has_manifest():
+        copy_run(folder, results_dir)
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            _copy(path, results_dir / path.name)
+
+
 def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
     """Bring back the finished phases of a run that another machine began; gives their names.
 

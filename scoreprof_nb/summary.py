@@ -114,9 +114,9 @@ def markdown(analysis: RunAnalysis, found: list[Finding], report: str) -> str:
     if manifest.failure:
         lines += [manifest.failure.splitlines()[0], ""]
     lines += ["Latency in ms, without py-spy (n/a: too few requests for it):", ""]
-    lines += _markdown_table(_latency_rows(analysis))
+    lines += markdown_table(_latency_rows(analysis))
     lines += ["", "Request path, mean ms per request:", ""]
-    lines += _markdown_table(_path_rows(analysis))
+    lines += markdown_table(_path_rows(analysis))
     lines += ["", "Findings, largest first:", ""]
     lines += [f"{i}. {finding.text}" for i, finding in enumerate(found[:MARKDOWN_FINDINGS], start=1)]
     if len(found) > MARKDOWN_FINDINGS:
@@ -166,12 +166,13 @@ def _path_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
     wide = wide.loc[wide.sum(axis=1).sort_values(ascending=False).index]
     phases = [phase.name for phase in analysis.phases if phase.name in wide.columns]
     return [
-        {"component": str(name), **{phase: _shown(float(row[phase])) for phase in phases}}
+        {"component": str(name), **{phase: _shown(float(row[phase]), "-") for phase in phases}}
         for name, row in wide.iterrows()
     ]
 
 
-def _markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+def markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The lines of an aligned table; the first row's keys are its columns."""
     if not rows:
         return ["(not known)"]
     columns = list(rows[0])
@@ -183,8 +184,8 @@ def _markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     return [aligned[0], "|" + "|".join("-" * (widths[column] + 2) for column in columns) + "|", *aligned[1:]]
 
 
-def _shown(value: float | None) -> str:
-    return "n/a" if value is None or math.isnan(value) else f"{value:.1f}"
+def _shown(value: float | None, unknown: str = "n/a") -> str:
+    return unknown if value is None or math.isnan(value) else f"{value:.1f}"
 
 
 def _number(value: Any) -> float | None:

@@ -1,6 +1,7 @@
 """Three tables from the ticks of a phase: threads, CPU cost, hot functions."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from scoreprof_nb.components.catalog import COMPONENTS, NAMES, NATIVE_THREADS
 from scoreprof_nb.components.classify import Role, process_role
 from scoreprof_nb.components.rules import RuleSet
 from scoreprof_nb.run import Block, Phase
+from scoreprof_nb.stacks.table import Frame, short_path
 
 THREAD_COLUMNS = ("phase", "process", "thread", "component", "share", "low", "high", "ticks", "cpu_s")
 CPU_COLUMNS = ("phase", "component", "cpu_ms", "low", "high", "requests")
@@ -149,6 +151,39 @@ def cpu_per_request(ticks: PhaseTicks, cpu: pd.DataFrame, served: float, seed: i
     return table.sort_values("cpu_ms", ascending=False, kind="stable", ignore_index=True)
 
 
+@dataclass(frozen=True)
+class WorkingStack:
+    """A stack of a thread at work: ``component`` is an index into catalog.NAMES, ``wall_ms`` of the block."""
+
+    role: Role
+    frames: tuple[Frame, ...]
+    component: int
+    samples: int
+    wall_ms: float
+
+    def labels(self) -> tuple[str, ...]:
+        """The role and the frames, root first, without line numbers, ids or folders of an installation."""
+        return (str(self.role), *(f"{frame.name} ({short_path(frame.file)})" for frame in self.frames))
+
+
+def working_stacks(ticks: PhaseTicks) -> Iterator[WorkingStack]:
+    """Each distinct stack and component of each thread and block. Lost ticks have no stack."""
+    for block, thread in _threads(ticks):
+        tick_ms = block.block.wall_s * 1e3 / max(block.ticks, 1)
+        real = (thread.stack_ids >= 0) & _WORK[thread.components]
+        pairs, counts = np.unique(
+            np.stack([thread.stack_ids[real], thread.components[real]]), axis=1, return_counts=True
+        )
+        for (stack_id, component), count in zip(pairs.T, counts, strict=True):
+            yield WorkingStack(
+                thread.role,
+                tuple(block.table.stack(int(stack_id))),
+                int(component),
+                int(count),
+                float(count) * tick_ms,
+            )
+
+
 def hot_functions(ticks: PhaseTicks, served: float) -> pd.DataFrame:
     """Milliseconds of wall time per request in each function while its thread works.
 
@@ -159,19 +194,12 @@ def hot_functions(ticks: PhaseTicks, served: float) -> pd.DataFrame:
     """
     self_time: dict[tuple[Role, str, str], NDArray[np.float64]] = {}
     cumulative: dict[tuple[Role, str, str], NDArray[np.float64]] = {}
-    for block, thread in _threads(ticks):
-        tick_ms = block.block.wall_s * 1e3 / max(block.ticks, 1)
-        real = (thread.stack_ids >= 0) & _WORK[thread.components]
-        pairs, counts = np.unique(
-            np.stack([thread.stack_ids[real], thread.components[real]]), axis=1, return_counts=True
-        )
-        for (stack_id, component), count in zip(pairs.T, counts, strict=True):
-            stack = block.table.stack(int(stack_id))
-            places = [(thread.role, frame.name, frame.file) for frame in stack]
-            for place in set(places):
-                cumulative.setdefault(place, np.zeros(len(NAMES)))[component] += count * tick_ms
-            if places:
-                self_time.setdefault(places[-1], np.zeros(len(NAMES)))[component] += count * tick_ms
+    for stack in working_stacks(ticks):
+        places = [(stack.role, frame.name, frame.file) for frame in stack.frames]
+        for place in set(places):
+            cumulative.setdefault(place, np.zeros(len(NAMES)))[stack.component] += stack.wall_ms
+        if places:
+            self_time.setdefault(places[-1], np.zeros(len(NAMES)))[stack.component] += stack.wall_ms
     rows = []
     for place, by_component in cumulative.items():
         own = self_time.get(place, np.zeros(len(NAMES)))

@@ -10,7 +10,9 @@ not by who is busy:
 2. While a part of the request is still to be prefilled, the scheduler's work counts; while the
    scheduler waits for its forward thread, the forward thread's. A decode step that stands in
    between counts as ``decode_step``: the rest of the request waits for it (a compile in it counts
-   as ``trace_compile``).
+   as ``trace_compile``). While the forward thread works on a prefill, the scheduler prepares what
+   comes next: when it then has to wait for that prefill all the same, its work was in the forward
+   thread's shadow, and the forward thread's counts.
 3. After the request's last prefill, the detokenizer's work counts. The forward thread's decode step
    runs on, but the answer does not wait for it.
 4. A hand-over: a thread that wakes the next one is often put off the CPU within its last call, and
@@ -168,10 +170,13 @@ def tick_causes(block: BlockTicks, request: NDArray[np.int64]) -> NDArray[np.int
     waits = scheduler.components == _WAIT_FORWARD
     take = before_answer & waits & forward.works
     causes[take] = forward.components[take]
+    hidden = _hidden(scheduler, forward, waits)
     take = before_answer & scheduler.works
     causes[take] = scheduler.components[take]
     take = before_answer & scheduler.decode & (scheduler.works | waits)
     causes[take & (causes != _TRACE_COMPILE)] = _DECODE_STEP
+    take = before_answer & hidden
+    causes[take] = forward.components[take]
 
     answering = (_hand_over(scheduler) == last_prefill) & before_answer
     take = detokenizer.works & (~before_answer | answering)
@@ -181,6 +186,20 @@ def tick_causes(block: BlockTicks, request: NDArray[np.int64]) -> NDArray[np.int
     take = http.works & ~(next_works & (_hand_over(http) >= 0))
     causes[take] = http.components[take]
     return causes
+
+
+def _hidden(scheduler: "_States", forward: "_States", waits: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where the scheduler works in the shadow of its forward thread: it then waits for what the forward
+    thread had begun before and works on without a pause."""
+    result = np.zeros(len(waits), dtype=np.bool_)
+    waits_for_prefill = waits & ~scheduler.decode & forward.works
+    ends = np.flatnonzero(scheduler.works[:-1] & forward.works[:-1] & waits_for_prefill[1:])
+    for last in ends:
+        tick = last
+        while tick >= 0 and scheduler.works[tick] and forward.works[tick]:
+            result[tick] = True
+            tick -= 1
+    return result
 
 
 def _hand_over(states: "_States") -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """Everything that can be found wrong before a server is launched, and the plan that results."""
 
+import json
 import os
 import shlex
 import shutil
@@ -16,7 +17,7 @@ from scoreprof_nb.capture import provenance, pyspy
 from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.server import FoundServer, check_port_free, free_port
 from scoreprof_nb.capture.workload import request_bodies
-from scoreprof_nb.parameters import ParameterError, Parameters, RequestBody
+from scoreprof_nb.parameters import ParameterError, Parameters, RequestBody, environment_of
 
 LABELS = (" Yes", " No")
 SERVER_PYTHON = "SCOREPROF_SERVER_PYTHON"
@@ -59,7 +60,8 @@ def check_folders(parameters: Parameters) -> None:
 
 def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
     """Check all that needs the machine, and give the plan. Raises ParameterError."""
-    redact = Redactor.for_flags(parameters.server_flags)
+    own_environment = environment_of(parameters.server_environment)
+    redact = Redactor.for_server(parameters.server_flags, own_environment)
     if parameters.py_spy_mode != "off":
         pyspy.check_may_trace()
     found = FoundServer(parameters.server_url, redact) if parameters.server_url else None
@@ -78,6 +80,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
     environment["PYTHONUNBUFFERED"] = "1"
     if parameters.device == "cpu":
         environment["JAX_PLATFORMS"] = "cpu"
+    environment |= own_environment
     notes = [f"server found at {parameters.server_url}: its versions are those of {python}"] if found else []
     return Plan(
         command=command,
@@ -89,6 +92,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
             **redact.deep(provenance.collect(server, parameters.device, notes)),
             "command": redact(" ".join(found.command() if found else command)),
             "label_token_ids": labels,
+            "model_dtype": _model_dtype(model),
         },
         redact=redact,
     )
@@ -142,6 +146,15 @@ def _tiny_model(python: str) -> str:
             said = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise ParameterError("server_python", python, f"cannot make the tiny model: {said}")
     return str(folder)
+
+
+def _model_dtype(model: str) -> str | None:
+    """The number format that the model's configuration names."""
+    try:
+        configuration = json.loads(Path(model, "config.json").read_text(encoding="utf-8"))
+        return str(configuration.get("dtype") or configuration["torch_dtype"])
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
 
 
 def _label_ids(parameters: Parameters, python: str, model: str) -> list[int]:

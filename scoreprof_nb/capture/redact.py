@@ -2,7 +2,9 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 MASK = "[redacted]"
@@ -17,6 +19,7 @@ _ASSIGNMENT = re.compile(
 )
 _BARE = re.compile(r"\b(Bearer\s+[A-Za-z0-9._-]{12,}|hf_[A-Za-z0-9]{16,}\b|sk-[A-Za-z0-9_-]{12,})")
 _LOGIN = re.compile(r"\b(\w+://)[^/\s@\"']+@")  # https://user:password@host
+_SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 _SECRET_FLAG = re.compile(rf"--{_NAME}", re.IGNORECASE)
 
 
@@ -27,13 +30,13 @@ class Redactor:
     secrets: tuple[str, ...] = ()
 
     @classmethod
-    def for_flags(cls, flags: str) -> Self:
-        """Knows the values of the secret flags in a server's command line."""
+    def for_server(cls, flags: str, environment: Mapping[str, str] = MappingProxyType({})) -> Self:
+        """Knows the values of the secret flags in a server's command line, and of its secret variables."""
         try:
             words = shlex.split(flags)
         except ValueError:
             words = flags.split()
-        found = set()
+        found = {value for name, value in environment.items() if _SECRET_NAME.fullmatch(name)}
         for word, following in zip(words, [*words[1:], ""], strict=False):
             name, given, value = word.partition("=")
             if _SECRET_FLAG.fullmatch(name):

@@ -20,7 +20,7 @@ from scoreprof_nb.capture.pyspy import PySpy, PySpyFailed, thread_ids
 from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
 from scoreprof_nb.capture.workload import Load
-from scoreprof_nb.parameters import FILE_PHASE, MEASURED, ParameterError, Parameters
+from scoreprof_nb.parameters import FILE_PHASE, MEASURED, ParameterError, Parameters, environment_of
 from scoreprof_nb.results import copy_run, restore_run
 from scoreprof_nb.run import (
     Block,
@@ -145,7 +145,7 @@ def _old_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:
         for name in MEASURED:
             if name == "requests_file" and FILE_PHASE not in done:
                 continue
-            if manifest.parameters.get(name) != now[name]:
+            if manifest.parameters.get(name, now[name]) != now[name]:
                 raise ParameterError(
                     name,
                     now[name],
@@ -183,8 +183,10 @@ def _new_manifest(parameters: Parameters, phases: tuple[str, ...], old: Manifest
 
 
 def _kept(parameters: Parameters) -> dict[str, Any]:
-    """The parameters as the manifest shows them: no secret in the flags."""
-    return {**parameters.as_dict(), "server_flags": Redactor()(parameters.server_flags)}
+    """The parameters as the manifest shows them: no secret in flags and environment."""
+    flags, environment = parameters.server_flags, parameters.server_environment
+    redact = Redactor.for_server(flags, environment_of(environment))
+    return {**parameters.as_dict(), "server_flags": redact(flags), "server_environment": redact(environment)}
 
 
 def _start(plan: Plan, folder: RunFolder, parameters: Parameters, say: Say) -> Server:

@@ -121,3 +121,12 @@ class StackTableBuilder:
             interval_s=interval_s,
             skipped=tuple(self.skipped),
         )
+
+
+def short_path(file: str) -> str:
+    """The file's path from its package on: what is behind site-packages or lib/python3.x."""
+    for marker in ("/site-packages/", "/lib/python3."):
+        _, found, after = file.rpartition(marker)
+        if found:
+            return after if marker == "/site-packages/" else after.partition("/")[2]
+    return file.rpartition("/")[2]

@@ -98,6 +98,7 @@ def test_termination_message_says_how_it_went(tmp_path, executed, monkeypatch):
         "report": "/results/report.ipynb",
         "p50_ms": {"single": 44.5, "small": None},
         "top_finding": "single: device_wait takes 20 ms",
+        "verdict": None,
     }
 
 

@@ -30,9 +30,12 @@ MAY_IMPORT = {
 TOP = {
     "__init__": "version",
     "__main__": "notebook",
+    "compare_notebook": "notebook",
     "ending": "notebook",
     "executed": "notebook",
     "notebook": "notebook",
+    "compare_parameters": "parameters",
+    "comparison": "report",
     "findings": "report",
     "report": "report",
     "summary": "report",
@@ -138,7 +141,7 @@ def test_jupyter_is_in_the_notebook_part_only(path):
     """The core needs no Jupyter."""
     jupyter = {"IPython", "nbformat", "nbconvert", "papermill", "ipykernel"}
     if {name.split(".")[0] for name in imports(path)} & jupyter:
-        assert label(path) in ("notebook.py", "executed.py")
+        assert label(path) in ("notebook.py", "compare_notebook.py", "executed.py")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)

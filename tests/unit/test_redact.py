@@ -65,7 +65,7 @@ def test_only_the_value_is_replaced():
 
 def test_value_of_a_secret_flag_is_taken_out_wherever_it_is_echoed():
     """A server prints its arguments in formats of its own."""
-    redact = Redactor.for_flags(f"--device cpu --api-key {SECRET} --hf-token='{SECRET}2'")
+    redact = Redactor.for_server(f"--device cpu --api-key {SECRET} --hf-token='{SECRET}2'")
     assert (
         redact(f"listening, key is <{SECRET}>, other <{SECRET}2>")
         == f"listening, key is <{MASK}>, other <{MASK}>"
@@ -74,8 +74,8 @@ def test_value_of_a_secret_flag_is_taken_out_wherever_it_is_echoed():
 
 def test_short_values_and_broken_quotes_do_not_blank_the_log():
     """``--api-key 1`` must not replace every digit 1; an open quote is no reason to fail here."""
-    assert Redactor.for_flags("--api-key 1")("11 of 111") == "11 of 111"
-    assert SECRET not in Redactor.for_flags(f"--api-key {SECRET} 'open")(SECRET)
+    assert Redactor.for_server("--api-key 1")("11 of 111") == "11 of 111"
+    assert SECRET not in Redactor.for_server(f"--api-key {SECRET} 'open")(SECRET)
 
 
 def test_quotes_around_a_flag_survive():
@@ -91,7 +91,7 @@ def test_recording_stays_json_when_a_command_line_in_it_is_redacted():
     command = f'process 12:"/usr/bin/python3 -m sgl_jax.launch_server --api-key {SECRET}"'
     recording = {"shared": {"frames": [{"name": command, "file": ""}, {"name": "main", "file": "a.py"}]}}
     text = json.dumps(recording, separators=(",", ":"))
-    for redact in (Redactor(), Redactor.for_flags(f"--api-key {SECRET}")):
+    for redact in (Redactor(), Redactor.for_server(f"--api-key {SECRET}")):
         clean = redact(text)
         assert SECRET not in clean
         assert json.loads(clean)["shared"]["frames"][1] == {"name": "main", "file": "a.py"}

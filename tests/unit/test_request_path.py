@@ -125,9 +125,34 @@ def test_waiting_for_the_forward_thread_is_replaced_by_what_it_does():
     assert "wait_forward" not in causes(found)
 
 
-def test_the_forward_thread_counts_only_while_the_scheduler_waits_for_it():
-    found = joint("await_request*3", "idle_poll batch wait_forward", "device_wait*3", "idle_wait*3")
-    assert causes(found) == [LEFT, "batch", "device_wait"]
+def test_the_scheduler_in_the_shadow_of_its_forward_thread_does_not_count():
+    """It prepares the next batch, and then waits for this one all the same: a cost in the forward
+    thread would be found too small."""
+    found = joint(
+        "await_request*6",
+        "batch host_prep*2 wait_forward output idle_poll",
+        "idle_wait dispatch device_wait*2 idle_wait*2",
+    )
+    assert causes(found) == ["batch", "dispatch", "device_wait", "device_wait", "output", LEFT]
+
+
+def test_the_scheduler_that_ends_after_its_forward_thread_counts():
+    """The forward thread's work was in its shadow."""
+    found = joint(
+        "await_request*5", "batch host_prep*2 output idle_poll", "idle_wait device_wait idle_wait*3"
+    )
+    assert causes(found) == ["batch", "host_prep", "host_prep", "output", LEFT]
+
+
+def test_only_what_the_forward_thread_does_without_a_pause_shadows_the_scheduler():
+    """Before a pause it worked on something else."""
+    found = joint("await_request*4", "batch*3 wait_forward", "device_wait idle_wait device_wait*2")
+    assert causes(found) == ["batch", "batch", "device_wait", "device_wait"]
+
+
+def test_waiting_for_a_decode_step_shadows_nothing():
+    found = joint("await_request*4", "batch*2 ~wait_forward batch", "device_wait*4")
+    assert causes(found) == ["batch", "batch", "decode_step", "batch"]
 
 
 def test_idle_poll_is_no_work():

@@ -22,6 +22,7 @@ CHANGED = {
     "server_url": "http://127.0.0.1:1",
     "model_path": "/models/other",
     "server_flags": "--page-size 64",
+    "server_environment": "A=1",
     "device": "tpu",
     "phase_s": 25.0,
     "single_items": 2,
@@ -246,7 +247,7 @@ def planned(monkeypatch, tmp_path):
                 found=None,
                 bodies={name: request_bodies(parameters, name, [1, 2]) for name in phases},
                 provenance={"jax": None},
-                redact=Redactor.for_flags(f"--api-key {SECRET}"),
+                redact=Redactor.for_server(f"--api-key {SECRET}"),
             )
 
         monkeypatch.setattr(session, "prepare", prepare)

@@ -1,0 +1,64 @@
+"""Many runs over time, from their summaries alone."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+RUN_COLUMNS = ("label", "started_at", "run_id", "status", "phase", "p50_ms", "items_per_s", "folder")
+PATH_COLUMNS = ("label", "started_at", "run_id", "phase", "component", "mean_ms")
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class History:
+    """``runs``: RUN_COLUMNS, a row per run and phase, in the order of time (``started_at``: UTC
+    timestamps; p50_ms NaN where there were too few requests); ``paths``: PATH_COLUMNS; ``unreadable``:
+    files that are no summary, with the reason."""
+
+    runs: pd.DataFrame
+    paths: pd.DataFrame
+    unreadable: tuple[str, ...]
+
+
+def read_history(folder: Path) -> History:
+    """Read every summary.json below the folder, which may be a bucket's mount."""
+    runs: list[tuple[Any, ...]] = []
+    paths: list[tuple[Any, ...]] = []
+    unreadable = []
+    for path in sorted(folder.rglob(SUMMARY)):
+        try:
+            of_run, of_paths = _rows(json.loads(path.read_text(encoding="utf-8")), path.parent)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            unreadable.append(f"{path}: {type(error).__name__}: {error}")
+            continue
+        runs += of_run
+        paths += of_paths
+    run_table = pd.DataFrame(runs, columns=list(RUN_COLUMNS))
+    path_table = pd.DataFrame(paths, columns=list(PATH_COLUMNS))
+    for table in (run_table, path_table):
+        table["started_at"] = pd.to_datetime(table["started_at"], utc=True)
+    return History(
+        run_table.sort_values(["started_at", "run_id"], kind="stable", ignore_index=True),
+        path_table.sort_values(["started_at", "run_id"], kind="stable", ignore_index=True),
+        tuple(unreadable),
+    )
+
+
+def _rows(summary: dict[str, Any], folder: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    started_at = pd.Timestamp(summary["started_at"])
+    runs, paths = [], []
+    for name, phase in summary["phases"].items():
+        runs.append(
+            (
+                *(str(summary["label"]), started_at, summary["run_id"], summary["status"], name),
+                *(phase["latency_ms"]["p50"], phase["throughput"]["items_per_s"], str(folder)),
+            )
+        )
+        paths += [
+            (str(summary["label"]), started_at, summary["run_id"], name, component, float(value["mean"]))
+            for component, value in phase["request_path_ms"].items()
+        ]
+    return runs, paths

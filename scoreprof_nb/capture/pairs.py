@@ -1,0 +1,86 @@
+"""Pairs of runs for a comparison: control and test in ABBA order, each launched anew."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from scoreprof_nb.capture import session
+from scoreprof_nb.capture.preflight import prepare
+from scoreprof_nb.compare_parameters import CONTROL, SIDES, TEST, CompareParameters, with_names_of
+from scoreprof_nb.parameters import Parameters
+from scoreprof_nb.run import RunFolder, RunFolderError
+
+RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class PairRun:
+    """One run of a pair, numbered from 1."""
+
+    pair: int
+    side: str
+    folder: Path
+
+    def complete(self) -> bool:
+        """Whether it has all of its phases."""
+        try:
+            return RunFolder(self.folder).read_manifest().status == "complete"
+        except RunFolderError:
+            return False
+
+
+def planned(parameters: CompareParameters) -> Iterator[PairRun]:
+    """The runs in the order in which they are made: control, test, test, control, ..."""
+    folder = Path(parameters.compare_dir) / RUNS
+    for pair in range(1, parameters.pairs + 1):
+        for side in SIDES if pair % 2 else reversed(SIDES):
+            yield PairRun(pair, side, folder / f"pair-{pair:02d}-{side}")
+
+
+def capture_pairs(
+    parameters: CompareParameters, say: Callable[[str], None], captured: Callable[[Parameters], None]
+) -> str | None:
+    """Capture the runs that are missing; gives why it stopped before the last, None when it did not.
+
+    ``captured`` is called with the parameters of each run that is complete now and was not before. Raises
+    ParameterError, for either side, before anything is launched.
+    """
+    runs = list(planned(parameters))
+    missing = [run for run in runs if not run.complete()]
+    if not missing:
+        say(f"all {len(runs)} runs are there: nothing to capture")
+        return None
+    say("checking both sides")
+    for side in SIDES:
+        of_side = parameters.of_run(side, missing[0].folder)
+        with_names_of(side, prepare, of_side, of_side.phase_names())
+    started = time.monotonic()
+    for done, run in enumerate(missing):
+        left = _time_left(time.monotonic() - started, done, len(missing))
+        where = f"run {len(runs) - len(missing) + done + 1} of {len(runs)}, pair {run.pair}, {run.side}"
+        say(f"{where}{left}")
+        of_run = parameters.of_run(run.side, run.folder)
+
+        def say_of_run(text: str, where: str = where) -> None:
+            say(f"  [{where}] {text}")
+
+        outcome = with_names_of(run.side, session.capture, of_run, say_of_run)
+        if outcome.failure is not None:
+            return f"{run.side} of pair {run.pair}: {outcome.failure}"
+        captured(of_run)
+    return None
+
+
+def _time_left(elapsed_s: float, done: int, all_of_them: int) -> str:
+    if not done:
+        return ""
+    left_s = elapsed_s / done * (all_of_them - done)
+    return f", about {left_s / 60:.0f} min left" if left_s >= 90 else f", about {left_s:.0f} s left"
+
+
+def complete_pairs(parameters: CompareParameters) -> tuple[list[Path], list[Path]]:
+    """The folders of control and of test of the pairs that have both."""
+    runs = {(run.pair, run.side): run for run in planned(parameters) if run.complete()}
+    both = [pair for pair in range(1, parameters.pairs + 1) if all((pair, side) in runs for side in SIDES)]
+    return [runs[pair, CONTROL].folder for pair in both], [runs[pair, TEST].folder for pair in both]

@@ -1,0 +1,75 @@
+"""What the cells of the comparing notebook call, besides what notebook.py has."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from IPython.display import clear_output
+
+from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs
+from scoreprof_nb.compare_parameters import SIDES, CompareParameters
+from scoreprof_nb.comparison import ComparisonReport, make_comparison
+from scoreprof_nb.notebook import CaptureFailed, absolute, plain_variables, tell_runner, timed_say
+from scoreprof_nb.parameters import Parameters
+from scoreprof_nb.report import make_report
+
+_NAMES = frozenset(CompareParameters.__dataclass_fields__)
+
+
+class ComparisonGate(RuntimeError):
+    """``fail_on`` asks for exit code 3; the report before it is whole."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"ComparisonGate: {self}"]
+
+
+def start(namespace: Mapping[str, Any]) -> CompareParameters:
+    """The parameters out of the notebook's variables. Raises ParameterError."""
+    parameters = CompareParameters.from_mapping(plain_variables(namespace, _NAMES))
+    for side in SIDES:
+        parameters.runs_of(side)  # a name without a run is said before anything else
+    folder = parameters.compare_dir or f"comparisons/{time.strftime('%Y%m%d-%H%M%S')}"
+    parameters = replace(
+        parameters, compare_dir=absolute(folder), results_dir=absolute(parameters.results_dir)
+    )
+    Path(parameters.compare_dir).mkdir(parents=True, exist_ok=True)
+    tell_runner(parameters.compare_dir, parameters.results_dir, parameters.hold_s)
+    return parameters
+
+
+def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str | None]:
+    """Capture the pairs that are missing, then compare; gives the report and why pairs are missing.
+
+    The report is None when only a history is asked for, or no pair is complete.
+    """
+    say = timed_say()
+    failure = None
+    if parameters.captures:
+        failure = capture_pairs(parameters, say, _summarise)
+        control, test = complete_pairs(parameters)
+    else:
+        control, test = (list(parameters.runs_of(side)) for side in SIDES)
+    report = make_comparison(parameters, (control, test), say) if control and test else None
+    clear_output()
+    if report is not None:
+        report.write_files()
+        print(f"compared {report.comparison.pairs} runs of control with as many of test")
+    if failure is not None:
+        print(f"not all pairs were captured: {failure}")
+    return report, failure
+
+
+def _summarise(parameters: Parameters) -> None:
+    """Each run of a pair gets its summary, so that it can stand alone."""
+    make_report(parameters).write_files()
+
+
+def finish(parameters: CompareParameters, report: ComparisonReport | None, failure: str | None) -> None:
+    """Say where everything is. Raises CaptureFailed when pairs are missing, ComparisonGate by fail_on."""
+    print(f"folder: {parameters.compare_dir}")
+    if failure is not None:
+        raise CaptureFailed(failure)
+    if report is not None and report.gate_fails:
+        raise ComparisonGate(f"fail_on={parameters.fail_on}: {report.verdict}: {report.sentence()}")

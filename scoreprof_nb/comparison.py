@@ -1,0 +1,386 @@
+"""What the comparing notebook shows and the files it leaves: verdict, tables, comparison.json and .md."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scoreprof_nb.analysis import paired
+from scoreprof_nb.analysis.compare import BLOCKED, Comparison, compare, noise_of
+from scoreprof_nb.analysis.difference import only_one_side
+from scoreprof_nb.analysis.history import History, read_history
+from scoreprof_nb.analysis.run_analysis import analyse
+from scoreprof_nb.compare_parameters import CONTROL, SIDES, TEST, CompareParameters
+from scoreprof_nb.components.rules import RulesError, load_rules
+from scoreprof_nb.parameters import ParameterError
+from scoreprof_nb.run import load_run, write_json, write_text
+from scoreprof_nb.summary import markdown_table
+
+SCHEMA_VERSION = 1
+JSON, MARKDOWN = "comparison.json", "comparison.md"
+MIXED = "mixed"
+FUNCTIONS, STACKS, COMPONENTS = 12, 10, 8
+UNLIKE_MARK = "UNLIKE CAPTURES"
+
+
+@dataclass(frozen=True)
+class ComparisonReport:
+    """A comparison with what is said of it."""
+
+    parameters: CompareParameters
+    comparison: Comparison
+    noise: Mapping[str, float]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.parameters.compare_dir)
+
+    @property
+    def mark(self) -> str:
+        """What every figure and table of unlike captures says; empty for like ones."""
+        return f"{UNLIKE_MARK}: " if not self.comparison.unlike.empty else ""
+
+    @property
+    def verdict(self) -> str:
+        """One word for the whole: blocked, regression, improvement, mixed, or as analysis/paired.py has it.
+
+        A regression of any metric counts; an improvement is one of p50.
+        """
+        metrics = self.comparison.metrics
+        said = set(metrics["verdict"])
+        p50 = list(metrics.loc[metrics["metric"] == "p50", "verdict"])
+        if self.comparison.blocked:
+            return BLOCKED
+        for prefix in ("", paired.SUGGESTIVE):
+            worse, better = prefix + paired.REGRESSION in said, prefix + paired.IMPROVEMENT in p50
+            if worse or better:
+                return (
+                    MIXED
+                    if worse and better
+                    else prefix + (paired.REGRESSION if worse else paired.IMPROVEMENT)
+                )
+        for weak in (paired.INSUFFICIENT, paired.SIZE_UNCERTAIN, paired.INCONCLUSIVE, paired.NOT_KNOWN):
+            if weak in p50:
+                return weak
+        return paired.NO_CHANGE if p50 else paired.NOT_KNOWN
+
+    @property
+    def gate_fails(self) -> bool:
+        """Whether ``fail_on`` asks for exit code 3."""
+        if self.parameters.fail_on == "regression":
+            return self.verdict in (BLOCKED, MIXED, paired.REGRESSION, paired.SUGGESTIVE + paired.REGRESSION)
+        return self.parameters.fail_on == "not_improved" and self.verdict != paired.IMPROVEMENT
+
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        metrics, names = self.comparison.metrics, self._names()
+        if self.comparison.blocked:
+            what = (
+                "other scores" if self.comparison.correctness.scores_changed else "another share of failures"
+            )
+            return f"{names[TEST]} returns {what} than {names[CONTROL]}: see 'Is it still right?' first."
+        parts = []
+        for said, word in ((paired.REGRESSION, "worse"), (paired.IMPROVEMENT, "better")):
+            found = metrics[metrics["verdict"].str.endswith(said)]
+            texts = [
+                f"{row['metric']} of {row['phase']} {_percent(row['ratio'])}"
+                for row in found.to_dict("records")
+            ]
+            if texts:
+                parts.append(f"{word} in {', '.join(texts)}")
+        if parts:
+            weak = " (suggestive only: one run a side)" if self.comparison.pairs == 1 else ""
+            return f"{names[TEST]} against {names[CONTROL]}: {'; '.join(parts)}{weak}."
+        if self.verdict == paired.NO_CHANGE:
+            return f"{names[TEST]} is as fast as {names[CONTROL]}: no meaningful change of p50 in any phase."
+        if self.verdict == paired.INSUFFICIENT:
+            return (
+                f"{self.comparison.pairs} pairs are insufficient for a verdict; "
+                f"{paired.FEWEST_PAIRS} are needed, 6 are better."
+            )
+        seen = metrics.loc[metrics["metric"] == "p50", "detectable"].max()
+        could = f"; it could have seen a change of p50 of {seen:.0%}" if math.isfinite(seen) else ""
+        return f"{names[TEST]} against {names[CONTROL]}: {self.verdict}{could}."
+
+    def _names(self) -> Mapping[str, str]:
+        sides = zip(SIDES, (self.comparison.control, self.comparison.test), strict=True)
+        return {side: f"{side} ({runs[0].run.manifest.label})" for side, runs in sides}
+
+    def verdict_text(self) -> str:
+        """Markdown: the verdict, what was compared, what to mind."""
+        lines = [f"**{self.mark}{self.verdict}.** {self.sentence()}", ""]
+        lines.append(f"- {self.comparison.pairs} run(s) a side, phases {', '.join(self.comparison.phases)}")
+        lines += [
+            f"- {row['kind']}: {row['what']}: control {row['control']}, test {row['test']}"
+            for row in self.comparison.likeness.to_dict("records")
+        ]
+        lines += [f"- left out: {text}" for text in self.comparison.left_out]
+        lines += [f"- {text}" for text in self.mind()]
+        return "\n".join(lines)
+
+    def mind(self) -> list[str]:
+        """What a reader has to mind before using the numbers."""
+        found = []
+        if self.comparison.pairs == 1:
+            found.append(
+                "one run a side: intervals are of the variation within a run; two launches differ by more"
+            )
+        statuses = {run.status() for run in (*self.comparison.control, *self.comparison.test)}
+        if statuses - {"complete"}:
+            found.append(f"not all runs are complete: {', '.join(sorted(statuses))}")
+        failed = sum(
+            check.passed is False
+            for run in (*self.comparison.control, *self.comparison.test)
+            for phase in run.phases
+            for check in phase.checks
+        )
+        if failed:
+            found.append(f"{failed} checks of the runs failed: see Runs, and each run's own summary.md")
+        return found
+
+    def metrics_table(self) -> pd.DataFrame:
+        """Columns: phase, metric, control, test, ratio with interval, p, verdict."""
+        return pd.DataFrame(
+            [
+                {
+                    "phase": row["phase"],
+                    "metric": f"{row['metric']}, {row['unit']}",
+                    "control": row["control"],
+                    "test": row["test"],
+                    "test / control": _ratio(row),
+                    "p (sign-flip)": row["p_sign_flip"],
+                    "p (corrected)": row["p_corrected"],
+                    "could have seen": _share(row["detectable"]),
+                    "margin": _share(row["delta"]),
+                    "verdict": row["verdict"],
+                }
+                for row in self.comparison.metrics.to_dict("records")
+            ]
+        )
+
+    def components_table(self) -> pd.DataFrame:
+        """The request path side by side, the largest changes of each phase first."""
+        table = self.comparison.components.groupby("phase", sort=False).head(COMPONENTS)
+        return pd.DataFrame(
+            [
+                {
+                    "phase": row["phase"],
+                    "component": row["component"],
+                    "control ms": row["control_ms"],
+                    "test ms": row["test_ms"],
+                    "change ms": f"{row['change_ms']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})",
+                    "p (corrected)": row["p_corrected"],
+                    "verdict": row["verdict"],
+                }
+                for row in table.to_dict("records")
+            ]
+        )
+
+    def functions_table(self) -> pd.DataFrame:
+        """The functions whose self or cumulative time changed most, ms per request."""
+        table = self.comparison.functions
+        parts = []
+        for _, of_phase in table.groupby("phase", sort=False):
+            largest = of_phase[["self_change_ms", "cumulative_change_ms"]].abs().max(axis=1)
+            parts.append(
+                of_phase.loc[largest.sort_values(ascending=False, kind="stable").index].head(FUNCTIONS)
+            )
+        return pd.concat(parts, ignore_index=True) if parts else table
+
+    def stacks_table(self) -> pd.DataFrame:
+        """Stacks that only one side has. Columns: phase, which, ms per request, samples, innermost frames."""
+        found = only_one_side(self.comparison.stacks)
+        found = found.groupby(["phase", "which"], sort=False).head(STACKS)
+        return pd.DataFrame(
+            [
+                {
+                    "phase": row["phase"],
+                    "which": row["which"],
+                    "ms per request": row["control_ms"] + row["test_ms"],
+                    "samples": row["control_samples"] + row["test_samples"],
+                    "thread": row["stack"][0],
+                    "stack, innermost first": " < ".join(reversed(row["stack"][1:][-6:])),
+                }
+                for row in found.to_dict("records")
+            ]
+        )
+
+    def scores_table(self) -> pd.DataFrame:
+        words = {True: "same", False: "CHANGED", None: "not known"}
+        table = self.comparison.correctness.scores
+        return table.assign(same=[words[same] for same in table["same"]])
+
+    def counts_table(self) -> pd.DataFrame:
+        """Requests that failed, were compiled for, or were split: share of each side."""
+        rows = []
+        for row in self.comparison.correctness.counts.to_dict("records"):
+            known = row["control_of"] is not None and not pd.isna(row["control_of"])
+            texts = [f"{row[side]:.0f} of {row[f'{side}_of']:.0f}" if known else "n/a" for side in SIDES]
+            changed = "not known" if not known else "changed" if row["changed"] else "no difference shown"
+            rows.append((row["phase"], row["what"], *texts, row["p"], changed))
+        return pd.DataFrame(rows, columns=["phase", "requests", *SIDES, "p (Fisher)", "result"])
+
+    def runs_table(self) -> pd.DataFrame:
+        """One row per run and phase, in the order of time."""
+        table = self.comparison.runs.sort_values("started_s", kind="stable")
+        started = [datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in table["started_s"]]
+        return table.assign(started_at=started).drop(columns="started_s")
+
+    def as_json(self) -> dict[str, Any]:
+        """comparison.json, schema_version 1; the README documents it. Numbers not known are null."""
+        comparison = self.comparison
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "verdict": self.verdict,
+            "sentence": self.sentence(),
+            "blocked": comparison.blocked,
+            "unlike": not comparison.unlike.empty,
+            "pairs": comparison.pairs,
+            "delta": self.parameters.delta,
+            "noise": {**self.noise},
+            **{
+                side: {
+                    "label": runs[0].run.manifest.label,
+                    "runs": [run.run.manifest.run_id for run in runs],
+                    "folders": [str(run.run.folder) for run in runs],
+                }
+                for side, runs in zip(SIDES, (comparison.control, comparison.test), strict=True)
+            },
+            "left_out": list(comparison.left_out),
+            "mind": self.mind(),
+            "differences": _records(comparison.likeness),
+            "metrics": _records(comparison.metrics),
+            "components": _records(comparison.components),
+            "scores": _records(comparison.correctness.scores),
+            "counts": _records(comparison.correctness.counts),
+            "functions": _records(self.functions_table()),
+            "stacks": _records(self.stacks_table()),
+            "runs": _records(comparison.runs),
+        }
+
+    def as_markdown(self) -> str:
+        """comparison.md: fit for a comment on a pull request, bounded in length."""
+        metrics = _texts(self.metrics_table(), ("phase", "metric", *SIDES, "test / control", "verdict"))
+        table = self.components_table()
+        if not table.empty:
+            table = table[table["verdict"] != paired.NO_CHANGE].head(COMPONENTS)
+        columns = ("phase", "component", "control ms", "test ms", "change ms", "verdict")
+        components = _texts(table, columns)
+        right = (
+            "Scores or failures CHANGED: see the report."
+            if self.comparison.blocked
+            else f"Scores: {', '.join(dict.fromkeys(self.scores_table()['same']))}."
+        )
+        return "\n".join(
+            [
+                f"# {self.mark}{self.verdict}",
+                "",
+                self.sentence(),
+                "",
+                *(f"- {text}" for text in self.mind()),
+                *markdown_table(metrics),
+                "",
+                right,
+                "",
+                "Request path, the components that changed most (ms per request, 95 % interval):",
+                "",
+                *markdown_table(components),
+                "",
+                f"Report: {self.folder / 'report.html'}",
+                "",
+            ]
+        )
+
+    def write_files(self) -> None:
+        """comparison.json and comparison.md."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / JSON, self.as_json())
+        write_text(self.folder / MARKDOWN, self.as_markdown())
+
+
+def make_comparison(
+    parameters: CompareParameters, folders: tuple[Sequence[Path], Sequence[Path]], say: Callable[[str], None]
+) -> ComparisonReport:
+    """Load, analyse and compare the runs of control and test.
+
+    Raises RunFolderError, and ParameterError for unlike captures that are not allowed, a rules file or a
+    noise file that cannot be used, and sides without a common phase.
+    """
+    try:
+        rules = load_rules(parameters.rules_file)
+    except RulesError as error:
+        raise ParameterError("rules_file", parameters.rules_file, str(error)) from error
+    noise = _noise(parameters.noise_from)
+    sides = []
+    for side, paths in zip(SIDES, folders, strict=True):
+        runs = []
+        for number, path in enumerate(paths, start=1):
+            say(f"analysing {side}, run {number} of {len(paths)}")
+            runs.append(analyse(load_run(path), rules, parameters.seed, lambda text: None))
+        sides.append(runs)
+    try:
+        comparison = compare(sides[0], sides[1], parameters.seed, parameters.delta, noise)
+    except ValueError as error:
+        raise ParameterError(TEST, parameters.test, str(error)) from error
+    if not comparison.unlike.empty and not parameters.allow_unlike:
+        listed = "; ".join(
+            f"{row['what']}: control {row['control']}, test {row['test']}"
+            for row in comparison.unlike.to_dict("records")
+        )
+        raise ParameterError(
+            "allow_unlike", False, f"the captures are not alike, which True would allow and mark: {listed}"
+        )
+    return ComparisonReport(parameters, comparison, noise)
+
+
+def past_runs(parameters: CompareParameters) -> History | None:
+    """All runs in the folder ``history``, None when none is asked for. Raises ParameterError."""
+    if not parameters.history:
+        return None
+    found = read_history(Path(parameters.history).expanduser())
+    if found.runs.empty:
+        raise ParameterError("history", parameters.history, "holds no run with a summary.json")
+    return found
+
+
+def _noise(path: str) -> dict[str, float]:
+    """By phase: what the comparison of a server with itself could not exclude."""
+    if not path:
+        return {}
+    try:
+        raw = json.loads(Path(path).read_text(encoding="utf-8"))
+        return noise_of(pd.DataFrame(raw["metrics"]).astype({"low": float, "high": float}))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ParameterError("noise_from", path, f"is no comparison.json: {error}") from error
+
+
+def _texts(table: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, str]]:
+    return [
+        {name: f"{row[name]:.1f}" if isinstance(row[name], float) else str(row[name]) for name in columns}
+        for row in table.to_dict("records")
+    ]
+
+
+def _ratio(row: Mapping[Any, Any]) -> str:
+    if not math.isfinite(row["low"]):
+        return f"{row['ratio']:.3f}"
+    return f"{row['ratio']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+
+
+def _percent(ratio: float) -> str:
+    return f"{ratio - 1:+.1%}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}" if math.isfinite(value) else "n/a"
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON has them: NaN and infinities are null, tuples are lists."""
+    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
+    return records
