@@ -25,6 +25,8 @@ SCHEMA_VERSION = 1
 JSON, MARKDOWN = "comparison.json", "comparison.md"
 MIXED = "mixed"
 FUNCTIONS, STACKS, COMPONENTS = 12, 10, 8
+_CUMULATIVE = ("cumulative_control_ms", "cumulative_test_ms")
+_ENTRY_SHARE = 0.95
 UNLIKE_MARK = "UNLIKE CAPTURES"
 
 
@@ -182,15 +184,21 @@ class ComparisonReport:
         )
 
     def functions_table(self) -> pd.DataFrame:
-        """The functions whose self or cumulative time changed most, ms per request."""
-        table = self.comparison.functions
+        """The functions whose own time changed most, then those whose time with what they call did.
+
+        Functions that are in nearly every stack of their thread on both sides (its entry points) tell
+        nothing of where, and are left out of the second part.
+        """
         parts = []
-        for _, of_phase in table.groupby("phase", sort=False):
-            largest = of_phase[["self_change_ms", "cumulative_change_ms"]].abs().max(axis=1)
-            parts.append(
-                of_phase.loc[largest.sort_values(ascending=False, kind="stable").index].head(FUNCTIONS)
-            )
-        return pd.concat(parts, ignore_index=True) if parts else table
+        for _, of_phase in self.comparison.functions.groupby("phase", sort=False):
+            of_thread = of_phase.groupby(["process", "thread"])[list(_CUMULATIVE)].transform("max")
+            entry = (of_phase[list(_CUMULATIVE)] >= _ENTRY_SHARE * of_thread).all(axis=1)
+            for changed, of_part in (("self", of_phase), ("cumulative", of_phase[~entry])):
+                by = of_part[f"{changed}_change_ms"].abs().sort_values(ascending=False, kind="stable")
+                largest = of_part.loc[by.index[: FUNCTIONS // 2]]
+                largest = largest[largest[f"{changed}_change_ms"].abs() > 0]
+                parts.append(largest.assign(changed=changed))
+        return pd.concat(parts, ignore_index=True) if parts else self.comparison.functions.assign(changed="")
 
     def stacks_table(self) -> pd.DataFrame:
         """Stacks that only one side has. Columns: phase, which, ms per request, samples, innermost frames."""

@@ -38,6 +38,7 @@ def read_history(folder: Path) -> History:
         paths += of_paths
     run_table = pd.DataFrame(runs, columns=list(RUN_COLUMNS))
     path_table = pd.DataFrame(paths, columns=list(PATH_COLUMNS))
+    run_table = run_table.astype({"p50_ms": "float64", "items_per_s": "float64"})
     for table in (run_table, path_table):
         table["started_at"] = pd.to_datetime(table["started_at"], utc=True)
     return History(

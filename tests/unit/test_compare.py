@@ -1,0 +1,440 @@
+"""A comparison of two sides of made-up runs: what is said, what is refused, what blocks, what is named."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import block as block_of
+from synthetic import measured, phase_of, place, sent, stack_table, thread_ticks, ticked
+
+from scoreprof_nb.analysis.breakdown import HOT_COLUMNS
+from scoreprof_nb.analysis.compare import BLOCKED, compare, dtype_of, noise_of
+from scoreprof_nb.analysis.latency import latency_rows
+from scoreprof_nb.analysis.paired import (
+    IMPROVEMENT,
+    INCONCLUSIVE,
+    INSUFFICIENT,
+    NO_CHANGE,
+    NOT_KNOWN,
+    REGRESSION,
+    SIZE_UNCERTAIN,
+)
+from scoreprof_nb.analysis.request_path import COLUMNS, RequestPath
+from scoreprof_nb.compare_parameters import CompareParameters
+from scoreprof_nb.comparison import MIXED, ComparisonReport
+from scoreprof_nb.parameters import Parameters
+
+PAIRS = 6
+BASE = {"tokenize": 4.0, "device_wait": 30.0, "ipc_and_wakeup": 6.0}
+NOISE = np.array([1.01, 0.99, 1.005, 0.995, 1.008, 0.992])
+
+
+def phase(
+    path=BASE,
+    factor=1.0,
+    *,
+    name="small",
+    scores=0.25,
+    failed=0,
+    stack="work@/x/site-packages/sgl_jax/a.py",
+    requests=40,
+):
+    """One phase: every request takes the sum of the path."""
+    latency_ms = sum(path.values()) * factor
+    rows = [
+        {
+            "at_ms": 50 * number,
+            "latency_ms": latency_ms * (1 + 0.002 * (number % 5)),
+            "payload": number % 4,
+            "profiled": False,
+            "scores": [[scores, 1 - scores]],
+            "error": "timeout" if number < failed else None,
+        }
+        for number in range(requests)
+    ]
+    found = measured(*rows)
+    table = pd.DataFrame(
+        [
+            (
+                name,
+                component,
+                ms * factor,
+                ms * factor * 0.95,
+                ms * factor * 1.05,
+                0.1,
+                1.1,
+                requests,
+                latency_ms,
+            )
+            for component, ms in path.items()
+        ],
+        columns=list(COLUMNS),
+    )
+    thread = thread_ticks("http", "main", "tokenize*100")
+    ticks = phase_of(
+        ticked([thread], of=block_of(wall_s=1.0), table=stack_table(place("http", "main", [stack]))),
+        name=name,
+    )
+    cpu = pd.DataFrame({"phase": [name], "component": ["tokenize"], "cpu_ms": [latency_ms * 2]})
+    plain = [{key: value for key, value in row.items() if key != "profiled"} for row in rows]
+    return SimpleNamespace(
+        name=name,
+        phase=SimpleNamespace(requests=sent(*plain)),
+        requests=found,
+        latency=pd.DataFrame(latency_rows(name, found)),
+        throughput=(1e3 / latency_ms, 4e3 / latency_ms),
+        cpu=cpu,
+        path=RequestPath(table, "joint"),
+        hot=pd.DataFrame(
+            [
+                (
+                    name,
+                    "http",
+                    "main",
+                    "work",
+                    "/x/site-packages/sgl_jax/a.py",
+                    "tokenize",
+                    4.0 * factor,
+                    4.0 * factor,
+                )
+            ],
+            columns=list(HOT_COLUMNS),
+        ),
+        ticks=ticks,
+        served=20.0,
+        checks=(),
+    )
+
+
+def run(*phases, started_s=1e9, provenance=None, label="run", **parameters):
+    shown = {**Parameters().as_dict(), "model_path": "/models/tiny", **parameters}
+    return SimpleNamespace(
+        run=SimpleNamespace(
+            manifest=SimpleNamespace(
+                run_id=f"{label}-{started_s:.0f}", label=label, started_s=started_s, parameters=shown
+            ),
+            provenance={
+                "jax": "0.8.0",
+                "cpus": 2,
+                "command": "python --dtype bfloat16",
+                **(provenance or {}),
+            },
+            folder="nowhere",
+        ),
+        phases=tuple(phases),
+        status=lambda: "complete",
+    )
+
+
+def side(factor=1.0, pairs=PAIRS, at=0.0, label="run", provenance=None, parameters=None, **of_phase):
+    return [
+        run(
+            phase(factor=factor * NOISE[(number * 5 + int(at)) % 6], **of_phase),
+            started_s=1e9 + 100 * number + at,
+            label=label,
+            provenance=provenance,
+            **(parameters or {}),
+        )
+        for number in range(pairs)
+    ]
+
+
+def compared(control=None, test=None, **how):
+    return compare(control or side(), test or side(at=1), 0, **how)
+
+
+def verdicts(comparison):
+    return dict(zip(comparison.metrics["metric"], comparison.metrics["verdict"], strict=True))
+
+
+def report_of(comparison, **parameters):
+    return ComparisonReport(CompareParameters(compare_dir="nowhere", **parameters), comparison, {})
+
+
+# ---- verdicts
+
+
+def test_same_runs_are_no_meaningful_change():
+    runs = side()
+    comparison = compare(runs, runs, 0)
+    assert set(verdicts(comparison).values()) == {NO_CHANGE}
+    assert set(comparison.components["verdict"]) == {NO_CHANGE}
+    assert report_of(comparison).verdict == NO_CHANGE
+
+
+def test_twenty_percent_slower():
+    comparison = compared(test=side(1.2, at=1))
+    assert verdicts(comparison) == dict.fromkeys(("p50", "p90", "throughput", "CPU per request"), REGRESSION)
+    assert report_of(comparison).verdict == REGRESSION
+    assert "worse in p50 of small +2" in report_of(comparison).sentence()
+
+
+def test_twenty_percent_faster():
+    comparison = compared(test=side(1 / 1.2, at=1))
+    assert set(verdicts(comparison).values()) == {IMPROVEMENT}
+    assert report_of(comparison).verdict == IMPROVEMENT
+
+
+def test_the_component_that_changed_is_named_with_its_size():
+    """The question after "is it slower" is "where"."""
+    comparison = compared(test=side(path={**BASE, "tokenize": 14.0}, at=1))
+    first = comparison.components.iloc[0]
+    assert first["component"] == "tokenize"
+    assert first["change_ms"] == pytest.approx(10, abs=0.3)
+    assert first["low"] <= 10 <= first["high"]
+    assert first["verdict"] == REGRESSION
+    others = comparison.components[comparison.components["component"] != "tokenize"]
+    assert REGRESSION not in set(others["verdict"])
+
+
+def test_a_component_that_only_one_side_has():
+    comparison = compared(test=side(path={**BASE, "softmax": 5.0}, at=1))
+    found = comparison.components.set_index("component").loc["softmax"]
+    assert (found["control_ms"], found["verdict"]) == (0, REGRESSION)
+
+
+def test_three_pairs_are_insufficient():
+    comparison = compared(side(pairs=3), side(2.0, pairs=3, at=1))
+    assert set(verdicts(comparison).values()) == {INSUFFICIENT}
+    assert "insufficient" in report_of(comparison).sentence()
+
+
+def test_one_run_a_side_is_suggestive_at_most():
+    comparison = compared(side(pairs=1), side(1.5, pairs=1, at=1))
+    assert verdicts(comparison)["p50"] == f"suggestive {REGRESSION}"
+    assert verdicts(comparison)["throughput"] == NOT_KNOWN
+    assert report_of(comparison).verdict == f"suggestive {REGRESSION}"
+    assert "one run a side" in report_of(comparison).verdict_text()
+
+
+def test_one_phase_faster_and_one_slower_is_mixed():
+    def both(number, single, small):
+        return run(phase(factor=single, name="single"), phase(factor=small), started_s=1e9 + number)
+
+    control = [both(number, noise, noise) for number, noise in enumerate(NOISE)]
+    test = [both(number, 1.3 * noise, 0.7 * noise) for number, noise in enumerate(NOISE[::-1])]
+    report = report_of(compare(control, test, 0))
+    assert report.verdict == MIXED
+    assert "worse in p50 of single" in report.sentence()
+    assert "better in p50 of small" in report.sentence()
+
+
+def test_measured_noise_widens_the_margin():
+    """A machine whose launches differ by 30 % cannot show a change of 20 %."""
+    comparison = compared(test=side(1.2, at=1), noise={"small": 0.3})
+    assert set(verdicts(comparison).values()) <= {SIZE_UNCERTAIN, INCONCLUSIVE, NO_CHANGE}
+    assert set(comparison.metrics["delta"]) == {0.3}
+
+
+def test_noise_is_what_a_comparison_with_itself_could_not_exclude():
+    metrics = pd.DataFrame({"phase": ["small"], "metric": ["p50"], "low": [0.92], "high": [1.04]})
+    assert noise_of(metrics) == {"small": pytest.approx(1 / 0.92 - 1)}
+    assert 0 < noise_of(compared().metrics)["small"] < 0.05
+
+
+def test_too_few_requests_for_p90_leave_it_out():
+    comparison = compared(side(requests=20), side(requests=20, at=1))
+    assert "p90" not in verdicts(comparison)
+    assert "p50" in verdicts(comparison)
+
+
+# ---- is it still right?
+
+
+def test_other_scores_block_an_improvement_and_come_first():
+    """A branch that is fast because it is wrong."""
+    comparison = compared(test=side(0.5, scores=0.35, at=1))
+    assert comparison.blocked
+    assert verdicts(comparison)["p50"] == BLOCKED
+    assert IMPROVEMENT not in set(comparison.components["verdict"])
+    report = report_of(comparison)
+    assert report.verdict == BLOCKED
+    assert report.sentence().startswith("test (run) returns other scores")
+    assert "CHANGED" in report.as_markdown()
+
+
+def test_scores_within_a_rounding_step_are_the_same():
+    comparison = compared(test=side(scores=0.25 + 2**-8, at=1))
+    assert not comparison.blocked
+    assert list(comparison.correctness.scores["same"]) == [True]
+
+
+def test_tolerance_is_that_of_the_number_format():
+    provenance = {"command": "python --dtype float32"}
+    comparison = compared(side(provenance=provenance), side(scores=0.25 + 2**-8, at=1, provenance=provenance))
+    assert comparison.blocked
+    assert list(comparison.correctness.scores["tolerance"]) == [1e-4]
+
+
+def test_number_format_of_the_flag_then_of_the_model():
+    assert dtype_of(run(provenance={"command": "x --dtype=float16"})) == "float16"
+    assert dtype_of(run(provenance={"command": "x --dtype auto", "model_dtype": "float32"})) == "float32"
+    assert dtype_of(run(provenance={"command": "x"})) == "not known"
+
+
+def test_another_number_of_scores_is_another_answer():
+    control, test = side(), side(at=1)
+    for one in test:
+        requests = one.phases[0].phase.requests
+        requests["scores"] = [[[0.25]] for _ in range(len(requests))]
+    assert compare(control, test, 0).correctness.scores_changed
+
+
+def test_payloads_of_one_side_only_are_counted():
+    test = side(at=1)
+    for one in test:
+        one.phases[0].phase.requests["payload"] += 1
+    found = compare(side(), test, 0).correctness.scores.iloc[0]
+    assert (found["payloads"], found["only_one_side"]) == (3, 2)
+
+
+def test_more_failures_block_an_improvement():
+    comparison = compared(test=side(0.5, failed=5, at=1))
+    assert comparison.correctness.failures_changed
+    assert verdicts(comparison)["p50"] == BLOCKED
+    assert "another share of failures" in report_of(comparison).sentence()
+
+
+def test_compiles_and_splits_are_compared_as_results_of_their_own():
+    control, test = side(), side(at=1)
+    for one in test:
+        one.phases[0].requests.table.loc[:9, "compile_hit"] = True
+    counts = compare(control, test, 0).correctness.counts.set_index("what")
+    assert counts.loc["compile_hit", "changed"]
+    assert (counts.loc["compile_hit", "control"], counts.loc["compile_hit", "test"]) == (0, 60)
+    assert not counts.loc["split", "changed"]
+
+
+def test_what_the_log_does_not_tell_is_not_known():
+    control, test = side(), side(at=1)
+    for one in (*control, *test):
+        one.phases[0].requests.table["split"] = pd.Series([pd.NA] * 40, dtype="boolean")
+    report = report_of(compare(control, test, 0))
+    assert report.counts_table().set_index("requests").loc["split", "result"] == "not known"
+
+
+# ---- unlike captures
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"parameters": {"rate_hz": 200}}, "rate_hz"),
+        ({"parameters": {"py_spy_mode": "blocking"}}, "py_spy_mode"),
+        ({"parameters": {"concurrency": 4}}, "concurrency"),
+        ({"parameters": {"phase_s": 10.0}}, "phase_s"),
+        ({"parameters": {"model_path": "/models/other"}}, "model"),
+        ({"provenance": {"chip": "v5e"}}, "chip"),
+        ({"provenance": {"jax": "0.9.0"}}, "jax"),
+        ({"provenance": {"server_packages": {"flax": "1"}}}, "package flax"),
+        ({"requests": 39}, None),
+    ],
+)
+def test_unlike_captures_are_named(change, what):
+    comparison = compared(test=side(at=1, **change))
+    assert list(comparison.unlike["what"]) == ([what] if what else [])
+    assert report_of(comparison).mark == ("UNLIKE CAPTURES: " if what else "")
+
+
+def test_what_is_compared_is_not_unlike():
+    source = {"sglang_jax_source": {"commit": "abc", "branch": "serving-fixes"}, "sglang_jax": "0.0.3"}
+    comparison = compared(
+        test=side(at=1, label="serving-fixes", provenance=source, parameters={"server_flags": "--x 1"})
+    )
+    assert comparison.unlike.empty
+    assert set(comparison.likeness["what"]) == {"label", "sglang-jax", "branch", "commit", "server_flags"}
+
+
+def test_the_same_model_in_another_folder_is_the_same():
+    assert compared(test=side(at=1, parameters={"model_path": "/mnt/models/tiny/"})).unlike.empty
+
+
+def test_a_run_of_a_side_that_is_unlike_the_others_is_found():
+    test = side(at=1)
+    test[3].run.provenance["cpus"] = 8
+    found = compare(side(), test, 0).unlike.iloc[0]
+    assert (found["what"], found["control"], found["test"]) == ("cpus", "2", "2 / 8")
+
+
+# ---- what is left out, and where it comes from
+
+
+def test_runs_without_a_partner_and_phases_of_one_side_are_named():
+    test = side(pairs=7, at=1)
+    test[2].phases = (*test[2].phases, phase(name="large"))
+    comparison = compare(side(), test, 0)
+    assert comparison.pairs == 6
+    assert len(comparison.left_out) == 2
+    assert any("large" in text for text in comparison.left_out)
+
+
+def test_pairs_are_made_in_the_order_of_time():
+    """A drift of the machine falls on both sides only when neighbours are compared."""
+    control = [run(phase(factor=2.0**number), started_s=number) for number in range(6)]
+    test = [run(phase(factor=2.0**number), started_s=number + 0.5) for number in reversed(range(6))]
+    assert set(compare(control, test, 0).metrics["ratio"].round(6)) == {1.0}
+
+
+def test_no_common_phase_is_an_error():
+    with pytest.raises(ValueError, match="no phase is in every run"):
+        compare([run(phase(name="small"))], [run(phase(name="large"))], 0)
+
+
+def test_stacks_that_vanished_and_that_are_new():
+    """A width that follows one side hides what only the other has."""
+    comparison = compared(side(stack="main@a.py > old@b.py:7"), side(stack="main@a.py > new@b.py:9", at=1))
+    table = report_of(comparison).stacks_table()
+    assert set(table["which"]) == {"vanished", "new"}
+    assert table.set_index("which").loc["new", "stack, innermost first"] == "new (b.py) < main (a.py)"
+
+
+def test_the_same_code_in_another_installation_and_on_another_line_is_the_same_stack():
+    control = side(stack="work@/opt/server/lib/python3.12/site-packages/sgl_jax/a.py:7")
+    test = side(stack="work@/opt/baseline/lib/python3.12/site-packages/sgl_jax/a.py:9", at=1)
+    comparison = compare(control, test, 0)
+    assert len(comparison.stacks) == 1
+    assert report_of(comparison).stacks_table().empty
+
+
+def test_functions_by_the_change_of_their_time():
+    found = report_of(compared(test=side(2.0, at=1))).functions_table().iloc[0]
+    assert found["function"] == "work"
+    assert found["file"] == "sgl_jax/a.py"
+    assert found["self_change_ms"] == pytest.approx(4, abs=0.2)
+
+
+# ---- for automation
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "factor", "fails"),
+    [
+        ("never", 2.0, False),
+        ("regression", 2.0, True),
+        ("regression", 1.0, False),
+        ("regression", 0.5, False),
+        ("not_improved", 0.5, False),
+        ("not_improved", 1.0, True),
+        ("not_improved", 2.0, True),
+    ],
+)
+def test_gate(fail_on, factor, fails):
+    assert report_of(compared(test=side(factor, at=1)), fail_on=fail_on).gate_fails == fails
+
+
+def test_gate_stops_what_returns_other_scores():
+    assert report_of(compared(test=side(0.5, scores=0.35, at=1)), fail_on="regression").gate_fails
+
+
+def test_json_is_json_and_says_what_the_report_says(tmp_path):
+    report = ComparisonReport(
+        CompareParameters(compare_dir=str(tmp_path)), compared(side(pairs=1), side(1.5, pairs=1, at=1)), {}
+    )
+    report.write_files()
+    found = json.loads((tmp_path / "comparison.json").read_text())
+    assert found["verdict"] == report.verdict
+    assert found["metrics"][1]["low"] is None
+    assert found["pairs"] == 1
+    assert len((tmp_path / "comparison.md").read_text()) < 6000

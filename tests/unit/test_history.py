@@ -1,0 +1,64 @@
+"""Many runs over time: from summaries alone, in the order of time, nothing dropped in silence."""
+
+import json
+import math
+
+import pytest
+
+from scoreprof_nb.analysis.history import read_history
+
+
+def write(folder, started_at, label="main", p50=44.5, **changes):
+    folder.mkdir(parents=True)
+    summary = {
+        "run_id": folder.name,
+        "label": label,
+        "status": "complete",
+        "started_at": started_at,
+        "phases": {
+            "single": {
+                "latency_ms": {"p50": p50},
+                "throughput": {"items_per_s": 20.0},
+                "request_path_ms": {"tokenize": {"mean": 4.0, "ci95": [3, 5]}},
+            }
+        },
+        **changes,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def test_runs_are_in_the_order_of_time_across_zones_and_folders(tmp_path):
+    write(tmp_path / "z" / "first", "2026-11-24T10:00:00+00:00")
+    write(tmp_path / "a", "2026-11-24T13:00:00+02:00", label="fixes")
+    found = read_history(tmp_path)
+    assert list(found.runs["run_id"]) == ["first", "a"]
+    assert list(found.runs["label"]) == ["main", "fixes"]
+    assert list(found.paths["component"]) == ["tokenize", "tokenize"]
+
+
+def test_only_the_summary_is_read(tmp_path):
+    """A bucket of runs holds gigabytes of recordings."""
+    write(tmp_path / "run", "2026-11-24T10:00:00+00:00")
+    (tmp_path / "run" / "manifest.json").write_text("not JSON")
+    assert len(read_history(tmp_path).runs) == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"started_at": "yesterday", "phases": {}}'])
+def test_damaged_summary_is_named(tmp_path, text):
+    write(tmp_path / "good", "2026-11-24T10:00:00+00:00")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "summary.json").write_text(text)
+    found = read_history(tmp_path)
+    assert len(found.runs) == 1
+    assert len(found.unreadable) == 1
+    assert "bad" in found.unreadable[0]
+
+
+def test_unknown_p50_stays_unknown(tmp_path):
+    write(tmp_path / "run", "2026-11-24T10:00:00+00:00", p50=None)
+    assert math.isnan(float(read_history(tmp_path).runs["p50_ms"].iloc[0]))
+
+
+def test_empty_folder(tmp_path):
+    assert read_history(tmp_path).runs.empty
+    assert read_history(tmp_path / "missing").runs.empty
