@@ -1,4 +1,6 @@
 # make report   the main job: real server, executed report         (PARAMS, RUN_DIR)
+# make compare  two sides of runs that are there                     (CONTROL, TEST, PARAMS, COMPARE_DIR)
+# make ab       demo: overlap scheduling on against off, short        (PARAMS, COMPARE_DIR)
 # make test     every test
 # make lab      JupyterLab on the notebooks
 # Each sets itself up: Python 3.12 and the packages pinned in constraints/.
@@ -9,18 +11,30 @@ PARAMS ?=
 KIT := .venv
 SERVER := .venv-server
 NOTEBOOK := notebooks/profile_score_api.ipynb
+COMPARE := notebooks/compare_runs.ipynb
+COMPARE_DIR ?= comparisons/demo
 
 export SCOREPROF_SERVER_PYTHON ?= $(CURDIR)/$(SERVER)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
-.PHONY: report test truth lab setup clean help
+.PHONY: report compare ab test truth lab setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
 
 report: setup
 	@$(KIT)/bin/python -m scoreprof_nb $(NOTEBOOK) $(RUN_DIR)/out.ipynb -p run_dir $(RUN_DIR) $(PARAMS)
+
+compare: setup
+	@test -n "$(CONTROL)" -a -n "$(TEST)" || { echo "make compare CONTROL=runs/a TEST=runs/b"; exit 42; }
+	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
+	  -p control '$(CONTROL)' -p test '$(TEST)' $(PARAMS)
+
+ab: setup
+	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
+	  -p pairs 5 -p phases single,small -p phase_s 8 -p warmup_s 30 \
+	  -p control_label overlap -p test_label 'no overlap' -p test_server_flags ' --disable-overlap-schedule' $(PARAMS)
 
 test: setup
 	@$(KIT)/bin/python -m ruff check .
@@ -50,6 +64,6 @@ $(SERVER)/ready: constraints/server.txt
 clean:
 	rm -rf $(KIT) $(SERVER)
 
-# make truth    puts known costs into the real server and prints what is reported of them (ten minutes)
+# make truth    puts known costs into the real server and prints what is reported of them (a quarter of an hour)
 truth: setup
 	@$(KIT)/bin/python tests/truth/truth.py

@@ -1,17 +1,16 @@
 """Known costs, put into the real server, and what the kit reports of them.
 
-    python tests/truth/truth.py [--phase-s 16]        (make truth)
+    python tests/truth/truth.py [--phase-s 40]        (make truth)
 
 For each injection the server is launched with 10 ms of spinning or sleeping per call in one of its
 functions; the request path of the phase is compared with that of a run without it.
 """
 
 import argparse
-import os
+import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,23 +104,18 @@ class Found:
 
 def measure(folder: Path, phase: str, phase_s: float, spec: str = "") -> PhaseAnalysis:
     """Launch the server with an injection ("" for none), measure one phase, analyse it."""
-    parameters = Parameters.from_mapping({"run_dir": str(folder), "phases": phase, "phase_s": phase_s})
-    with _environment({"SCOREPROF_INJECT": spec, "PYTHONPATH": str(INJECT)}):
-        outcome = capture(parameters, lambda text: None)
+    parameters = Parameters.from_mapping(
+        {
+            "run_dir": str(folder),
+            "phases": phase,
+            "phase_s": phase_s,
+            "server_environment": f"SCOREPROF_INJECT={shlex.quote(spec)} PYTHONPATH={shlex.quote(str(INJECT))}",
+        }
+    )
+    outcome = capture(parameters, lambda text: None)
     if outcome.failure is not None:
         raise RuntimeError(outcome.failure)
     return analyse(load_run(folder), load_rules(), 0, lambda text: None).phases[0]
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    old = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(old)
 
 
 def compare(injection: Injection, base: PhaseAnalysis, test: PhaseAnalysis) -> Found:
@@ -142,7 +136,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--phase-s", type=float, default=24.0, help="seconds per run, half of them profiled")
+    parser.add_argument("--phase-s", type=float, default=40.0, help="seconds per run, half of them profiled")
     parser.add_argument("--runs", type=Path, help="folder that keeps the runs")
     options = parser.parse_args()
     seconds = options.phase_s

@@ -1,8 +1,10 @@
-"""Puts a known cost into one function of the server, in whichever of its processes imports it.
+"""Puts a known cost, or a known mistake, into one function of the server, in whichever of its processes
+imports it.
 
 Python imports this module by itself when its folder is on PYTHONPATH. SCOREPROF_INJECT says what:
 
     MODULE:CLASS.METHOD:spin|sleep:MILLISECONDS[:extend]
+    MODULE:CLASS.METHOD:skew:AMOUNT          added to each score that the coroutine gives
 
 ``extend``: only in calls whose batch is a prefill. The wrapper takes over the names of the function,
 so that a stack sampled within the cost looks as if the function itself had it.
@@ -27,6 +29,15 @@ def injected_spin(seconds):
 
 def injected_sleep(seconds):
     time.sleep(seconds)
+
+
+def skewed(original, amount):
+    @functools.wraps(original)
+    async def wrapper(*args, **kwargs):
+        scores = await original(*args, **kwargs)
+        return [[score + amount for score in labels] for labels in scores]
+
+    return wrapper
 
 
 def wrapped(original, cost, seconds, only_extend):
@@ -55,10 +66,10 @@ def wrapped(original, cost, seconds, only_extend):
 
 
 class PatchOnImport(importlib.abc.MetaPathFinder):
-    def __init__(self, module, path, cost, seconds, only_extend):
+    def __init__(self, module, path, patch):
         self.module = module
         self.path = path
-        self.patch = (cost, seconds, only_extend)
+        self.patch = patch
 
     def find_spec(self, fullname, path, target=None):
         if fullname != self.module:
@@ -71,15 +82,19 @@ class PatchOnImport(importlib.abc.MetaPathFinder):
             run(module)
             *outer, name = self.path.split(".")
             owner = functools.reduce(getattr, outer, module)
-            setattr(owner, name, wrapped(getattr(owner, name), *self.patch))
+            setattr(owner, name, self.patch(getattr(owner, name)))
 
         spec.loader.exec_module = exec_module
         return spec
 
 
 if SPEC:
-    module, path, kind, milliseconds, *condition = SPEC.split(":")
-    cost = {"spin": injected_spin, "sleep": injected_sleep}[kind]
-    sys.meta_path.insert(
-        0, PatchOnImport(module, path, cost, float(milliseconds) / 1000, "extend" in condition)
-    )
+    module, path, kind, amount, *condition = SPEC.split(":")
+    if kind == "skew":
+        patch = functools.partial(skewed, amount=float(amount))
+    else:
+        cost = {"spin": injected_spin, "sleep": injected_sleep}[kind]
+        patch = functools.partial(
+            wrapped, cost=cost, seconds=float(amount) / 1000, only_extend="extend" in condition
+        )
+    sys.meta_path.insert(0, PatchOnImport(module, path, patch))

@@ -1,0 +1,198 @@
+"""Two sides on the real server: no difference is called one, a known one is found, a wrong one is blocked.
+
+All runs are made by the notebook itself through the runner. Six pairs of control and a side with 10 ms
+in tokenising; more runs are compared with those that are there.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, left_behind
+
+from scoreprof_nb.capture.session import capture
+from scoreprof_nb.parameters import Parameters
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "truth"))
+from truth import INJECT, INJECTIONS
+
+pytestmark = pytest.mark.server
+NOTEBOOK = ROOT / "notebooks" / "compare_runs.ipynb"
+PHASE_S = 6.0
+PAIRS = 5
+SPIN_MS = 10.0
+SCORES = "sgl_jax.srt.managers.tokenizer_manager:TokenizerManager.score_request:skew:0.1"
+SHORT = {"phases": "single", "phase_s": PHASE_S, "warmup_s": 30}
+
+
+def injected(spec: str) -> str:
+    return f"SCOREPROF_INJECT={shlex.quote(spec)} PYTHONPATH={shlex.quote(str(INJECT))}"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished call of the comparing notebook."""
+
+    code: int
+    output: str
+    folder: Path
+
+    @property
+    def found(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "comparison.json").read_text())
+        return found
+
+    def metric(self, name: str) -> dict[str, Any]:
+        return next(row for row in self.found["metrics"] if row["metric"] == name)
+
+
+def compared(folder: Path, **parameters: object) -> Compared:
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "scoreprof_nb", str(NOTEBOOK), str(folder / "out.ipynb")]
+    for name, value in {"compare_dir": folder / "comparison", **parameters}.items():
+        command += ["-p", name, str(value)]
+    answer = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=580,
+        cwd=folder,
+        env=os.environ,
+    )
+    assert not left_behind(folder)
+    return Compared(answer.returncode, answer.stdout, folder / "comparison")
+
+
+def one_run(folder: Path, **parameters: object) -> Path:
+    outcome = capture(
+        Parameters.from_mapping({"run_dir": str(folder), **SHORT, **parameters}), lambda text: None
+    )
+    assert outcome.failure is None
+    return folder
+
+
+@pytest.fixture(scope="module")
+def spin(server_python: str, may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """Pairs captured by the notebook: test has 10 ms more in tokenising."""
+    tokenising = next(injection for injection in INJECTIONS if injection.name == "tokenising")
+    return compared(
+        tmp_path_factory.mktemp("spin"),
+        pairs=PAIRS,
+        test_server_environment=injected(tokenising.spec),
+        test_label="spin",
+        fail_on="regression",
+        **SHORT,
+    )
+
+
+def runs_of(spin: Compared, side: str) -> str:
+    return str(spin.folder / "runs" / f"pair-*-{side}")
+
+
+def test_known_cost_is_a_regression(spin: Compared) -> None:
+    """Broken: a branch that is slower passes."""
+    assert spin.metric("p50")["verdict"] == "regression", spin.output
+    assert spin.found["verdict"] == "regression"
+    assert spin.code == 3, "fail_on=regression is exit code 3"
+
+
+def test_known_cost_is_in_the_right_component_with_the_right_size(spin: Compared) -> None:
+    """Broken: it is slower, and the wrong component is named."""
+    changes = {row["component"]: row for row in spin.found["components"]}
+    tokenize = changes["tokenize"]
+    half = (tokenize["high"] - tokenize["low"]) / 2
+    assert abs(tokenize["change_ms"] - SPIN_MS) <= max(0.15 * SPIN_MS, 2 * half), tokenize
+    others = [row for name, row in changes.items() if name not in ("tokenize", "device_wait")]
+    assert tokenize["change_ms"] > 3 * max(row["change_ms"] for row in others)
+
+
+def test_known_cost_is_among_the_functions_and_the_new_stacks(spin: Compared) -> None:
+    functions = [row["function"] for row in spin.found["functions"]]
+    assert any("injected_spin" in name or "_tokenize_one_request" in name for name in functions)
+    new = [row for row in spin.found["stacks"] if row["which"] == "new"]
+    assert any("_tokenize_one_request" in row["stack, innermost first"] for row in new)
+
+
+def test_scores_of_a_slower_side_are_the_same(spin: Compared) -> None:
+    assert [row["same"] for row in spin.found["scores"]] == [True]
+    assert not spin.found["blocked"]
+
+
+def test_report_and_its_files_are_there(spin: Compared) -> None:
+    for name in (
+        "report.ipynb",
+        "report.html",
+        "comparison.json",
+        "comparison.md",
+        "diff_test.svg",
+        "diff_control.svg",
+    ):
+        assert (spin.folder / name).stat().st_size > 100, name
+    assert spin.output.strip().splitlines()[-1] == f"report: {spin.folder / 'report.ipynb'}"
+    assert spin.found["sentence"] in spin.output
+    assert not re.search(r"Traceback \(most recent", (spin.folder / "report.html").read_text())
+
+
+def test_each_run_is_a_run_folder_of_its_own(spin: Compared) -> None:
+    for run in (spin.folder / "runs").iterdir():
+        assert json.loads((run / "summary.json").read_text())["status"] == "complete"
+
+
+def test_control_against_itself_is_no_regression(spin: Compared, tmp_path: Path) -> None:
+    """Broken: chance is called a regression. The same runs, and two halves of other launches."""
+    same = compared(tmp_path / "same", control=runs_of(spin, "control"), test=runs_of(spin, "control"))
+    assert same.found["verdict"] == "no meaningful change", same.found["sentence"]
+    more = [one_run(tmp_path / f"more-{number}") for number in range(PAIRS)]
+    other = compared(
+        tmp_path / "other",
+        control=runs_of(spin, "control"),
+        test=",".join(map(str, more)),
+        fail_on="regression",
+    )
+    assert other.code == 0, other.output
+    assert other.found["verdict"] not in ("regression", "mixed", "blocked")
+
+
+def test_other_scores_block_an_improvement(spin: Compared, tmp_path: Path) -> None:
+    """Broken: a branch that returns other scores is called faster."""
+    wrong = one_run(tmp_path / "wrong", server_environment=injected(SCORES))
+    found = compared(
+        tmp_path, control=spin.folder / "runs" / "pair-01-test", test=wrong, fail_on="regression"
+    )
+    assert found.code == 3
+    assert found.found["verdict"] == "blocked"
+    assert "other scores" in found.found["sentence"]
+    assert found.found["scores"][0]["largest_difference"] == pytest.approx(0.1, abs=0.02)
+    assert not any(row["verdict"].endswith("improvement") for row in found.found["metrics"])
+
+
+def test_setting_against_the_default_is_answered_by_its_tables(spin: Compared, tmp_path: Path) -> None:
+    """Without overlap the scheduler itself runs the batch: there is no forward thread to wait for."""
+    plain = one_run(tmp_path / "plain", server_flags="--disable-overlap-schedule", label="no overlap")
+    found = compared(tmp_path, control=spin.folder / "runs" / "pair-01-control", test=plain).found
+    compared_settings = {row["what"] for row in found["differences"] if row["kind"] == "compared"}
+    assert "server_flags" in compared_settings
+    assert found["verdict"].startswith("suggestive") or found["verdict"] == "inconclusive"
+    p50 = next(row for row in found["metrics"] if row["metric"] == "p50")
+    change = sum(row["change_ms"] for row in found["components"])
+    assert (p50["ratio"] > 1) == (change > 0) or abs(p50["ratio"] - 1) < 0.05
+
+
+def test_unlike_captures_are_refused_with_what_differs(spin: Compared, tmp_path: Path) -> None:
+    """Broken: a rate of 50 Hz is compared with one of 100, and the difference is called the branch's."""
+    slow = one_run(tmp_path / "slow", rate_hz=50)
+    control = spin.folder / "runs" / "pair-01-control"
+    refused = compared(tmp_path / "refused", control=control, test=slow)
+    assert refused.code == 42
+    assert "rate_hz: control 100, test 50" in refused.output
+    allowed = compared(tmp_path / "allowed", control=control, test=slow, allow_unlike=True)
+    assert allowed.code == 0
+    assert "UNLIKE CAPTURES" in (allowed.folder / "comparison.md").read_text()
