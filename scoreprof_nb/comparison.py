@@ -17,12 +17,14 @@ from scoreprof_nb.analysis.history import History, read_history
 from scoreprof_nb.analysis.run_analysis import analyse
 from scoreprof_nb.compare_parameters import CONTROL, SIDES, TEST, CompareParameters
 from scoreprof_nb.components.rules import RulesError, load_rules
+from scoreprof_nb.diff_flamegraph import Side, diff_flame_graph
 from scoreprof_nb.parameters import ParameterError
 from scoreprof_nb.run import load_run, write_json, write_text
 from scoreprof_nb.summary import markdown_table
 
 SCHEMA_VERSION = 1
 JSON, MARKDOWN = "comparison.json", "comparison.md"
+FLAME_GRAPHS: Mapping[Side, str] = {"test": "diff_test.svg", "control": "diff_control.svg"}
 MIXED = "mixed"
 FUNCTIONS, STACKS, COMPONENTS = 12, 10, 8
 _CUMULATIVE = ("cumulative_control_ms", "cumulative_test_ms")
@@ -305,10 +307,42 @@ class ComparisonReport:
         )
 
     def write_files(self) -> None:
-        """comparison.json and comparison.md."""
+        """comparison.json, comparison.md and the two differential flame graphs."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / JSON, self.as_json())
         write_text(self.folder / MARKDOWN, self.as_markdown())
+        for side, name in FLAME_GRAPHS.items():
+            write_text(self.folder / name, self.flame_graph(side))
+
+    def flame_graph(self, widths: Side) -> str:
+        """SVG: the stacks of both sides, all phases together, in ms per request."""
+        stacks, names = self.comparison.stacks, self._names()
+        phases = max(stacks["phase"].nunique(), 1)
+        columns = (stacks[name] for name in ("stack", "control_ms", "test_ms"))
+        return diff_flame_graph(
+            ((stack, control / phases, test / phases) for stack, control, test in zip(*columns, strict=True)),
+            widths=widths,
+            title=f"{self.mark}{names[TEST]} against {names[CONTROL]}",
+            subtitle=f"mean ms per request of threads at work, phases {', '.join(self.comparison.phases)}; "
+            f"widths: {widths}",
+        )
+
+    def files_table(self) -> pd.DataFrame:
+        """Columns: file (in the folder), what."""
+        what = {
+            "report.html": "this report for a browser",
+            "report.ipynb": "this report",
+            MARKDOWN: "the verdict as text, for a comment on a pull request",
+            JSON: "every number, for tools",
+            FLAME_GRAPHS["test"]: "differential flame graph with the widths of test: new stacks are visible",
+            FLAME_GRAPHS["control"]: "the same with the widths of control: vanished stacks are visible",
+        }
+        rows = [(str(self.folder / name), text) for name, text in what.items()]
+        rows += [
+            (str(run.run.folder), f"run {run.run.manifest.run_id}: summary.md, recordings, server.log")
+            for run in (*self.comparison.control, *self.comparison.test)
+        ]
+        return pd.DataFrame(rows, columns=["file", "what"])
 
 
 def make_comparison(

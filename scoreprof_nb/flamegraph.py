@@ -8,17 +8,18 @@ import math
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import attrgetter
 from string import Template
 from xml.sax.saxutils import escape
 
 from scoreprof_nb import palette
 
 _ROOT = "all"
-_MARGIN_PX = 10
-_ROW_PX = 17
+MARGIN_PX = 10
+ROW_PX = 17
 _CHARACTER_PX = 6.7  # of the 11 px monospace font
 _MIN_WIDTH_PX = 0.1  # narrower frames are not drawn; a note says how much they hold
 _BORDERED_PX = 3  # wide enough for a white border that tells it from its neighbours
@@ -111,7 +112,7 @@ _SCRIPT = Template("""
 
 
 @dataclass(slots=True)
-class _Frame:
+class FrameNode:
     """A frame of the merged stacks; its weight by component includes that of its children."""
 
     label: str
@@ -131,10 +132,10 @@ class _Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Box:
+class Box:
     """A frame that is wide enough to be drawn; x and width in pixels."""
 
-    frame: _Frame
+    frame: FrameNode
     x: float
     width: float
 
@@ -153,14 +154,14 @@ def flame_graph(
     Stacks of weight 0 are left out; a negative or unknown weight is a ValueError. The output does
     not depend on the order of the stacks. ``width`` is in pixels.
     """
-    unit = _showable(unit)
-    frames = _merge(stacks)
+    unit = showable(unit)
+    frames = merge_stacks(stacks)
     total = frames[0].weight
     if not total:
-        return _document(
+        return document(
             title, subtitle, width, 90, ['<text x="10" y="70">No samples: nothing to draw.</text>']
         )
-    boxes, hidden = _lay_out(frames, width - 2 * _MARGIN_PX)
+    boxes, hidden = lay_out(frames, width - 2 * MARGIN_PX)
     notes = [f"total {total:.3f} {unit}; width of a frame = its share of the total"]
     if hidden:
         notes.append(
@@ -170,7 +171,7 @@ def flame_graph(
     legend_y = 46 + 18 * len(notes)
     top = legend_y + 18 * legend_rows + 14
     depth = max(box.frame.depth for box in boxes)
-    height = top + (depth + 1) * _ROW_PX + _MARGIN_PX
+    height = top + (depth + 1) * ROW_PX + MARGIN_PX
     body = [
         *(f'<text x="10" y="{60 + 18 * row}">{escape(note)}</text>' for row, note in enumerate(notes)),
         f'<g class="fg-legend" transform="translate(0 {legend_y})">',
@@ -180,12 +181,12 @@ def flame_graph(
         *(_draw(box, total, unit, height) for box in boxes),
         "</g>",
     ]
-    return _document(title, subtitle, width, height, body)
+    return document(title, subtitle, width, height, body)
 
 
-def _merge(stacks: Iterable[tuple[Sequence[str], str, float]]) -> list[_Frame]:
+def merge_stacks(stacks: Iterable[tuple[Sequence[str], str, float]]) -> list[FrameNode]:
     """The tree of frames, the root first and each parent before its children."""
-    frames = [_Frame(_ROOT, 0, -1)]
+    frames = [FrameNode(_ROOT, 0, -1)]
     for labels, component, weight in sorted((tuple(labels), name, weight) for labels, name, weight in stacks):
         if not (math.isfinite(weight) and weight >= 0):
             raise ValueError(f"weight {weight} of a stack of {component}: not a known amount")
@@ -197,7 +198,7 @@ def _merge(stacks: Iterable[tuple[Sequence[str], str, float]]) -> list[_Frame]:
             if child is None:
                 child = len(frames)
                 frames[at].children[label] = child
-                frames.append(_Frame(label, frames[at].depth + 1, at))
+                frames.append(FrameNode(label, frames[at].depth + 1, at))
             at = child
         own = frames[at].weights
         own[component] = own.get(component, 0.0) + weight
@@ -208,39 +209,49 @@ def _merge(stacks: Iterable[tuple[Sequence[str], str, float]]) -> list[_Frame]:
     return frames
 
 
-def _lay_out(frames: Sequence[_Frame], width_px: float) -> tuple[list[_Box], float]:
-    """The boxes that are wide enough, and the weight of the frames that are not."""
-    scale = width_px / frames[0].weight
+def lay_out(
+    frames: Sequence[FrameNode], width_px: float, weight: Callable[[FrameNode], float] = attrgetter("weight")
+) -> tuple[list[Box], float]:
+    """The boxes that are wide enough, and the weight of the frames that are not.
+
+    ``weight``: what the width of a frame stands for; the root's is above 0.
+    """
+    scale = width_px / weight(frames[0])
     boxes, hidden = [], 0.0
-    to_do = [(0, float(_MARGIN_PX))]
+    to_do = [(0, float(MARGIN_PX))]
     while to_do:
         index, x = to_do.pop()
         frame = frames[index]
-        box_px = frame.weight * scale
+        box_px = weight(frame) * scale
         if box_px < _MIN_WIDTH_PX:
-            hidden += frame.weight
+            hidden += weight(frame)
             continue
-        boxes.append(_Box(frame, x, box_px))
+        boxes.append(Box(frame, x, box_px))
         for label in sorted(frame.children):
             child = frame.children[label]
             to_do.append((child, x))
-            x += frames[child].weight * scale
+            x += weight(frames[child]) * scale
     return boxes, hidden
 
 
-def _draw(box: _Box, total: float, unit: str, height: int) -> str:
-    frame, label = box.frame, _showable(box.frame.label)
-    y = height - _MARGIN_PX - (frame.depth + 1) * _ROW_PX
+def _draw(box: Box, total: float, unit: str, height: int) -> str:
+    frame, label = box.frame, showable(box.frame.label)
     about = (
         f"{label}\n{frame.weight:.3f} {unit}, {100 * frame.weight / total:.2f} %, mostly {frame.component}"
     )
-    clipped = _clip(label, box.width - 4)
+    return draw_box(box, about, _fill(frame.component), palette.text_colour(frame.component), height)
+
+
+def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int) -> str:
+    """A frame of a picture of that height, with ``about`` shown when the mouse is over it."""
+    y = height - MARGIN_PX - (box.frame.depth + 1) * ROW_PX
+    clipped = clip(showable(box.frame.label), box.width - 4)
     text = f'<text x="{box.x + 3:.3f}" y="{y + 12}">{escape(clipped)}</text>' if clipped else ""
     border = ' stroke="#FFFFFF" stroke-width="0.6"' if box.width >= _BORDERED_PX else ""
     return (
-        f'<g fill="{palette.text_colour(frame.component)}"><title>{escape(about)}</title>'
-        f'<rect x="{box.x:.3f}" y="{y}" width="{box.width:.3f}" height="{_ROW_PX - 1}" '
-        f'fill="{_fill(frame.component)}"{border}/>{text}</g>'
+        f'<g fill="{text_colour}"><title>{escape(about)}</title>'
+        f'<rect x="{box.x:.3f}" y="{y}" width="{box.width:.3f}" height="{ROW_PX - 1}" '
+        f'fill="{fill}"{border}/>{text}</g>'
     )
 
 
@@ -248,12 +259,12 @@ def _fill(component: str) -> str:
     return "url(#fg-hatch)" if palette.hatch(component) else palette.colour(component)
 
 
-def _showable(text: str) -> str:
+def showable(text: str) -> str:
     """The text with a mark in place of what XML cannot hold or what would change how lines read."""
     return _NOT_SHOWABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def _clip(text: str, room_px: float) -> str:
+def clip(text: str, room_px: float) -> str:
     """As much of the text as the monospace estimate lets in; nothing if that is too little to read."""
     if len(text) * _CHARACTER_PX <= room_px and text.isascii():
         return text
@@ -266,14 +277,14 @@ def _clip(text: str, room_px: float) -> str:
     return text
 
 
-def _legend(root: _Frame, total: float, width: int) -> tuple[list[str], int]:
+def _legend(root: FrameNode, total: float, width: int) -> tuple[list[str], int]:
     """A swatch, the name and the share of each component; and how many rows they take."""
-    entries, x, row = [], _MARGIN_PX, 1
+    entries, x, row = [], MARGIN_PX, 1
     for component in sorted(root.weights, key=palette.RANK.__getitem__):
         label = f"{component} {100 * root.weights[component] / total:.1f} %"
         entry_px = math.ceil(18 + len(label) * _CHARACTER_PX + 14)
-        if x + entry_px > width and x > _MARGIN_PX:
-            x, row = _MARGIN_PX, row + 1
+        if x + entry_px > width and x > MARGIN_PX:
+            x, row = MARGIN_PX, row + 1
         y = 18 * row
         entries.append(
             f'<rect x="{x}" y="{y - 10}" width="12" height="12" fill="{_fill(component)}" stroke="#999999" '
@@ -283,26 +294,26 @@ def _legend(root: _Frame, total: float, width: int) -> tuple[list[str], int]:
     return entries, row
 
 
-def _document(title: str, subtitle: str, width: int, height: int, body: Iterable[str]) -> str:
+def document(title: str, subtitle: str, width: int, height: int, body: Iterable[str]) -> str:
     # The script shows the controls, which a picture without it must not have.
     controls = (
         f'<g class="fg-controls" visibility="hidden" text-anchor="end" fill="#0072B2">'
         f'<text class="fg-reset" x="{width - 80}" y="22">reset zoom</text>'
-        f'<text class="fg-search" x="{width - _MARGIN_PX}" y="22">search</text>'
-        f'<text class="fg-found" x="{width - _MARGIN_PX}" y="42" fill="#000000"></text></g>'
+        f'<text class="fg-search" x="{width - MARGIN_PX}" y="22">search</text>'
+        f'<text class="fg-found" x="{width - MARGIN_PX}" y="42" fill="#000000"></text></g>'
     )
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="fg" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}" font-family="{_FONT}" font-size="11">',
-            f"<title>{escape(_showable(title))}</title>",
+            f"<title>{escape(showable(title))}</title>",
             f"<style>{_STYLE}</style>",
             _HATCH,
             f'<rect width="{width}" height="{height}" fill="#FFFFFF"/>',
             f'<text x="10" y="24" font-size="16" font-weight="bold" font-family="{_TITLE_FONT}">'
-            f"{escape(_clip(_showable(title), (width - 180) * _CHARACTER_PX / 9.5))}</text>",
+            f"{escape(clip(showable(title), (width - 180) * _CHARACTER_PX / 9.5))}</text>",
             f'<text x="10" y="42" font-size="12" font-family="{_TITLE_FONT}" fill="#444444">'
-            f"{escape(_clip(_showable(subtitle), width - 180))}</text>",
+            f"{escape(clip(showable(subtitle), width - 180))}</text>",
             *body,
             controls,
             f"<script><![CDATA[{_SCRIPT}]]></script>",

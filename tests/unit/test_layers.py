@@ -31,6 +31,7 @@ TOP = {
     "__init__": "version",
     "__main__": "notebook",
     "compare_notebook": "notebook",
+    "diff_flamegraph": "flamegraph",
     "ending": "notebook",
     "executed": "notebook",
     "notebook": "notebook",
