@@ -107,6 +107,14 @@ class ComparisonReport:
                 f"{self.comparison.pairs} pairs are insufficient for a verdict; "
                 f"{paired.FEWEST_PAIRS} are needed, 6 are better."
             )
+        if self.verdict == paired.SIZE_UNCERTAIN:
+            found = metrics[(metrics["metric"] == "p50") & (metrics["verdict"] == paired.SIZE_UNCERTAIN)]
+            texts = [
+                f"p50 of {row['phase']} {_percent(row['ratio'])} "
+                f"({_percent(row['low'])} to {_percent(row['high'])})"
+                for row in found.to_dict("records")
+            ]
+            return f"{names[TEST]} against {names[CONTROL]}: changed, size uncertain: {', '.join(texts)}."
         seen = metrics.loc[metrics["metric"] == "p50", "detectable"].max()
         could = f"; it could have seen a change of p50 of {seen:.0%}" if math.isfinite(seen) else ""
         return f"{names[TEST]} against {names[CONTROL]}: {self.verdict}{could}."

@@ -268,7 +268,7 @@ def clip(text: str, room_px: float) -> str:
     """As much of the text as the monospace estimate lets in; nothing if that is too little to read."""
     if len(text) * _CHARACTER_PX <= room_px and text.isascii():
         return text
-    room = int(room_px / _CHARACTER_PX)
+    room = int(min(room_px / _CHARACTER_PX, 2 * len(text)))
     if room < _MIN_CHARACTERS:
         return ""
     columns = list(accumulate(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text))

@@ -256,9 +256,8 @@ def plot_history(runs: pd.DataFrame, paths: pd.DataFrame) -> Figure:
     handles = [*component_handles(paths["component"]), p50_mark]
     order = known.drop_duplicates("run_id").sort_values("started_at", kind="stable")
     place = {run_id: x for x, run_id in enumerate(order["run_id"])}
-    names = [
-        f"{label}\n{at:%m-%d %H:%M}" for label, at in zip(order["label"], order["started_at"], strict=True)
-    ]
+    started = order["started_at"].dt.strftime("%m-%d %H:%M")
+    names = [plain(f"{shorten(label, 13)}\n{at}") for label, at in zip(order["label"], started, strict=True)]
     figure = new_figure(
         title,
         "bars: mean milliseconds per profiled request, by component; times are UTC",
