@@ -1,6 +1,9 @@
 # make report   the main job: real server, executed report         (PARAMS, RUN_DIR)
 # make compare  two sides of runs that are there                     (CONTROL, TEST, PARAMS, COMPARE_DIR)
 # make ab       demo: overlap scheduling on against off, short        (PARAMS, COMPARE_DIR)
+# make image    the profiling image of a branch                       (IMAGE, BRANCH, REPO, BASELINE)
+# make job      the manifests of a run, for kubectl apply -f -        (VARIANT, SETTINGS)
+# make image-check  builds the image without Docker and runs the main job in it (root, a quarter of an hour)
 # make test     every test
 # make lab      JupyterLab on the notebooks
 # Each sets itself up: Python 3.12 and the packages pinned in constraints/.
@@ -18,7 +21,7 @@ export SCOREPROF_SERVER_PYTHON ?= $(CURDIR)/$(SERVER)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
-.PHONY: report compare ab test truth lab setup clean help
+.PHONY: report compare ab image image-check job test truth lab setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -67,3 +70,22 @@ clean:
 # make truth    puts known costs into the real server and prints what is reported of them (a quarter of an hour)
 truth: setup
 	@$(KIT)/bin/python tests/truth/truth.py
+
+REPO ?= https://github.com/sgl-project/sglang-jax.git
+BRANCH ?= main
+BASELINE ?=
+IMAGE ?= score-profiler:$(subst /,-,$(BRANCH))
+commit_of = $(shell git ls-remote $(REPO) $(1) | head -1 | cut -f1)
+
+# A branch that moved is a new commit, and so a new layer.
+image:
+	docker build --file docker/Dockerfile.profiling --tag $(IMAGE) \
+	  --build-arg REPO_URL=$(REPO) --build-arg BRANCH_NAME=$(BRANCH) --build-arg GIT_COMMIT=$(call commit_of,$(BRANCH)) \
+	  $(if $(BASELINE),--build-arg BASELINE_BRANCH=$(BASELINE) --build-arg BASELINE_COMMIT=$(call commit_of,$(BASELINE))) \
+	  --build-arg KIT_COMMIT=$(shell git rev-parse HEAD) .
+
+image-check:
+	@PYTHON=$(PYTHON) bash tests/image/check.sh
+
+job:
+	@bash k8s/render.sh $(VARIANT) $(SETTINGS)

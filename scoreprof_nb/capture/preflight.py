@@ -63,7 +63,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
     own_environment = environment_of(parameters.server_environment)
     redact = Redactor.for_server(parameters.server_flags, own_environment)
     if parameters.py_spy_mode != "off":
-        pyspy.check_may_trace()
+        pyspy.check_may_trace(parameters.py_spy_mode)
     found = FoundServer(parameters.server_url, redact) if parameters.server_url else None
     python = _server_python(parameters, found)
     server = _inspected(python, found)

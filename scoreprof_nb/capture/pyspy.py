@@ -54,7 +54,7 @@ def executable() -> str:
     return found
 
 
-def check_may_trace() -> None:
+def check_may_trace(mode: str = "nonblocking") -> None:
     """Raise ParameterError with py-spy's own reason when this user may not trace a process.
 
     It asks for one stack of a child of ours, as the server will be one, and without
@@ -75,10 +75,13 @@ def check_may_trace() -> None:
         assert target.stdout is not None
         target.stdout.close()
     if answer.returncode != 0:
-        said = " ".join(answer.stderr.split()) or f"exit code {answer.returncode}"
+        said = (
+            " ".join(answer.stderr.partition("Stack backtrace")[0].split())
+            or f"exit code {answer.returncode}"
+        )
         raise ParameterError(
             "py_spy_mode",
-            "on",
+            mode,
             f"no permission to trace ({said[:300]}); needed: capability SYS_PTRACE, or the same user "
             f"and kernel.yama.ptrace_scope=0 (here: {ptrace_scope()}). 'off' measures without stacks",
         )

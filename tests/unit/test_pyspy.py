@@ -226,7 +226,7 @@ def test_no_permission_is_a_parameter_error_with_the_reason(monkeypatch, tmp_pat
     refusing.chmod(0o755)
     monkeypatch.setattr(pyspy, "executable", lambda: str(refusing))
     with pytest.raises(
-        ParameterError, match=r"py_spy_mode='on': no permission.*Permission Denied.*SYS_PTRACE"
+        ParameterError, match=r"py_spy_mode='nonblocking': no permission.*Permission Denied.*SYS_PTRACE"
     ):
         check_may_trace()
     assert not [child for child in psutil.Process().children() if child.name().startswith("python")]

@@ -1,0 +1,161 @@
+"""The Kubernetes Job's own command is run here for real, with the tiny model on the CPU.
+
+Only what a laptop lacks is changed: the mounts are local folders, the device is the CPU, phases are
+short. Everything else is the manifest's: arguments, environment, the image's entrypoint.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from conftest import lacking, left_behind
+from job import ROOT, Command, command_of, job_of, render
+
+from scoreprof_nb import demo
+from scoreprof_nb.run import load_run
+
+pytestmark = pytest.mark.server
+HERE = ("-p", "device", "cpu", "-p", "phases", "single,small", "-p", "phase_s", "4", "-p", "warmup_s", "30")
+MATRIX_HERE = (*HERE, "-p", "server_flags", " ".join(demo.flags("0.0.2")))
+END_S = 300
+GRACE_S = 15  # terminationGracePeriodSeconds
+
+
+@pytest.fixture(scope="module")
+def tiny_model(server_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    subprocess.run([server_python, str(demo.TINY_MODEL), str(folder)], check=True, timeout=120)
+    return folder
+
+
+@pytest.fixture
+def command(tiny_model: Path, may_trace: None, tmp_path: Path) -> Iterator[Command]:
+    """The Job's command with the tiny model in the models' bucket."""
+    if shutil.which("kubectl") is None:
+        lacking("no kubectl, which renders the manifest")
+    manifests = render("MODEL=tiny", "LABEL=feature/x", f"SERVER_FLAGS={' '.join(demo.flags('0.0.2'))}")
+    found = command_of(job_of(manifests), tmp_path)
+    shutil.copytree(tiny_model, found.mounted("/models/tiny"))
+    yield found
+    assert not left_behind(tmp_path)
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    try:
+        output, _ = process.communicate(timeout=END_S)
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+    return process.returncode, output
+
+
+def results_of(command: Command) -> Path:
+    (folder,) = command.mounted("/results/runs").iterdir()
+    return folder
+
+
+def message_of(command: Command) -> dict[str, object]:
+    text = command.mounted("/dev/termination-log").read_text()
+    assert len(text.encode()) <= 4096
+    found: dict[str, object] = json.loads(text)
+    return found
+
+
+def test_job_leaves_results_a_summary_in_the_log_and_a_message(command: Command) -> None:
+    """Broken: the Pod is gone and nobody knows what it found."""
+    code, output = finish(command.start(*HERE))
+    assert code == 0, output
+    results = results_of(command)
+    assert results.name.startswith("score-profiling-")
+    run = load_run(results)  # checksums too: the copy is whole
+    assert run.manifest.status == "complete"
+    assert tuple(run.phases) == ("single", "small")
+    assert run.manifest.label == "feature/x"
+    for name in ("report.ipynb", "report.html", "summary.json", "summary.md", "score_api_profile.svg"):
+        assert (results / name).exists(), name
+    newest = max(results.rglob("*"), key=lambda path: path.stat().st_mtime_ns if path.is_file() else 0)
+    assert newest.name == "manifest.json", "the manifest is copied last"
+    assert output.startswith("ptrace_scope")
+    assert (results / "summary.md").read_text().strip() in output
+    assert output.strip().splitlines()[-1] == f"report: {results / 'report.ipynb'}"
+    assert len(output) < 20_000
+    message = message_of(command)
+    assert (message["exit_code"], message["status"]) == (0, "complete")
+    assert set(message["p50_ms"]) == {"single", "small"}  # type: ignore[call-overload]
+
+
+def test_preempted_job_goes_on_on_another_node(command: Command) -> None:
+    """SIGTERM within a phase; the next Pod has nothing but the results folder."""
+    first = command.start(*HERE)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if "phase small" in line:
+            break
+    time.sleep(2)
+    started = time.monotonic()
+    first.send_signal(signal.SIGTERM)
+    code, output = finish(first)
+    assert code == 143, output
+    assert time.monotonic() - started < GRACE_S
+    assert message_of(command)["error"] == "stopped by SIGTERM"
+    kept = results_of(command)
+    assert load_run(kept).manifest.phases_done == ("single",)
+    recordings = {path.name: path.stat().st_mtime_ns for path in (kept / "phases" / "single").iterdir()}
+
+    shutil.rmtree(command.mounted("/scratch"))
+    command.mounted("/scratch").mkdir()
+    code, output = finish(command.start(*HERE))
+    assert code == 0, output
+    assert results_of(command) == kept, "the same Job has the same folder"
+    run = load_run(kept)
+    assert run.manifest.status == "complete"
+    assert tuple(run.phases) == ("single", "small")
+    after = {path.name: path.stat().st_mtime_ns for path in (kept / "phases" / "single").iterdir()}
+    assert after == recordings, "a finished phase is neither measured nor copied again"
+
+
+def test_wrong_model_ends_the_job_at_once(command: Command) -> None:
+    """42 is what podFailurePolicy fails the Job on, instead of paying for retries."""
+    shutil.rmtree(command.mounted("/models/tiny"))
+    code, output = finish(command.start(*HERE))
+    assert code == 42, output
+    assert "model_path" in output
+    assert message_of(command)["exit_code"] == 42
+    assert "model_path" in str(message_of(command)["error"])
+
+
+def test_pod_without_ptrace_says_so(command: Command) -> None:
+    """Broken: a namespace that forbids SYS_PTRACE gives an empty profile after half an hour of TPU."""
+    before = (sys.executable, str(ROOT / "tests" / "integration" / "no_ptrace.py"))
+    code, output = finish(command.start(*HERE, before=before))
+    assert code == 42, output
+    assert "SYS_PTRACE" in output
+    assert "no permission to trace" in str(message_of(command)["error"])
+
+
+def test_index_of_the_matrix_has_its_own_parameters_and_folder(
+    tiny_model: Path, may_trace: None, tmp_path: Path
+) -> None:
+    """Broken: all configurations of a matrix are the same, or overwrite each other."""
+    if shutil.which("kubectl") is None:
+        lacking("no kubectl, which renders the manifest")
+    manifests = render("matrix", "MODEL=tiny")
+    files = next(manifest for manifest in manifests if manifest["kind"] == "ConfigMap")["data"]
+    found = command_of(job_of(manifests), tmp_path)
+    for name, text in files.items():
+        (found.mounted("/matrix") / name).write_text(text)
+    shutil.copytree(tiny_model, found.mounted("/models/tiny"))
+    arguments = tuple(argument.replace("$(JOB_COMPLETION_INDEX)", "1") for argument in found.arguments)
+    one = Command(arguments, found.environment, found.folder)
+    code, output = finish(one.start(*MATRIX_HERE, "-p", "phases", "single"))
+    assert code == 0, output
+    (job,) = found.mounted("/results/runs").iterdir()
+    run = load_run(job / "1")
+    assert run.manifest.label == "no-overlap"
