@@ -196,19 +196,29 @@ class ComparisonReport:
     def functions_table(self) -> pd.DataFrame:
         """The functions whose own time changed most, then those whose time with what they call did.
 
-        Functions that are in nearly every stack of their thread on both sides (its entry points) tell
-        nothing of where, and are left out of the second part.
+        Columns: phase, thread, function, time (self or cumulative), control_ms, test_ms, change_ms per
+        request. Functions that are in nearly every stack of their thread on both sides (its entry points)
+        tell nothing of where, and are left out of the second part.
         """
-        parts = []
-        for _, of_phase in self.comparison.functions.groupby("phase", sort=False):
+        rows = []
+        for phase, of_phase in self.comparison.functions.groupby("phase", sort=False):
             of_thread = of_phase.groupby(["process", "thread"])[list(_CUMULATIVE)].transform("max")
             entry = (of_phase[list(_CUMULATIVE)] >= _ENTRY_SHARE * of_thread).all(axis=1)
-            for changed, of_part in (("self", of_phase), ("cumulative", of_phase[~entry])):
-                by = of_part[f"{changed}_change_ms"].abs().sort_values(ascending=False, kind="stable")
-                largest = of_part.loc[by.index[: FUNCTIONS // 2]]
-                largest = largest[largest[f"{changed}_change_ms"].abs() > 0]
-                parts.append(largest.assign(changed=changed))
-        return pd.concat(parts, ignore_index=True) if parts else self.comparison.functions.assign(changed="")
+            for time, of_part in (("self", of_phase), ("cumulative", of_phase[~entry])):
+                changes = of_part[f"{time}_change_ms"].abs().sort_values(ascending=False, kind="stable")
+                largest = of_part.loc[changes[changes > 0].index[: FUNCTIONS // 2]]
+                rows += [
+                    {
+                        "phase": phase,
+                        "thread": f"{row['process']} / {row['thread']}",
+                        "function": f"{row['function']} ({row['file']})",
+                        "time": time,
+                        **{f"{part}_ms": row[f"{time}_{part}_ms"] for part in (*SIDES, "change")},
+                    }
+                    for row in largest.to_dict("records")
+                ]
+        columns = ["phase", "thread", "function", "time", "control_ms", "test_ms", "change_ms"]
+        return pd.DataFrame(rows, columns=columns)
 
     def stacks_table(self) -> pd.DataFrame:
         """Stacks that only one side has. Columns: phase, which, ms per request, samples, innermost frames."""

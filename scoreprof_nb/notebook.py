@@ -1,5 +1,6 @@
 """What the notebook's cells call: parameters in, capture with progress, tables and figures shown."""
 
+import html
 import io
 import time
 from collections.abc import Callable, Mapping
@@ -121,8 +122,8 @@ def _html(table: pd.DataFrame) -> str:
     texts = [name for name in table.columns if table[name].map(lambda value: isinstance(value, str)).all()]
     styler = table.style.format(_cell).hide(axis="index")
     left = styler.set_properties(subset=pd.Index(texts), **{"text-align": "left"})
-    html: str = left.set_table_styles([{"selector": "th", "props": "text-align: left"}]).to_html()
-    return html
+    text: str = left.set_table_styles([{"selector": "th", "props": "text-align: left"}]).to_html()
+    return text
 
 
 def _cell(value: Any) -> str:
@@ -130,7 +131,7 @@ def _cell(value: Any) -> str:
         return "n/a"
     if isinstance(value, float):
         return f"{value:,.3f}" if 0 < abs(value) < 1 else f"{value:,.1f}"
-    return str(value)
+    return html.escape(str(value))  # a frame such as <locals> is no tag
 
 
 def finish(report: Report, outcome: Outcome) -> None:

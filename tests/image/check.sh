@@ -1,67 +1,82 @@
 #!/usr/bin/env bash
 # Builds docker/Dockerfile.profiling for real, without a Docker engine, and runs the main job in the image
-# with short phases (`make image-check`; as root, about a quarter of an hour the first time).
+# with short phases (`make image-check`; as root).
 #
 # What a registry would give is made here: the base image by debootstrap and this machine's Python 3.12, the
 # branch to clone from sglang-jax 0.0.2's source on PyPI, laid into a local git repository.
-# Packages and the base are kept in $SCOREPROF_IMAGE_CACHE (default: scoreprof-nb/image in the user's cache).
+# The base, the layers and the downloads are kept in $SCOREPROF_IMAGE_CACHE (default: scoreprof-nb/image in
+# the user's cache); remove it to begin anew.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=${PYTHON:-$(command -v python3.12 || command -v python3)}
 cache=${SCOREPROF_IMAGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/scoreprof-nb/image}
-work=$(mktemp -d)
-mkdir -p "$cache"
 
 [ "$(id -u)" = 0 ] || { echo "image-check: needs root, for debootstrap and buildah"; exit 1; }
-"$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' || { echo "image-check: needs Python 3.12"; exit 1; }
-if ! command -v buildah debootstrap > /dev/null; then
-  apt-get update -qq
-  apt-get install -qq --yes --no-install-recommends buildah debootstrap > /dev/null
-fi
-export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
-store=(--root "$cache/storage" --runroot "$work/run" --storage-driver vfs)
+"$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' \
+  || { echo "image-check: needs Python 3.12: make image-check PYTHON=/path/to/python3.12"; exit 1; }
+for program in buildah debootstrap; do
+  command -v "$program" > /dev/null \
+    || { apt-get update -qq && apt-get install -qq --yes --no-install-recommends "$program" > /dev/null; }
+done
+
+work=$(mktemp -d)
+mkdir -p "$cache/tmp"
+image=localhost/score-profiler:check
+base=localhost/scoreprof-base:3.12
 container=
+# In TMPDIR buildah keeps what `RUN --mount=type=cache` mounts.
+buildah_() { TMPDIR=$cache/tmp buildah --root "$cache/storage" --runroot "$work/run" --storage-driver vfs "$@"; }
+say() { printf '[%4d s] %s\n' "$SECONDS" "$*"; }
 cleanup() {
-  [ -z "$container" ] || buildah "${store[@]}" rm "$container" > /dev/null || true
+  [ -z "$container" ] || buildah_ rm "$container" > /dev/null || true
   rm -rf "$work"
 }
 trap cleanup EXIT
-say() { printf '[%4d s] %s\n' "$SECONDS" "$*"; }
 
-base=localhost/scoreprof-base:3.12
-if ! buildah "${store[@]}" inspect --type image "$base" > /dev/null 2>&1; then
-  say "the base image: debootstrap and Python 3.12"
-  libraries=ca-certificates,libbz2-1.0,libffi8,liblzma5,libncursesw6,libreadline8,libsqlite3-0,libssl3,zlib1g
-  debootstrap --variant=minbase --include=$libraries bookworm "$work/base" > "$work/debootstrap.log" \
+make_base() {
+  local system=$work/base
+  local libraries=ca-certificates,libbz2-1.0,libffi8,liblzma5,libncursesw6,libreadline8,libsqlite3-0,libssl3,zlib1g
+  debootstrap --variant=minbase --include=$libraries bookworm "$system" > "$work/debootstrap.log" 2>&1 \
     || { tail -20 "$work/debootstrap.log"; exit 1; }
-  cp -a "$("$python" -c 'import sys; print(sys.base_prefix)')/." "$work/base/usr/local/"
-  ln -sf python3.12 "$work/base/usr/local/bin/python"
-  # pip's scripts name the interpreter of this machine.
-  rm -f "$work"/base/usr/local/bin/pip*
+  tar --create --exclude=site-packages --exclude=test --exclude=__pycache__ \
+    --directory "$("$python" -c 'import sys; print(sys.base_prefix)')" . \
+    | tar --extract --no-same-owner --directory "$system/usr/local"
+  ln -sf python3.12 "$system/usr/local/bin/python"
+  chroot "$system" ldconfig # for libpython
+  chroot "$system" /usr/local/bin/python -c 'import bz2, ctypes, lzma, readline, sqlite3, ssl, zlib' \
+    || { echo "image-check: $python does not run on Debian bookworm"; exit 1; }
   # How this machine reaches packages; it stays in this local base.
-  for file in /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/apt.conf.d /etc/pip.conf /etc/ssl/certs; do
-    [ ! -e "$file" ] || cp -rL "$file" "$work/base$(dirname "$file")/"
-  done
-  scratch=$(buildah "${store[@]}" from scratch)
-  buildah "${store[@]}" add --quiet "$scratch" "$work/base" / > /dev/null
-  buildah "${store[@]}" config --env PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$scratch"
-  buildah "${store[@]}" commit --quiet "$scratch" "$base" > /dev/null
-  buildah "${store[@]}" rm "$scratch" > /dev/null
-  rm -rf "$work/base"
-fi
+  apt-config dump | grep -E '^Acquire::[A-Za-z:]*(Proxy|Check)' > "$system/etc/apt/apt.conf.d/99local" || true
+  [ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$system/etc/pip.conf"
+  cp /usr/local/share/ca-certificates/*.crt "$system/usr/local/share/ca-certificates/" 2> /dev/null || true
+  chroot "$system" update-ca-certificates > /dev/null
+  container=$(buildah_ from scratch)
+  buildah_ add --quiet "$container" "$system" / > /dev/null
+  buildah_ config --env PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
+  buildah_ commit --quiet --rm "$container" "$base" > /dev/null
+  container=
+  rm -rf "$system"
+}
+
+make_branch() {
+  "$python" -m pip download --quiet --no-deps --no-binary :all: --dest "$work" sglang-jax==0.0.2
+  mkdir -p "$work/repo/python"
+  tar --extract --file "$work/sglang_jax-0.0.2.tar.gz" --directory "$work/repo/python" --strip-components 1
+  git -C "$work/repo" init --quiet --initial-branch serving-fixes
+  git -C "$work/repo" add .
+  # The same commit each time, so that its layer is kept.
+  GIT_AUTHOR_DATE=2025-10-01T00:00:00Z GIT_COMMITTER_DATE=2025-10-01T00:00:00Z \
+    git -C "$work/repo" -c user.name=check -c user.email=check@example.org commit --quiet --message 0.0.2
+}
+
+buildah_ inspect --type image "$base" > /dev/null 2>&1 || { say "the base: debootstrap, Python 3.12"; make_base; }
 
 say "the branch: sglang-jax 0.0.2 in a local git repository"
-"$python" -m pip download --quiet --no-deps --no-binary :all: --dest "$work" sglang-jax==0.0.2
-mkdir -p "$work/repo/python"
-tar --extract --file "$work"/sglang_jax-0.0.2.tar.gz --directory "$work/repo/python" --strip-components 1
-git -C "$work/repo" init --quiet --initial-branch serving-fixes
-git -C "$work/repo" add .
-git -C "$work/repo" -c user.name=check -c user.email=check@example.org commit --quiet --message "0.0.2"
+make_branch
 commit=$(git -C "$work/repo" rev-parse HEAD)
 
-image=localhost/score-profiler:check
-say "building the image"
-buildah "${store[@]}" bud --pull-never --layers --tag "$image" --file "$root/docker/Dockerfile.profiling" \
+say "the image"
+buildah_ bud --isolation chroot --pull-never --layers --tag "$image" --file "$root/docker/Dockerfile.profiling" \
   --volume "$work/repo:/repo:ro" \
   --build-arg BASE_IMAGE="$base" --build-arg REPO_URL=file:///repo --build-arg BRANCH_NAME=serving-fixes \
   --build-arg GIT_COMMIT="$commit" --build-arg SGLANG_EXTRA= --build-arg SERVER_CONSTRAINTS=server.txt \
@@ -69,14 +84,15 @@ buildah "${store[@]}" bud --pull-never --layers --tag "$image" --file "$root/doc
   "$root" > "$work/build.log" 2>&1 || { tail -40 "$work/build.log"; exit 1; }
 
 say "the main job in the image"
-container=$(buildah "${store[@]}" from --pull-never "$image")
+container=$(buildah_ from --pull-never "$image")
 mkdir "$work/outputs"
-mapfile -t entrypoint < <(buildah "${store[@]}" inspect --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' "$container" | sed '/^$/d')
-buildah "${store[@]}" run --cap-add CAP_SYS_PTRACE --volume "$work/outputs:/outputs" "$container" -- \
+mapfile -t entrypoint < <(buildah_ inspect \
+  --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' "$container" | sed '/^$/d')
+buildah_ run --isolation chroot --cap-add CAP_SYS_PTRACE --volume "$work/outputs:/outputs" "$container" -- \
   "${entrypoint[@]}" notebooks/profile_score_api.ipynb /outputs/out.ipynb -p run_dir /outputs/run \
   -p label serving-fixes -p phases single,small -p phase_s 4 -p warmup_s 40
 
-say "checking what it left"
+say "what it left"
 "$python" - "$work/outputs/run" "$commit" <<'PYTHON'
 import json, pathlib, sys
 
@@ -90,6 +106,11 @@ assert commit in (run / "report.html").read_text(), "the report does not name th
 for name, phase in summary["phases"].items():
     assert phase["requests"]["ok"] and phase["quality"]["ticks"], name
 PYTHON
-label=$(buildah "${store[@]}" inspect --type image --format '{{index .OCIv1.Config.Labels "org.opencontainers.image.revision"}}' "$image")
-[ "$label" = "$commit" ] || { echo "the image's label names $label"; exit 1; }
-say "the image builds, runs, and its report names the commit"
+label=$(buildah_ inspect --type image \
+  --format '{{index .OCIv1.Config.Labels "org.opencontainers.image.revision"}}' "$image")
+[ "$label" = "$commit" ] || { echo "image-check: the image's label names $label"; exit 1; }
+for absent in git cc gcc; do
+  ! buildah_ run --isolation chroot "$container" -- /bin/sh -c "command -v $absent" \
+    || { echo "image-check: $absent is in the final stage"; exit 1; }
+done
+say "the image builds, the job runs in it, and its report names the commit"

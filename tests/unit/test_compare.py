@@ -400,9 +400,9 @@ def test_the_same_code_in_another_installation_and_on_another_line_is_the_same_s
 
 def test_functions_by_the_change_of_their_time():
     found = report_of(compared(test=side(2.0, at=1))).functions_table().iloc[0]
-    assert found["function"] == "work"
-    assert found["file"] == "sgl_jax/a.py"
-    assert found["self_change_ms"] == pytest.approx(4, abs=0.2)
+    assert found["function"] == "work (sgl_jax/a.py)"
+    assert found["time"] == "self"
+    assert found["change_ms"] == pytest.approx(4, abs=0.2)
 
 
 # ---- for automation
