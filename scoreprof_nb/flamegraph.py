@@ -167,7 +167,14 @@ def flame_graph(
         notes.append(
             f"not drawn, narrower than {_MIN_WIDTH_PX} px: {hidden:.3g} {unit} ({100 * hidden / total:.2g} %)"
         )
-    legend, legend_rows = _legend(frames[0], total, width)
+    weights = frames[0].weights
+    legend, legend_rows = draw_legend(
+        (
+            (_fill(name), f"{name} {100 * weights[name] / total:.1f} %")
+            for name in sorted(weights, key=palette.RANK.__getitem__)
+        ),
+        width,
+    )
     legend_y = 46 + 18 * len(notes)
     top = legend_y + 18 * legend_rows + 14
     depth = max(box.frame.depth for box in boxes)
@@ -243,9 +250,12 @@ def _draw(box: Box, total: float, unit: str, height: int) -> str:
 
 
 def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int) -> str:
-    """A frame of a picture of that height, with ``about`` shown when the mouse is over it."""
+    """A frame of a picture of that height, with ``about`` shown when the mouse is over it.
+
+    The first line of ``about`` is what is written in the frame, here and by the script when it zooms.
+    """
     y = height - MARGIN_PX - (box.frame.depth + 1) * ROW_PX
-    clipped = clip(showable(box.frame.label), box.width - 4)
+    clipped = clip(about.partition("\n")[0], box.width - 4)
     text = f'<text x="{box.x + 3:.3f}" y="{y + 12}">{escape(clipped)}</text>' if clipped else ""
     border = ' stroke="#FFFFFF" stroke-width="0.6"' if box.width >= _BORDERED_PX else ""
     return (
@@ -277,21 +287,20 @@ def clip(text: str, room_px: float) -> str:
     return text
 
 
-def _legend(root: FrameNode, total: float, width: int) -> tuple[list[str], int]:
-    """A swatch, the name and the share of each component; and how many rows they take."""
-    entries, x, row = [], MARGIN_PX, 1
-    for component in sorted(root.weights, key=palette.RANK.__getitem__):
-        label = f"{component} {100 * root.weights[component] / total:.1f} %"
-        entry_px = math.ceil(18 + len(label) * _CHARACTER_PX + 14)
+def draw_legend(entries: Iterable[tuple[str, str]], width: int) -> tuple[list[str], int]:
+    """A swatch for each (fill, text), as many to a row as fit; and how many rows they take."""
+    drawn, x, row = [], MARGIN_PX, 1
+    for fill, text in entries:
+        entry_px = math.ceil(18 + len(text) * _CHARACTER_PX + 14)
         if x + entry_px > width and x > MARGIN_PX:
             x, row = MARGIN_PX, row + 1
         y = 18 * row
-        entries.append(
-            f'<rect x="{x}" y="{y - 10}" width="12" height="12" fill="{_fill(component)}" stroke="#999999" '
-            f'stroke-width="0.5"/><text x="{x + 18}" y="{y}">{label}</text>'
+        drawn.append(
+            f'<rect x="{x}" y="{y - 10}" width="12" height="12" fill="{fill}" stroke="#999999" '
+            f'stroke-width="0.5"/><text x="{x + 18}" y="{y}">{escape(text)}</text>'
         )
         x += entry_px
-    return entries, row
+    return drawn, row
 
 
 def document(title: str, subtitle: str, width: int, height: int, body: Iterable[str]) -> str:

@@ -45,6 +45,7 @@ def copy_results(folder: Path, results_dir: Path) -> None:
     if RunFolder(folder).has_manifest():
         copy_run(folder, results_dir)
         return
+    results_dir.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith("."):
             _copy(path, results_dir / path.name)

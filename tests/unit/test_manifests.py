@@ -31,6 +31,7 @@ FILLED = {
     "MODEL": "qwen3-8b",
     "LABEL": "feature/x",
     "SERVER_FLAGS": "--mem-fraction-static 0.8",
+    "HOLD_S": "600",
 }
 
 if shutil.which("kubectl") is None:
@@ -79,7 +80,7 @@ def test_every_setting_is_filled_in(manifests):
     """A bucket called REPLACE-ME is found out after the node was waited for."""
     text = yaml.safe_dump_all(manifests)
     assert "REPLACE-ME" not in text
-    for name in ("IMAGE", "SERVICE_ACCOUNT", "MODELS_BUCKET", "RESULTS_BUCKET", "MODEL"):
+    for name in ("IMAGE", "SERVICE_ACCOUNT", "MODELS_BUCKET", "RESULTS_BUCKET", "MODEL", "LABEL", "HOLD_S"):
         assert FILLED[name] in text, name
     assert {manifest["metadata"]["namespace"] for manifest in manifests} == {"perf"}
 
@@ -200,7 +201,7 @@ def test_arguments_are_parameters_of_the_notebook(container):
     known = CompareParameters if "compare" in notebook else Parameters
     assert (ROOT / notebook).exists()
     assert output.startswith("/scratch/")
-    names = [name for flag, name in pairwise(rest) if flag == "-p"]
+    names = [name for flag, name in pairwise(rest) if flag in ("-p", "-r")]
     assert set(names) <= set(known.__dataclass_fields__)
     assert {"results_dir", "device", "model_path"} <= set(names)
 
@@ -216,6 +217,26 @@ def test_each_run_and_each_index_has_a_folder_of_its_own(job, container):
     folder = args[args.index("results_dir") + 1]
     assert "$(RUN_NAME)" in folder
     assert ("$(JOB_COMPLETION_INDEX)" in folder) == ("completionMode" in job["spec"])
+
+
+@pytest.mark.parametrize("name", ["LABEL", "MODEL", "SERVER_FLAGS", "HOLD_S"])
+def test_a_setting_that_looks_like_a_number_stays_text(name):
+    """A label may be a commit, such as 12e4; the value of an environment variable must be text."""
+    (container,) = job_of(rendered("single", **{name: "12e4"}))["spec"]["template"]["spec"]["containers"]
+    assert "12e4" in [variable.get("value") for variable in container["env"]]
+
+
+def test_label_is_passed_as_text(container):
+    """papermill's -p would make a number of it."""
+    args = container["args"]
+    assert args[args.index("$(RUN_LABEL)") - 2] == "-r" if "$(RUN_LABEL)" in args else "-f" in args
+
+
+def test_nothing_holds_the_tpu_unless_asked_for():
+    plain = yaml.safe_load((ROOT / "k8s" / "score-profiling-job.yaml").read_text())
+    (container,) = plain["spec"]["template"]["spec"]["containers"]
+    assert {"name": "HOLD_S", "value": "0"} in container["env"]
+    assert "HOLD_S=0" in (ROOT / "k8s" / "settings.env").read_text().splitlines()
 
 
 def test_run_name_is_the_jobs(container):

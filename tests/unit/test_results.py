@@ -8,7 +8,7 @@ from test_run_folder import REQUESTS, THREADS, record
 from scoreprof_nb import results
 from scoreprof_nb.capture.preflight import check_folders
 from scoreprof_nb.parameters import ParameterError, Parameters
-from scoreprof_nb.results import ResultsError, copy_run, restore_run
+from scoreprof_nb.results import ResultsError, copy_results, copy_run, restore_run
 from scoreprof_nb.run import Manifest, RunFolder, load_run, write_phase
 
 
@@ -52,6 +52,16 @@ def test_manifest_is_copied_last(tmp_path, monkeypatch):
     copy_run(tmp_path / "run", tmp_path / "bucket")
     assert order[-1] == "manifest.json"
     assert order.count("manifest.json") == 1
+
+
+def test_comparison_is_copied_without_its_runs(tmp_path):
+    """Its runs were copied one by one as they ended."""
+    folder = tmp_path / "comparison"
+    make_run(folder / "runs" / "pair-01-test", "single")
+    (folder / "comparison.json").write_text("{}")
+    (folder / ".comparison.json.half").write_text("")
+    copy_results(folder, tmp_path / "bucket" / "comparison")
+    assert files(tmp_path / "bucket" / "comparison") == {"comparison.json": b"{}"}
 
 
 def test_finished_phases_are_copied_once(tmp_path, monkeypatch):

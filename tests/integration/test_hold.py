@@ -1,0 +1,41 @@
+"""The wait at the end, in which files can be fetched from a container with `kubectl cp`."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+from conftest import left_behind
+from nbformat.v4 import new_code_cell, new_notebook
+
+
+def test_report_is_there_while_it_waits_and_sigterm_ends_the_wait(tmp_path: Path) -> None:
+    """Broken: the container is gone before its files are, or holds a TPU after it was told to stop."""
+    (tmp_path / "run").mkdir()
+    cell = (
+        f"from scoreprof_nb.notebook import tell_runner\ntell_runner({str(tmp_path / 'run')!r}, '', 3600.0)"
+    )
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = new_notebook(cells=[new_code_cell(cell)], metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scoreprof_nb", "in.ipynb", "out.ipynb"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("holding"):
+                break
+        assert (tmp_path / "run" / "report.html").exists()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0, "it was done when it was stopped"
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+    assert not left_behind(tmp_path)
