@@ -13,12 +13,15 @@ resolved=$(git -C "$source" rev-parse HEAD)
 
 package=$source/python  # where the repository has it
 [ -e "$package/pyproject.toml" ] || package=$source
-specification=$package${extra:+[$extra]}
 
 python -m venv "$target"
-# The clone has no tags, from which setuptools-scm would take the version.
-export SETUPTOOLS_SCM_PRETEND_VERSION=0.0.0+g${resolved:0:12}
-"$target/bin/python" -m pip install ${constraints:+--constraint "/constraints/$constraints"} "$specification"
+# The clone has no tags, from which setuptools-scm would take the version. A wheel first, so that the
+# version is pretended for this package alone.
+SETUPTOOLS_SCM_PRETEND_VERSION=0.0.0+g${resolved:0:12} \
+  "$target/bin/python" -m pip wheel --no-deps --wheel-dir "$source/wheel" "$package"
+wheel=$(echo "$source"/wheel/*.whl)
+"$target/bin/python" -m pip install ${constraints:+--constraint "/constraints/$constraints"} \
+  "$wheel${extra:+[$extra]}"
 rm -rf "$source"
 
 python - "$target/scoreprof-source.json" "$repo" "$branch" "$resolved" <<'PYTHON'

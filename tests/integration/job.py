@@ -36,6 +36,7 @@ class Command:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
+    privileges: tuple[str, ...]  # the command that leaves no more than the securityContext gives
 
     def mounted(self, path: str) -> Path:
         """The local folder of a path in the container."""
@@ -44,7 +45,7 @@ class Command:
     def start(self, *extra: str, before: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
         """Start it as the image would: the entrypoint, in the image's working folder."""
         return subprocess.Popen(
-            [*before, "bash", str(ENTRYPOINT), *self.arguments, *extra],
+            [*self.privileges, *before, "bash", str(ENTRYPOINT), *self.arguments, *extra],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -82,4 +83,14 @@ def command_of(job: dict[str, Any], folder: Path) -> Command:
             **{name: local(value) for name, value in given.items()},
         },
         folder,
+        privileges_of(container["securityContext"]),
     )
+
+
+def privileges_of(context: dict[str, Any]) -> tuple[str, ...]:
+    """What takes every other capability away, in front of a command. Only root has any to lose."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        return ()
+    assert context["capabilities"]["drop"] == ["ALL"]
+    kept = ",".join(f"+{name.lower()}" for name in context["capabilities"]["add"])
+    return ("setpriv", f"--bounding-set=-all,{kept}", "--inh-caps=-all", "--no-new-privs")

@@ -1,5 +1,5 @@
-"""Runs a command in which ptrace and process_vm_readv are refused, as a container's runtime refuses them
-to a Pod without the capability SYS_PTRACE:  no_ptrace.py COMMAND ..."""
+"""Runs a command in which ptrace and process_vm_readv are refused, as Yama (ptrace_scope 1 or more) or a
+strict seccomp profile refuses them to a Pod without the capability SYS_PTRACE:  no_ptrace.py COMMAND ..."""
 
 import ctypes
 import errno

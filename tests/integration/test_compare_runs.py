@@ -1,7 +1,7 @@
 """Two sides on the real server: no difference is called one, a known one is found, a wrong one is blocked.
 
-All runs are made by the notebook itself through the runner. Six pairs of control and a side with 10 ms
-in tokenising; more runs are compared with those that are there.
+All runs are made by the notebook itself through the runner. Five pairs of control and a side with a known
+cost in tokenising; more runs are compared with those that are there.
 """
 
 import json
@@ -10,7 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ pytestmark = pytest.mark.server
 NOTEBOOK = ROOT / "notebooks" / "compare_runs.ipynb"
 PHASE_S = 6.0
 PAIRS = 5
-SPIN_MS = 10.0
+# Clear of the noise between launches on a busy machine, so that a test does not fail by chance; `make
+# truth` and test_truth.py find 10 ms.
+SPIN_MS = 30.0
 SCORES = "sgl_jax.srt.managers.tokenizer_manager:TokenizerManager.score_request:skew:0.1"
 SHORT = {"phases": "single", "phase_s": PHASE_S, "warmup_s": 30}
 
@@ -81,12 +83,12 @@ def one_run(folder: Path, **parameters: object) -> Path:
 
 @pytest.fixture(scope="module")
 def spin(server_python: str, may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Compared:
-    """Pairs captured by the notebook: test has 10 ms more in tokenising."""
+    """Pairs captured by the notebook: test has SPIN_MS more in tokenising."""
     tokenising = next(injection for injection in INJECTIONS if injection.name == "tokenising")
     return compared(
         tmp_path_factory.mktemp("spin"),
         pairs=PAIRS,
-        test_server_environment=injected(tokenising.spec),
+        test_server_environment=injected(replace(tokenising, ms=SPIN_MS).spec),
         test_label="spin",
         fail_on="regression",
         **SHORT,

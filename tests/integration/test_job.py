@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ HERE = ("-p", "device", "cpu", "-p", "phases", "single,small", "-p", "phase_s", 
 MATRIX_HERE = (*HERE, "-p", "server_flags", " ".join(demo.flags("0.0.2")))
 END_S = 300
 GRACE_S = 15  # terminationGracePeriodSeconds
+SYS_PTRACE = 19  # its bit, of linux/capability.h
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,10 @@ def test_job_leaves_results_a_summary_in_the_log_and_a_message(command: Command)
     newest = max(results.rglob("*"), key=lambda path: path.stat().st_mtime_ns if path.is_file() else 0)
     assert newest.name == "manifest.json", "the manifest is copied last"
     assert output.startswith("ptrace_scope")
+    if command.privileges:
+        assert f"CapEff {1 << SYS_PTRACE:016x}" in output, (
+            "nothing that the Job does needs another capability"
+        )
     assert (results / "summary.md").read_text().strip() in output
     assert output.strip().splitlines()[-1] == f"report: {results / 'report.ipynb'}"
     assert len(output) < 20_000
@@ -153,7 +159,7 @@ def test_index_of_the_matrix_has_its_own_parameters_and_folder(
         (found.mounted("/matrix") / name).write_text(text)
     shutil.copytree(tiny_model, found.mounted("/models/tiny"))
     arguments = tuple(argument.replace("$(JOB_COMPLETION_INDEX)", "1") for argument in found.arguments)
-    one = Command(arguments, found.environment, found.folder)
+    one = replace(found, arguments=arguments)
     code, output = finish(one.start(*MATRIX_HERE, "-p", "phases", "single"))
     assert code == 0, output
     (job,) = found.mounted("/results/runs").iterdir()

@@ -212,6 +212,21 @@ def test_every_variable_in_the_arguments_is_defined(container):
     assert used <= defined
 
 
+def test_every_setting_reaches_the_notebook(job, container):
+    """Broken: flags that a user sets are left out without a word. In the matrix each file has its own."""
+    args = " ".join(container["args"])
+    own = {"RUN_LABEL", "SERVER_FLAGS"} if "completionMode" in job["spec"] else set()
+    for name in {"RUN_LABEL", "MODEL", "SERVER_FLAGS", "HOLD_S", "RUN_NAME"} - own:
+        assert f"$({name})" in args, name
+
+
+def test_both_sides_of_a_comparison_get_the_same_flags():
+    (container,) = job_of(rendered("compare"))["spec"]["template"]["spec"]["containers"]
+    args = container["args"]
+    for side in ("control", "test"):
+        assert args[args.index(f"{side}_server_flags") + 1] == "$(SERVER_FLAGS)"
+
+
 def test_each_run_and_each_index_has_a_folder_of_its_own(job, container):
     args = container["args"]
     folder = args[args.index("results_dir") + 1]
