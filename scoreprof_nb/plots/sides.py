@@ -1,6 +1,8 @@
 """Figures of a comparison: verdicts, the request path of both sides, runs, and many runs over time."""
 
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from scoreprof_nb import palette
 from scoreprof_nb.plots import bars
@@ -29,16 +31,18 @@ from scoreprof_nb.plots.layout import (
     plain,
     say_missing,
     shorten,
+    unknown_line,
 )
 
-# Colour and marker of a verdict; which way it goes is told by the marker too, never by colour alone.
+# Colour and marker of a verdict; which way it goes is told by the marker too, never by colour alone. What
+# is only suggestive has the marker without a filling.
 _GREY, _WORSE, _BETTER = "#777777", "#D55E00", "#0072B2"
 _VERDICT_MARKS = MappingProxyType(
     {
         "regression": (_WORSE, "v"),
         "improvement": (_BETTER, "^"),
-        "suggestive regression": (_WORSE, "1"),
-        "suggestive improvement": (_BETTER, "2"),
+        "suggestive regression": (_WORSE, "v"),
+        "suggestive improvement": (_BETTER, "^"),
         "blocked": ("#000000", "X"),
         "no meaningful change": (_GREY, "o"),
         "changed, size uncertain": (_GREY, "D"),
@@ -48,17 +52,24 @@ _VERDICT_MARKS = MappingProxyType(
     }
 )
 _SIDE_MARKS = MappingProxyType({"control": ("#000000", "o"), "test": ("#D55E00", "D")})
-_NEAR_TICKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.5, 2)
-_FAR_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+# By the span of the axis (right / left), the first that is wide enough: what has room without overlap.
+_RATIO_TICKS = (
+    (1.3, (0.8, 0.85, 0.9, 0.95, 1, 1.05, 1.1, 1.15, 1.2, 1.25)),
+    (3.0, (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 2.5)),
+    (np.inf, (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100)),
+)
+_LABEL_LENGTH = 40
 _LARGEST_CHANGES = 8
 _SMALLEST_CHANGE = 0.005  # of the longest bar: smaller ones are in the table
+_LABELLED_RUNS = 12
+_UNKNOWN_LENGTH = 400  # of the list of runs without a p50
 
 
 def plot_verdicts(metrics: pd.DataFrame, mark: str = "") -> Figure:
     """test / control of each phase and metric with its interval, and the margin of what is meaningful.
 
-    ``metrics``: phase, metric, ratio, low, high (95 %, NaN = not known), delta, verdict; ``mark`` goes
-    before the title.
+    ``metrics``: phase, metric, ratio, low, high (95 %, NaN = not known), pairs, delta, verdict; ``mark``
+    goes before the title.
     """
     title = f"{mark}Is test different from control? Ratio of each phase and metric"
     known = known_rows(metrics, "ratio")
@@ -66,16 +77,14 @@ def plot_verdicts(metrics: pd.DataFrame, mark: str = "") -> Figure:
         return say_missing(title, "no metric is known on both sides")
     rows = known.to_dict("records")
     verdicts = [name for name in _VERDICT_MARKS if name in set(known["verdict"])]
-    handles: list[Artist] = [
-        Line2D([], [], color=colour, marker=shape, linestyle="", markersize=7, label=name)
-        for name in verdicts
-        for colour, shape in [_VERDICT_MARKS[name]]
-    ]
+    handles: list[Artist] = [Line2D([], [], linestyle="", label=name, **_marker(name)) for name in verdicts]
     handles.append(Patch(facecolor="#DDDDDD", label="not meaningful"))
+    left_out = metrics.drop(known.index)
+    unknown = ", ".join(f"{row['phase']}: {row['metric']}" for row in left_out.to_dict("records"))
     figure = new_figure(
         title,
         f"n = {int(known['pairs'].max())} pairs of runs; lines: 95 % interval; left of 1: test has less "
-        "(of throughput, less is worse)",
+        "(of throughput, less is worse)" + (f"\nratio not known: {unknown}" if unknown else ""),
         height_for(0.32 * len(rows), len(handles)),
     )
     (axes,) = panel_row(figure, [1], handles, "verdict")
@@ -83,47 +92,52 @@ def plot_verdicts(metrics: pd.DataFrame, mark: str = "") -> Figure:
         axes.fill_betweenx(
             [y - 0.5, y + 0.5], 1 - row["delta"], 1 + row["delta"], color="#DDDDDD", linewidth=0
         )
-        colour, shape = _VERDICT_MARKS[row["verdict"]]
-        if np.isfinite(row["low"]) and np.isfinite(row["high"]):
-            axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.6)
-        axes.plot(row["ratio"], y, color=colour, marker=shape, markersize=7, linestyle="")
-        text = f"{row['ratio']:.3f}"
-        axes.annotate(
-            text,
-            (1.0, y),
-            xycoords=("axes fraction", "data"),
-            xytext=(-4, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=SMALL,
-        )
+        style = _marker(row["verdict"])
+        axes.plot([row["low"], row["high"]], [y, y], color=style["color"], linewidth=1.6)
+        axes.plot(row["ratio"], y, linestyle="", **style)
+        _write_right(axes, y, f"{row['ratio']:.3f}  {_ratio_interval(row['low'], row['high'])}")
     axes.axvline(1, color="black", linewidth=0.8)
-    label_rows(axes, [f"{row['phase']}: {row['metric']}" for row in rows])
+    label_rows(axes, [shorten(f"{row['phase']}: {row['metric']}", _LABEL_LENGTH) for row in rows])
     _log_ratios(axes, known)
-    axes.set_xlabel("test / control, log scale; the ratio at the right")
+    axes.set_xlabel("test / control, log scale; at the right the ratio and its interval")
     return figure
 
 
+def _marker(verdict: str) -> dict[str, Any]:
+    """What ``plot`` takes for the marker of a verdict."""
+    colour, shape = _VERDICT_MARKS[verdict]
+    filling = "white" if verdict.startswith("suggestive") else colour
+    return {"color": colour, "marker": shape, "markersize": 7, "markerfacecolor": filling}
+
+
+def _ratio_interval(low: float, high: float) -> str:
+    return "not known" if pd.isna(low) or pd.isna(high) else f"{low:.3f}–{high:.3f}"
+
+
+def _write_right(axes: Axes, y: float, text: str) -> None:
+    """Text beside the panel, so that no mark can lie under it; the layout makes room for it."""
+    axes.annotate(
+        text,
+        (1.0, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=SMALL,
+    )
+
+
 def _log_ratios(axes: Axes, known: pd.DataFrame) -> None:
-    """A log axis about 1 with the intervals in it, and room at the right for the numbers."""
-    bounds = (
-        pd.concat([known[name] for name in ("ratio", "low", "high")]).replace([np.inf, 0], np.nan).dropna()
-    )
-    bounds = pd.concat([bounds, 1 + known["delta"], 1 - known["delta"]])
-    low, high = float(bounds[bounds > 0].min()), float(bounds.max())
+    """A log axis with 1 in the middle and all known bounds in it."""
+    margins = [1 + known["delta"], 1 - known["delta"]]
+    bounds = pd.concat([*(known[name] for name in ("ratio", "low", "high")), *margins])
+    reach = float(np.exp(np.log(bounds[bounds > 0]).abs().max())) * 1.03
     axes.set_xscale("log")
-    axes.set_xlim(low / 1.03, high * (high / low) ** 0.16 * 1.03)
-    near = high / low < 3
-    ticks = (
-        [0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 5, 10]
-        if near
-        else [0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100]
-    )
-    left, right = axes.get_xlim()
-    axes.set_xticks([tick for tick in ticks if left <= tick <= right])
+    axes.set_xlim(1 / reach, reach)
+    ticks = next(ticks for span, ticks in _RATIO_TICKS if reach**2 < span)
+    axes.set_xticks([tick for tick in ticks if 1 / reach <= tick <= reach])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def plot_path_change(changes: pd.DataFrame, mark: str = "") -> Figure:
@@ -141,8 +155,12 @@ def plot_path_change(changes: pd.DataFrame, mark: str = "") -> Figure:
     heights = [max(len(rows), 3) + 1.2 for _, rows in shown]
     figure = new_figure(
         title,
-        "mean milliseconds of wall time per profiled request; right: test - control with its 95 % interval, "
-        f"the {_LARGEST_CHANGES} largest changes of each phase",
+        "mean milliseconds of wall time per profiled request; right: test - control with its 95 % "
+        "interval (±?: not known), "
+        f"the {_LARGEST_CHANGES} largest of a phase of at least {100 * _SMALLEST_CHANGE:g} % of a bar"
+        + unknown_line(
+            finite(changes).assign(both=lambda rows: rows["control_ms"] + rows["test_ms"]), "both"
+        ),
         height_for(0.26 * sum(heights) + 0.5 * len(phases), len(handles)),
     )
     panels = panel_column(figure, heights, handles, "component")
@@ -154,17 +172,20 @@ def plot_path_change(changes: pd.DataFrame, mark: str = "") -> Figure:
         for y, side in enumerate(("control", "test")):
             of_side = rows.assign(mean_ms=rows[f"{side}_ms"])
             segments += bars.stack(left, y, of_side, "mean_ms", _labels)
-            total = float(of_side["mean_ms"].sum())
             left.annotate(
-                f"{number(total)} ms",
-                (total, y),
+                f"{number(float(of_side['mean_ms'].sum()))} ms",
+                (float(of_side["mean_ms"].clip(lower=0).sum()), y),
                 xytext=(4, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=SMALL,
             )
         label_rows(left, ["control", "test"])
-        left.set_xlim(0, 1.2 * float(rows[["control_ms", "test_ms"]].sum().max()))
+        both = rows[["control_ms", "test_ms"]]
+        left.set_xlim(
+            1.2 * float(both.clip(upper=0).sum().min()), 1.25 * float(both.clip(lower=0).sum().max()) or 1
+        )
+        left.set_xlabel("ms per request", fontsize=SMALL)
         left.set_title(plain(phase), loc="left", fontsize=SMALL + 1, fontweight="bold")
         _changes(right, largest)
     bars.label_segments(figure, segments)
@@ -183,23 +204,32 @@ def _labels(row: "pd.Series[float]") -> list[str]:
 
 
 def _changes(axes: Axes, rows: pd.DataFrame) -> None:
-    for y, row in enumerate(finite(rows).to_dict("records")):
-        colour = palette.colour(row["component"])
-        axes.barh(y, row["change_ms"], height=0.62, color=colour, edgecolor="#555555", linewidth=0.5)
-        if pd.notna(row["low"]) and pd.notna(row["high"]):
-            axes.plot([row["low"], row["high"]], [y, y], color="black", linewidth=1.3)
-        axes.annotate(
-            f"{row['change_ms']:+.1f}",
-            (1.0, y),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL,
+    if rows.empty:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no change to show", ha="center", va="center", transform=axes.transAxes)
+        return
+    for y, row in enumerate(rows.to_dict("records")):
+        colour, hatch = palette.colour(row["component"]), palette.hatch(row["component"])
+        axes.barh(
+            y,
+            row["change_ms"],
+            height=0.62,
+            color=colour,
+            hatch=hatch,
+            hatchcolor="#777777",
+            edgecolor="#555555",
+            linewidth=0.5,
         )
+        known = pd.notna(row["low"]) and pd.notna(row["high"])
+        axes.plot([row["low"], row["high"]], [y, y], color="black", linewidth=1.3)
+        _write_right(axes, y, _signed(row["change_ms"]) + ("" if known else " (±?)"))
     axes.axvline(0, color="black", linewidth=0.8)
-    label_rows(axes, list(rows["component"]) or ["no change to show"])
-    axes.set_title("change, ms per request", loc="left", fontsize=SMALL)
+    label_rows(axes, list(rows["component"]))
+    axes.set_xlabel("change, ms per request", fontsize=SMALL)
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "") + number(value)
 
 
 def plot_run_values(runs: pd.DataFrame, mark: str = "") -> Figure:
@@ -218,7 +248,8 @@ def plot_run_values(runs: pd.DataFrame, mark: str = "") -> Figure:
     ]
     figure = new_figure(
         title,
-        f"ms per request, without py-spy; n = {known['pair'].nunique()} pairs; scales differ",
+        f"ms per request, without py-spy; n = {known['pair'].nunique()} pairs of runs; scales differ"
+        + _unknown_runs(runs, [f"{row['side']} {row['pair']}" for row in runs.to_dict("records")]),
         height_for(2.1 * -(-len(phases) // 2), len(handles)),
     )
     for axes, (phase, rows) in zip(panel_grid(figure, len(phases), handles, "side"), phases, strict=True):
@@ -230,7 +261,7 @@ def plot_run_values(runs: pd.DataFrame, mark: str = "") -> Figure:
                 of_side["pair"], of_side["p50_ms"], color=colour, marker=shape, linestyle="", markersize=5
             )
         axes.set_title(plain(phase), loc="left", fontsize=SMALL + 1)
-        axes.set_xticks(sorted(rows["pair"].unique()))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
         axes.set_xlabel("pair", fontsize=SMALL)
         axes.set_ylabel("p50, ms", fontsize=SMALL)
         axes.tick_params(labelsize=SMALL)
@@ -242,46 +273,37 @@ def plot_run_values(runs: pd.DataFrame, mark: str = "") -> Figure:
 def plot_history(runs: pd.DataFrame, paths: pd.DataFrame) -> Figure:
     """p50 and the request path of many runs over time, one panel per phase.
 
-    ``runs``: label, started_at (UTC timestamps), phase, p50_ms; ``paths``: the same keys, component,
-    mean_ms. A bar is a run's request path, a mark its p50; labels are at the bars.
+    ``runs``: run_id, label, started_at (UTC timestamps), phase, p50_ms (NaN = not known); ``paths``:
+    run_id, phase, component, mean_ms. A bar is a run's request path, a mark its p50.
     """
     title = "p50 and request path of each run, in the order of time"
     known = known_rows(runs, "p50_ms")
     if known.empty:
         return say_missing(title, "no run has a p50")
-    phases = by_phase(known)
-    p50_mark = Line2D(
-        [], [], color="black", marker="D", linestyle="", markersize=5, label="p50 without py-spy"
-    )
-    handles = [*component_handles(paths["component"]), p50_mark]
-    order = known.drop_duplicates("run_id").sort_values("started_at", kind="stable")
+    runs = finite(runs)
+    phases = by_phase(runs)
+    drawn = known_rows(paths, "mean_ms")
+    order = runs.drop_duplicates("run_id").sort_values("started_at", kind="stable")
     place = {run_id: x for x, run_id in enumerate(order["run_id"])}
     started = order["started_at"].dt.strftime("%m-%d %H:%M")
     names = [plain(f"{shorten(label, 13)}\n{at}") for label, at in zip(order["label"], started, strict=True)]
+    step = -(-len(place) // _LABELLED_RUNS)
+    p50_mark = Line2D(
+        [], [], color="black", marker="D", linestyle="", markersize=5, label="p50 without py-spy"
+    )
+    handles = [*([] if drawn.empty else component_handles(drawn["component"])), p50_mark]
     figure = new_figure(
         title,
-        "bars: mean milliseconds per profiled request, by component; times are UTC",
+        f"n = {len(place)} runs; bars: mean milliseconds per profiled request, by component; times are UTC"
+        + (f"; one run in {step} is labelled" if step > 1 else "")
+        + _unknown_runs(runs, list(runs["run_id"]))
+        + ("\nno request path is known" if drawn.empty else _unknown_components(paths)),
         height_for(1.9 * len(phases) + 0.5, len(handles)),
     )
-    for axes, (phase, rows) in zip(
-        panel_column(figure, [1] * len(phases), handles, "component"), phases, strict=True
-    ):
-        of_phase = bars.in_order(paths[paths["phase"] == phase])
-        ends = dict.fromkeys(place, 0.0)
-        for row in of_phase.to_dict("records"):
-            if row["run_id"] in place:
-                name, bottom = row["component"], ends[row["run_id"]]
-                axes.bar(
-                    place[row["run_id"]],
-                    row["mean_ms"],
-                    bottom=bottom,
-                    width=0.6,
-                    color=palette.colour(name),
-                    hatch=palette.hatch(name),
-                    edgecolor="white",
-                    linewidth=0.5,
-                )
-                ends[row["run_id"]] += row["mean_ms"]
+    panels = panel_column(figure, [1] * len(phases), handles, "component")
+    for axes, (phase, rows) in zip(panels, phases, strict=True):
+        if not drawn.empty:
+            _stand(axes, drawn[drawn["phase"] == phase], place)
         axes.plot(
             rows["run_id"].map(place),
             rows["p50_ms"],
@@ -294,8 +316,42 @@ def plot_history(runs: pd.DataFrame, paths: pd.DataFrame) -> Figure:
         axes.set_title(plain(phase), loc="left", fontsize=SMALL + 1)
         axes.set_ylabel("ms", fontsize=SMALL)
         axes.set_xlim(-0.6, len(place) - 0.4)
-        step = -(-len(place) // 12)
         axes.set_xticks(range(0, len(place), step), names[::step], fontsize=7)
         axes.tick_params(axis="y", labelsize=SMALL)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _stand(axes: Axes, rows: pd.DataFrame, place: Mapping[str, int]) -> None:
+    """A standing bar for each run that has a place; values below 0 go below 0."""
+    ends: dict[tuple[str, bool], float] = {}
+    for row in bars.in_order(rows[rows["run_id"].isin(place)]).to_dict("records"):
+        end = row["run_id"], row["mean_ms"] >= 0
+        axes.bar(
+            place[row["run_id"]],
+            row["mean_ms"],
+            bottom=ends.get(end, 0.0),
+            width=0.6,
+            color=palette.colour(row["component"]),
+            hatch=palette.hatch(row["component"]),
+            hatchcolor="#777777",
+            edgecolor="white",
+            linewidth=0.5,
+        )
+        ends[end] = ends.get(end, 0.0) + row["mean_ms"]
+
+
+def _unknown_components(paths: pd.DataFrame) -> str:
+    """Which components are not known in some run, each once."""
+    unknown = finite(paths).query("mean_ms.isna()").drop_duplicates(["phase", "component"])
+    return unknown_line(unknown, "mean_ms")
+
+
+def _unknown_runs(runs: pd.DataFrame, names: Sequence[str]) -> str:
+    """Which runs have no known p50, by phase; ``names``: of each row. Empty when all are known."""
+    missing = [
+        f"{phase}: {name}"
+        for phase, name, value in zip(runs["phase"], names, finite(runs)["p50_ms"], strict=True)
+        if pd.isna(value)
+    ]
+    return f"\np50 not known: {shorten(', '.join(missing), _UNKNOWN_LENGTH)}" if missing else ""

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Builds docker/Dockerfile.profiling for real, without a Docker engine, and runs the main job in the image
-# with short phases (`make image-check`; as root,
-# about eight minutes the first time).
+# Builds docker/Dockerfile.profiling for real, without a Docker engine, runs the main job in the image with
+# short phases, and stops another (`make image-check`; as root, about eight minutes the first time).
 #
 # What a registry would give is made here: the base image by debootstrap and this machine's Python 3.12, the
 # branch to clone from sglang-jax 0.0.2's source on PyPI, laid into a local git repository.
