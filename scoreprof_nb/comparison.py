@@ -15,6 +15,7 @@ from scoreprof_nb.analysis.compare import BLOCKED, Comparison, compare, noise_of
 from scoreprof_nb.analysis.difference import only_one_side
 from scoreprof_nb.analysis.history import History, read_history
 from scoreprof_nb.analysis.run_analysis import analyse
+from scoreprof_nb.analysis.statistics import wilson_interval
 from scoreprof_nb.compare_parameters import CONTROL, SIDES, TEST, CompareParameters
 from scoreprof_nb.components.rules import RulesError, load_rules
 from scoreprof_nb.diff_flamegraph import Side, diff_flame_graph
@@ -244,11 +245,13 @@ class ComparisonReport:
         return table.assign(same=[words[same] for same in table["same"]])
 
     def counts_table(self) -> pd.DataFrame:
-        """Requests that failed, were compiled for, or were split: share of each side."""
+        """Requests that failed, were compiled for, or were split: share of each side with its interval."""
         rows = []
         for row in self.comparison.correctness.counts.to_dict("records"):
             known = row["control_of"] is not None and not pd.isna(row["control_of"])
-            texts = [f"{row[side]:.0f} of {row[f'{side}_of']:.0f}" if known else "n/a" for side in SIDES]
+            texts = [
+                _count_text(int(row[side]), int(row[f"{side}_of"])) if known else "n/a" for side in SIDES
+            ]
             changed = "not known" if not known else "changed" if row["changed"] else "no difference shown"
             rows.append((row["phase"], row["what"], *texts, row["p"], changed))
         return pd.DataFrame(rows, columns=["phase", "requests", *SIDES, "p (Fisher)", "result"])
@@ -424,6 +427,11 @@ def _texts(table: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, str]]:
         {name: f"{row[name]:.1f}" if isinstance(row[name], float) else str(row[name]) for name in columns}
         for row in table.to_dict("records")
     ]
+
+
+def _count_text(hits: int, n: int) -> str:
+    low, high = wilson_interval(hits, n)
+    return f"{hits} of {n} ({low:.1%} to {high:.1%})"
 
 
 def _ratio(row: Mapping[Any, Any]) -> str:
