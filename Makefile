@@ -75,7 +75,7 @@ REPO ?= https://github.com/sgl-project/sglang-jax.git
 BRANCH ?= main
 BASELINE ?=
 IMAGE ?= score-profiler:$(subst /,-,$(BRANCH))
-commit_of = $(shell git ls-remote $(REPO) $(1) | head -1 | cut -f1)
+commit_of = $(or $(shell git ls-remote $(REPO) refs/heads/$(1) refs/tags/$(1) | head -1 | cut -f1),$(error $(REPO) has no branch $(1)))
 
 # A branch that moved is a new commit, and so a new layer.
 image:
