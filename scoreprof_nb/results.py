@@ -10,7 +10,6 @@ from pathlib import Path
 
 from scoreprof_nb.run import Manifest, RunFolder, RunFolderError, file_sha256
 
-_MANIFEST = "manifest.json"
 _ALSO = ("server.log", "provenance.json")  # what a continued run needs besides its phases
 
 
@@ -30,13 +29,17 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
     copied = 0
     for path in sorted(run_dir.rglob("*")):
         name = path.relative_to(run_dir)
-        if not path.is_file() or name.name == _MANIFEST or any(part.startswith(".") for part in name.parts):
+        if (
+            not path.is_file()
+            or path == RunFolder(run_dir).manifest_path
+            or any(part.startswith(".") for part in name.parts)
+        ):
             continue
         if str(name) in known and known[str(name)] == manifest.sha256.get(str(name)):
             continue
         _copy(path, results_dir / name)
         copied += 1
-    _copy(run_dir / _MANIFEST, results_dir / _MANIFEST)
+    _copy(RunFolder(run_dir).manifest_path, RunFolder(results_dir).manifest_path)
     return copied + 1
 
 

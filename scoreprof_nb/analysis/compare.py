@@ -32,7 +32,7 @@ from scoreprof_nb.analysis.paired import (
     verdict,
     within_run_effect,
 )
-from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, below_each_other
 
 COMPONENT_MARGIN = 0.01  # of control's mean latency: a smaller change of a component is not meaningful
 BLOCKED = "blocked"
@@ -110,7 +110,7 @@ class Comparison:
     @property
     def blocked(self) -> bool:
         """Whether scores or failures changed: nothing is called an improvement then."""
-        return self.correctness.scores_changed or self.correctness.failures_changed
+        return self.correctness.changed
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -136,18 +136,13 @@ def compare(
     pairs = min(map(len, sides))
     left_out = [f"run {run.run.manifest.run_id} has no partner" for side in sides for run in side[pairs:]]
     before, after = (tuple(side[:pairs]) for side in sides)
-    of_phase = {
-        name: tuple([_phase(run, name) for run in side] for side in (before, after))
-        for name in dict.fromkeys(phase.name for run in (*before, *after) for phase in run.phases)
-    }
     complete: dict[str, tuple[list[PhaseAnalysis], list[PhaseAnalysis]]] = {}
-    for name, (left, right) in of_phase.items():
-        found = (
-            [phase for phase in left if phase is not None],
-            [phase for phase in right if phase is not None],
+    for name in dict.fromkeys(phase.name for run in (*before, *after) for phase in run.phases):
+        left, right = (
+            [phase for run in side for phase in run.phases if phase.name == name] for side in (before, after)
         )
-        if len(found[0]) == len(found[1]) == pairs:
-            complete[name] = found
+        if len(left) == len(right) == pairs:
+            complete[name] = left, right
         else:
             left_out.append(f"phase {name} is not in every run")
     if not complete:
@@ -157,7 +152,7 @@ def compare(
     correctness = Correctness(
         pd.DataFrame(scores, columns=list(SCORE_COLUMNS)), pd.DataFrame(counts, columns=list(COUNT_COLUMNS))
     )
-    blocked = correctness.scores_changed or correctness.failures_changed
+    blocked = correctness.changed
     margins = {name: max(delta, (noise or {}).get(name, 0.0)) for name in complete}
     functions = [function_changes(name, *both) for name, both in complete.items()]
     stacks = [stack_changes(name, *both) for name, both in complete.items()]
@@ -166,8 +161,8 @@ def compare(
         test=after,
         metrics=_metrics(complete, margins, blocked, seed),
         components=_components(complete, blocked),
-        functions=_below_each_other(functions, FUNCTION_COLUMNS),
-        stacks=_below_each_other(stacks, STACK_COLUMNS),
+        functions=below_each_other(functions, FUNCTION_COLUMNS),
+        stacks=below_each_other(stacks, STACK_COLUMNS),
         correctness=correctness,
         likeness=likeness(before, after),
         runs=_runs(before, after),
@@ -176,15 +171,6 @@ def compare(
 
 
 _Both = Mapping[str, tuple[list[PhaseAnalysis], list[PhaseAnalysis]]]
-
-
-def _phase(run: RunAnalysis, name: str) -> PhaseAnalysis | None:
-    return next((phase for phase in run.phases if phase.name == name), None)
-
-
-def _below_each_other(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    filled = [part for part in parts if not part.empty]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
 
 
 def _metrics(complete: _Both, margins: Mapping[str, float], blocked: bool, seed: int) -> pd.DataFrame:
@@ -236,7 +222,7 @@ def _effect(
 def _components(complete: _Both, blocked: bool) -> pd.DataFrame:
     """The change of each component, judged relative to control's mean latency."""
     changes = [path_change(name, *both) for name, both in complete.items()]
-    table = _below_each_other(changes, CHANGE_COLUMNS)
+    table = below_each_other(changes, CHANGE_COLUMNS)
     latency_ms = {
         name: np.mean([phase.path.table["latency_ms"].iloc[0] for phase in before])
         for name, (before, _) in complete.items()

@@ -46,6 +46,11 @@ class Correctness:
         failed = self.counts[self.counts["what"] == "failed"]
         return bool(failed["changed"].any())
 
+    @property
+    def changed(self) -> bool:
+        """Whether scores or failures changed."""
+        return self.scores_changed or self.failures_changed
+
 
 def compare_scores(
     phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis], dtype: str

@@ -7,24 +7,13 @@ from typing import Any
 import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis
+from scoreprof_nb.parameters import MEASURED
 
-# Parameters that decide what is measured and how. Not those that name what is compared.
-_CAPTURE = (
-    *(
-        "phase_s",
-        "single_items",
-        "small_items",
-        "large_items",
-        "concurrency",
-        "label_token_ids",
-        "seed",
-        "requests_file",
-    ),
-    *("rate_hz", "py_spy_mode", "device"),
-)
 _MACHINE = ("chip", "cpu", "cpus", "memory_gb")
 _VERSIONS = ("python", "jax", "jaxlib", "libtpu", "py_spy", "kit")
 _COMPARED_PARAMETERS = ("server_python", "server_flags", "server_environment")
+# What decides what is measured, but for what is compared and where the model lies.
+_CAPTURE = tuple(name for name in MEASURED if name not in (*_COMPARED_PARAMETERS, "model_path", "server_url"))
 LIKENESS_COLUMNS = ("what", "kind", "control", "test")
 COMPARED, UNLIKE = "compared", "unlike"
 

@@ -1,6 +1,6 @@
 """All tables of a run, computed from its folder alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -65,6 +65,12 @@ COLUMNS = {  # of the tables of a run in which no phase was finished
 }
 
 
+def below_each_other(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows of all parts; an empty table with these columns when there are none."""
+    filled = [part for part in parts if not part.empty]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
+
+
 @dataclass(frozen=True)
 class RunAnalysis:
     """The analysis of every finished phase, in order."""
@@ -75,15 +81,11 @@ class RunAnalysis:
     def table(self, name: str) -> pd.DataFrame:
         """One of the phases' tables, all phases below each other."""
         parts: list[pd.DataFrame] = [getattr(phase, name) for phase in self.phases]
-        filled = [part for part in parts if not part.empty]
-        if filled:
-            return pd.concat(filled, ignore_index=True)
-        return parts[0] if parts else pd.DataFrame(columns=list(COLUMNS.get(name, ())))
+        return below_each_other(parts, COLUMNS[name])
 
     def paths(self) -> pd.DataFrame:
         """The request paths of all phases."""
-        parts = [phase.path.table for phase in self.phases if not phase.path.table.empty]
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(PATH_COLUMNS))
+        return below_each_other([phase.path.table for phase in self.phases], PATH_COLUMNS)
 
     def status(self) -> str:
         """complete, partial or failed: as captured, and partial when too many requests failed."""

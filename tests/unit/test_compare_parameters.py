@@ -49,19 +49,19 @@ def test_parameter_cell_has_the_defaults():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "named"),
     [
-        ("pairs", 0),
-        ("delta", -0.1),
-        ("fail_on", "always"),
-        ("phase_s", 1),
-        ("rate_hz", 0),
-        ("pair", 6),
-        ("control", "runs/a"),  # without test
+        ("pairs", 0, "pairs"),
+        ("delta", -0.1, "delta"),
+        ("fail_on", "always", "fail_on"),
+        ("phase_s", 1, "phase_s"),
+        ("rate_hz", 0, "rate_hz"),
+        ("pair", 6, "pair"),
+        ("control", "runs/a", "test"),  # given without the other
     ],
 )
-def test_wrong_value_is_named(name, value):
-    with pytest.raises(ParameterError):
+def test_wrong_value_is_named(name, value, named):
+    with pytest.raises(ParameterError, match=f"parameter {named}="):
         from_mapping(**{name: value})
 
 

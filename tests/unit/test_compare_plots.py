@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from figures import assert_fits
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
@@ -203,16 +204,7 @@ def test_title_units_and_denominator(plot, data, optional, needed):
 @pytest.mark.parametrize("rows", [None, 1])
 def test_nothing_leaves_the_figure_or_lies_under_the_legend(plot, data, optional, needed, rows):
     figure = plot(data.head(rows) if rows else data)
-    figure.draw_without_rendering()
-    (legend,) = [axes.get_legend().get_window_extent() for axes in figure.axes if axes.get_legend()]
-    assert legend.x1 <= figure.bbox.x1
-    assert legend.y0 >= figure.bbox.y0
-    for axes in panels_of(figure):
-        panel = axes.get_tightbbox()
-        assert panel.x1 <= legend.x0
-        assert panel.x0 >= 0
-        assert panel.y0 >= 0
-        assert panel.y1 <= figure.bbox.y1
+    assert_fits(figure, panels_of(figure))
 
 
 @BY_NAME

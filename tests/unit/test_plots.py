@@ -8,6 +8,7 @@ from collections import defaultdict
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from figures import assert_fits
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -139,16 +140,7 @@ def test_title_axis_units_and_denominator(plot, data, optional, needed):
 @BY_NAME
 def test_legend_covers_no_panel_and_nothing_leaves_the_figure(plot, data, optional, needed):
     figure = plot(data)
-    figure.draw_without_rendering()
-    (legend,) = [axes.get_legend().get_window_extent() for axes in figure.axes if axes.get_legend()]
-    assert legend.x1 <= figure.bbox.x1
-    assert legend.y0 >= figure.bbox.y0
-    for axes in drawn_axes(figure):
-        panel = axes.get_tightbbox()
-        assert panel.x1 <= legend.x0
-        assert panel.x0 >= 0
-        assert panel.y0 >= 0
-        assert panel.y1 <= figure.bbox.y1
+    assert_fits(figure, drawn_axes(figure))
 
 
 @BY_NAME

@@ -1,0 +1,15 @@
+"""What every figure has to be, whatever it shows."""
+
+
+def assert_fits(figure, panels):
+    """No panel lies under the legend, and nothing leaves the figure."""
+    figure.draw_without_rendering()
+    (legend,) = [axes.get_legend().get_window_extent() for axes in figure.axes if axes.get_legend()]
+    assert legend.x1 <= figure.bbox.x1
+    assert legend.y0 >= figure.bbox.y0
+    for axes in panels:
+        panel = axes.get_tightbbox()
+        assert panel.x1 <= legend.x0
+        assert panel.x0 >= 0
+        assert panel.y0 >= 0
+        assert panel.y1 <= figure.bbox.y1
