@@ -239,7 +239,7 @@ def _capture_phase(
                     if profiled and profiles
                     else None
                 )
-                block, rows = _block(number, server, load, processes, parameters.phase_s / 4, recorder, say)
+                block, rows = _block(number, server, load, processes, parameters, recorder, say)
                 blocks.append(block)
                 threads.extend(rows)
             load.stop()
@@ -334,25 +334,29 @@ def _block(
     server: Server,
     load: Load,
     processes: tuple[ServerProcess, ...],
-    seconds: float,
+    parameters: Parameters,
     recorder: _Recorder | None,
     say: Say,
 ) -> tuple[Block, list[dict[str, Any]]]:
-    """Measure one block of load that runs already; gives it and its rows of threads.parquet."""
+    """Measure one block of load that runs already; gives it and its rows of threads.parquet.
+
+    It begins and ends with an answer: a block that cut requests off would lose the longest most often,
+    and with them all of a block that a single compile fills.
+    """
     pids = [process.pid for process in processes]
     try:
+        start_s = _next_answer(server, load, parameters.request_s)
         first = len(load.rows)
-        start_s = time.time()
         before = accounting.snapshot(pids)
         said_at = time.monotonic()
-        while (left := start_s + seconds - time.time()) > 0:
+        while (left := start_s + parameters.phase_s / 4 - time.time()) > 0:
             server.check_alive()
             if time.monotonic() - said_at > PROGRESS_S:
                 said_at = time.monotonic()
                 say(f"  block {number + 1} of {len(BLOCKS_PROFILED)}: {left:.0f} s left")
             time.sleep(min(POLL_S, left))
+        stop_s = _next_answer(server, load, parameters.request_s)
         after = accounting.snapshot(pids)
-        stop_s = time.time()
         recording = recorder.stop() if recorder is not None else None
     except BaseException:
         if recorder is not None:
@@ -364,3 +368,15 @@ def _block(
     )
     say(f"  block {number + 1} of {len(BLOCKS_PROFILED)}: {len(load.rows) - first} requests, py-spy {how}")
     return Block(number, start_s, stop_s, recording), accounting.rows(number, before, after)
+
+
+def _next_answer(server: Server, load: Load, limit_s: float) -> float:
+    """Wait until what is in flight is answered, at most for the limit; gives epoch seconds."""
+    in_flight = load.in_flight()
+    deadline = time.monotonic() + limit_s
+    while in_flight and time.monotonic() < deadline:
+        server.check_alive()
+        answered_s = load.wait_answered(in_flight, POLL_S)
+        if answered_s is not None:
+            return answered_s
+    return time.time()

@@ -82,7 +82,9 @@ class Load:
         self._bodies = bodies
         self._timeout_s = timeout_s
         self._next = 0
-        self._lock = threading.Lock()
+        self._in_flight: set[int] = set()
+        self._answered = threading.Condition()
+        self._answered_s = 0.0
         self._stop = threading.Event()
         self._epoch_ns = time.time_ns() - time.perf_counter_ns()
         self._workers = [
@@ -104,10 +106,26 @@ class Load:
         """Stop without waiting for requests in flight: they end when the server does."""
         self._stop.set()
 
+    def in_flight(self) -> frozenset[int]:
+        """The numbers of the requests that are sent and not answered."""
+        with self._answered:
+            return frozenset(self._in_flight)
+
+    def wait_answered(self, numbers: frozenset[int], timeout_s: float) -> float | None:
+        """Wait for the answers to these requests, failed ones too; None when the time is up before.
+
+        Gives epoch seconds right after an answer: later than its ``done_ns``, and earlier than the
+        ``sent_ns`` of what the same client sends next.
+        """
+        with self._answered:
+            done = self._answered.wait_for(lambda: not numbers & self._in_flight, timeout_s)
+            return self._answered_s if done else None
+
     def _take(self) -> tuple[int, int, RequestBody]:
-        with self._lock:
+        with self._answered:
             number = self._next
             self._next += 1
+            self._in_flight.add(number)
         payload = number % len(self._bodies)
         return number, payload, self._bodies[payload]
 
@@ -123,23 +141,26 @@ class Load:
                 sent_ns = self._now_ns()
                 status, error, scores = self._ask(session, body)
                 done_ns = self._now_ns()
-                self.rows.append(
-                    {
-                        "request": number,
-                        "warmup": warming,
-                        "kind": body.kind,
-                        "items": body.items,
-                        "payload": payload,
-                        "worker": worker,
-                        "intended_ns": intended_ns,
-                        "sent_ns": sent_ns,
-                        "done_ns": done_ns,
-                        "client_cpu_ns": time.thread_time_ns() - cpu_ns,
-                        "status": status,
-                        "error": error,
-                        "scores": scores,
-                    }
-                )
+                row = {
+                    "request": number,
+                    "warmup": warming,
+                    "kind": body.kind,
+                    "items": body.items,
+                    "payload": payload,
+                    "worker": worker,
+                    "intended_ns": intended_ns,
+                    "sent_ns": sent_ns,
+                    "done_ns": done_ns,
+                    "client_cpu_ns": time.thread_time_ns() - cpu_ns,
+                    "status": status,
+                    "error": error,
+                    "scores": scores,
+                }
+                with self._answered:
+                    self.rows.append(row)
+                    self._in_flight.discard(number)
+                    self._answered_s = self._now_ns() / 1e9
+                    self._answered.notify_all()
                 if error is not None:
                     self._stop.wait(PAUSE_AFTER_FAILURE_S)
                 intended_ns = done_ns

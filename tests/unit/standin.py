@@ -161,6 +161,7 @@ for switch in switches:
 if "deaf" in switches:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 left = [int(s.partition("=")[2]) for s in switches if s.startswith("requests=")]
+slow_s = max([float(s.partition("=")[2]) for s in switches if s.startswith("slow=")], default=0.005)
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -178,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
             if left[0] < 0:
                 print("out of memory", flush=True)
                 os._exit(7)
-        time.sleep(0.005)
+        time.sleep(slow_s)
         self.answer(200, json.dumps({"scores": [[0.25, 0.75] for _ in body["items"]]}).encode())
     def log_message(self, *arguments):
         pass

@@ -4,10 +4,12 @@ import re
 import sys
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from standin import kill, lives, wait_ended, write_server
 from test_run_folder import REQUESTS, THREADS, record
 
+from scoreprof_nb.analysis.requests import measured_requests
 from scoreprof_nb.capture import session
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.redact import Redactor
@@ -321,6 +323,22 @@ def test_server_that_dies_on_the_way_leaves_the_finished_phases(planned, launche
     assert again.captured == ()
     assert RunFolder(tmp_path / "run").read_manifest().phases_done == ("single",)
     assert RunFolder(tmp_path / "run").read_manifest().run_id == run.manifest.run_id
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_no_block_cuts_a_request_off(planned, tmp_path, concurrency):
+    """Broken: the longest requests are lost most often, and a block that one of them fills has none."""
+    outcome = capture(replace(planned("slow=0.6"), phases="single", concurrency=concurrency), quiet)
+    assert outcome.failure is None
+    phase = load_run(tmp_path / "run").phases["single"]
+    found = measured_requests(phase, pd.DataFrame(columns=["time_ns", "text"]), concurrency).table
+    for block in phase.record.blocks:
+        start, stop = block.start_s * 1e9, block.stop_s * 1e9
+        within = found[found["sent_ns"].between(start, stop) & found["done_ns"].between(start, stop)]
+        assert len(within) >= 1
+        assert (within["block"] == block.number).all()
+        cut = found[(found["sent_ns"] < stop) & (found["done_ns"] > stop)]
+        assert len(cut) < concurrency  # what other clients sent while the last answer was awaited
 
 
 def test_interrupted_capture_keeps_what_is_done_and_ends_the_server(planned, launched, tmp_path):

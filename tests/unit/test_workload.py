@@ -313,6 +313,37 @@ def test_concurrency_is_the_number_in_flight(concurrency):
     assert numbers == list(range(len(numbers)))
 
 
+def test_waiting_for_answers_gives_an_instant_between_two_requests():
+    """A block that begins or ends there cuts off no request; one that failed is answered too."""
+    answers = iter([lambda h, b: h.reply_json(scores_for(b)), lambda h, b: h.reply(500, b"x")] * 500)
+    with standin(lambda handler, body: next(answers)(handler, body)) as server:
+        load = Load(server.url, [BODY], 1, 5)
+        load.start()
+        try:
+            instants = []
+            while len(instants) < 20:
+                answered_s = load.wait_answered(load.in_flight(), 5)
+                assert answered_s is not None
+                instants.append(answered_s)
+        finally:
+            load.stop()
+    for instant in instants[1:]:
+        assert not [row for row in load.rows if row["sent_ns"] < instant * 1e9 < row["done_ns"]]
+
+
+def test_waiting_for_an_answer_that_does_not_come_ends():
+    """Broken: a hanging server would hold the capture for ever."""
+    release = threading.Event()
+    with standin(lambda handler, body: release.wait(5)) as server:
+        load = Load(server.url, [BODY], 1, 5)
+        load.start()
+        wait_until(load.in_flight, "a request")
+        assert load.wait_answered(load.in_flight(), 0.05) is None
+        load.abandon()
+        release.set()
+        load.stop()
+
+
 def test_stop_lets_the_request_in_flight_end():
     """A request that was sent is a row: none is lost at the end of a phase."""
     started, release = threading.Event(), threading.Event()
