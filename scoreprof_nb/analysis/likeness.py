@@ -10,6 +10,7 @@ from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.parameters import MEASURED
 
 _MACHINE = ("chip", "cpu", "cpus", "memory_gb")
+_SAME_MEMORY = 1.05  # two nodes of one machine type: what firmware and kernel keep differs
 _VERSIONS = ("python", "jax", "jaxlib", "libtpu", "py_spy", "kit")
 _COMPARED_PARAMETERS = ("server_python", "server_flags", "server_environment")
 # What decides what is measured, but for what is compared and where the model lies.
@@ -29,9 +30,16 @@ def likeness(control: Sequence[RunAnalysis], test: Sequence[RunAnalysis]) -> pd.
         sides = [[facts(run) for run in runs] for runs in (control, test)]
         for what in dict.fromkeys(name for side in sides for run in side for name in run):
             values = [list(dict.fromkeys(run.get(what, "none") for run in side)) for side in sides]
-            if len(set(values[0]) | set(values[1])) > 1:
+            if not _alike(what, {*values[0], *values[1]}):
                 rows.append((what, kind, " / ".join(values[0]), " / ".join(values[1])))
     return pd.DataFrame(rows, columns=list(LIKENESS_COLUMNS))
+
+
+def _alike(what: str, values: set[str]) -> bool:
+    if what == "memory_gb" and "none" not in values:
+        sizes = [float(value) for value in values]
+        return max(sizes) <= _SAME_MEMORY * min(sizes)
+    return len(values) == 1
 
 
 def _must_be_alike(analysis: RunAnalysis) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from scoreprof_nb.run import Phase
 
 _PREFILL = re.compile(r"Prefill batch\.? ?.*#new-seq: (\d+)")
 _MISSES = re.compile(r"#cache_miss: ([1-9]\d*)")
-_DECODE = re.compile(r"Decode batch")
+_DECODE = re.compile(r"Decode batch(?:.*#cache_miss: (\d+))?")
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ def measured_requests(phase: Phase, log: pd.DataFrame, concurrency: int) -> Meas
 def events(log: pd.DataFrame, kind: str) -> pd.DataFrame:
     """What the server's log says: columns time_ns, count.
 
-    ``kind``: prefill (count: sequences in the batch), decode (1) or compile (programs compiled).
+    ``kind``: prefill (count: sequences in the batch), decode or compile (count: programs compiled).
     """
     pattern = {"prefill": _PREFILL, "decode": _DECODE, "compile": _MISSES}[kind]
     rows = [
-        (time_ns, int(match[1]) if match.groups() else 1)
+        (time_ns, int(match[1] or 0))
         for time_ns, text in zip(log["time_ns"], log["text"], strict=True)
         if (match := pattern.search(text))
     ]

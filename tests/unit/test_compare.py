@@ -358,6 +358,15 @@ def test_a_run_of_a_side_that_is_unlike_the_others_is_found():
     assert (found["what"], found["control"], found["test"]) == ("cpus", "2", "2 / 8")
 
 
+@pytest.mark.parametrize(
+    ("control", "test", "unlike"), [(177.3, 177.1, 0), (177.3, 88.5, 1), (177.3, None, 1)]
+)
+def test_memory_is_that_of_the_machine_type(control, test, unlike):
+    """Broken: two nodes of one type are refused, since one's kernel keeps some megabytes more."""
+    sides = [side(at=at, provenance={"memory_gb": gb}) for at, gb in enumerate((control, test))]
+    assert len(compared(*sides).unlike) == unlike
+
+
 # ---- what is left out, and where it comes from
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from synthetic import START_S, block, measured, phase, sent
 
+from scoreprof_nb.analysis.batching import batching_row
 from scoreprof_nb.analysis.latency import (
     detectable_change,
     latency,
@@ -303,8 +304,31 @@ def test_events_of_the_log():
     )
     assert events(lines, "prefill")["count"].tolist() == [4]
     assert events(lines, "compile")["count"].tolist() == [3]
-    assert events(lines, "decode")["count"].tolist() == [1]
+    assert events(lines, "decode")["count"].tolist() == [0]
     assert events(NO_LOG, "prefill").empty
+
+
+@pytest.mark.parametrize(
+    ("interval", "at_least", "at_most"),
+    [
+        ("decode_log_interval=40, ", 81, 159),  # three regular lines, 40 steps between each two of them
+        ("decode_log_interval=1, ", 4, 4),
+        ("", 4, None),
+    ],
+)
+def test_decode_steps_are_bounded_by_how_often_the_server_logs_one(interval, at_least, at_most):
+    """Broken: every 40th step is taken for all of them."""
+    decode = "Decode batch. #running-req: 4, #queue-req: 0, #cache_miss: {}"
+    lines = log(
+        (-500, f"server_args=ServerArgs(model_path='m', {interval}log_level='info')"),
+        (-300, decode.format(0)),  # of the warm-up
+        *((at_ms, decode.format(0)) for at_ms in (100, 300, 500)),
+        (400, decode.format(2)),  # a compile is logged whatever the interval
+    )
+    table = sent({"at_ms": 0, "latency_ms": 100})
+    one = phase(TWO_BLOCKS, requests=table)
+    row = batching_row(one, lines, measured_requests(one, lines, 1))
+    assert (row["decode_batches_at_least"], row["decode_batches_at_most"]) == (at_least, at_most)
 
 
 def test_detectable_change_shrinks_with_more_requests_and_is_unknown_with_few():
