@@ -14,6 +14,7 @@ from scoreprof_nb.comparison import ComparisonReport, make_comparison
 from scoreprof_nb.notebook import CaptureFailed, absolute, plain_variables, tell_runner, timed_say
 from scoreprof_nb.parameters import Parameters
 from scoreprof_nb.report import make_report
+from scoreprof_nb.results import keep_copy
 
 _NAMES = frozenset(CompareParameters.__dataclass_fields__)
 
@@ -47,7 +48,12 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
     say = timed_say()
     failure = None
     if parameters.captures:
-        failure = capture_pairs(parameters, say, _summarise)
+
+        def captured(of_run: Parameters) -> None:
+            make_report(of_run).write_files()  # so that each run can stand alone
+            keep_copy(Path(of_run.run_dir), of_run.results_dir, say)
+
+        failure = capture_pairs(parameters, say, captured)
         control, test = complete_pairs(parameters)
     else:
         control, test = (list(parameters.runs_of(side)) for side in SIDES)
@@ -59,11 +65,6 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
     if failure is not None:
         print(f"not all pairs were captured: {failure}")
     return report, failure
-
-
-def _summarise(parameters: Parameters) -> None:
-    """Each run of a pair gets its summary, so that it can stand alone."""
-    make_report(parameters).write_files()
 
 
 def finish(parameters: CompareParameters, report: ComparisonReport | None, failure: str | None) -> None:

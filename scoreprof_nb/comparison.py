@@ -20,6 +20,7 @@ from scoreprof_nb.compare_parameters import CONTROL, SIDES, TEST, CompareParamet
 from scoreprof_nb.components.rules import RulesError, load_rules
 from scoreprof_nb.diff_flamegraph import Side, diff_flame_graph
 from scoreprof_nb.parameters import ParameterError
+from scoreprof_nb.results import kept_at
 from scoreprof_nb.run import load_run, write_json, write_text
 from scoreprof_nb.summary import markdown_table
 
@@ -44,6 +45,9 @@ class ComparisonReport:
     @property
     def folder(self) -> Path:
         return Path(self.parameters.compare_dir)
+
+    def _kept_at(self, path: Path) -> Path:
+        return kept_at(path, self.folder, self.parameters.results_dir)
 
     @property
     def mark(self) -> str:
@@ -278,7 +282,7 @@ class ComparisonReport:
                 side: {
                     "label": runs[0].run.manifest.label,
                     "runs": [run.run.manifest.run_id for run in runs],
-                    "folders": [str(run.run.folder) for run in runs],
+                    "folders": [str(self._kept_at(run.run.folder)) for run in runs],
                 }
                 for side, runs in zip(SIDES, (comparison.control, comparison.test), strict=True)
             },
@@ -322,7 +326,7 @@ class ComparisonReport:
                 "",
                 *markdown_table(components),
                 "",
-                f"Report: {self.folder / 'report.html'}",
+                f"Report: {self._kept_at(self.folder / 'report.html')}",
                 "",
             ]
         )
@@ -358,9 +362,12 @@ class ComparisonReport:
             FLAME_GRAPHS["test"]: "differential flame graph with the widths of test: new stacks are visible",
             FLAME_GRAPHS["control"]: "the same with the widths of control: vanished stacks are visible",
         }
-        rows = [(str(self.folder / name), text) for name, text in what.items()]
+        rows = [(str(self._kept_at(self.folder / name)), text) for name, text in what.items()]
         rows += [
-            (str(run.run.folder), f"run {run.run.manifest.run_id}: summary.md, recordings, server.log")
+            (
+                str(self._kept_at(run.run.folder)),
+                f"run {run.run.manifest.run_id}: summary.md, recordings, server.log",
+            )
             for run in (*self.comparison.control, *self.comparison.test)
         ]
         return pd.DataFrame(rows, columns=["file", "what"])

@@ -15,6 +15,7 @@ from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
 from scoreprof_nb.findings import SMALLEST_SHARE, Finding, findings
 from scoreprof_nb.flamegraph import flame_graph
 from scoreprof_nb.parameters import ParameterError, Parameters
+from scoreprof_nb.results import kept_at
 from scoreprof_nb.run import load_run, write_json, write_text
 from scoreprof_nb.stacks.table import short_path
 from scoreprof_nb.summary import markdown, summary
@@ -260,8 +261,9 @@ class Report:
     def write_files(self) -> None:
         """summary.json, summary.md and the flame graph."""
         found = list(self.findings)
+        report = kept_at(self.folder / REPORT, self.folder, self.parameters.results_dir)
         write_json(self.folder / "summary.json", summary(self.analysis, found))
-        write_text(self.folder / "summary.md", markdown(self.analysis, found, str(self.folder / REPORT)))
+        write_text(self.folder / "summary.md", markdown(self.analysis, found, str(report)))
         write_text(self.folder / FLAME_GRAPH, self.flame_graph())
 
     def flame_graph(self) -> str:

@@ -6,6 +6,7 @@ the copy.
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from scoreprof_nb.run import Manifest, RunFolder, RunFolderError, file_sha256
@@ -43,6 +44,16 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
     return copied + 1
 
 
+def keep_copy(run_dir: Path, results_dir: str, say: Callable[[str], None]) -> None:
+    """Copy the run, if there is a results folder. What fails is said; the next copy tries it again."""
+    if not results_dir:
+        return
+    try:
+        say(f"  {copy_run(run_dir, Path(results_dir))} files copied to {results_dir}")
+    except OSError as error:
+        say(f"  could not copy to {results_dir}, will try again: {error}")
+
+
 def copy_results(folder: Path, results_dir: Path) -> None:
     """Copy a run, or the files of a comparison, whose runs have been copied one by one."""
     if RunFolder(folder).has_manifest():
@@ -52,6 +63,13 @@ def copy_results(folder: Path, results_dir: Path) -> None:
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith("."):
             _copy(path, results_dir / path.name)
+
+
+def kept_at(path: Path, folder: Path, results_dir: str) -> Path:
+    """Where a file of the folder is to be looked for once all is over: in its copy, if it has one."""
+    if not results_dir or not path.is_relative_to(folder):
+        return path
+    return Path(results_dir) / path.relative_to(folder)
 
 
 def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
 from scoreprof_nb.capture.workload import Load
 from scoreprof_nb.parameters import FILE_PHASE, MEASURED, ParameterError, Parameters, environment_of
-from scoreprof_nb.results import copy_run, restore_run
+from scoreprof_nb.results import keep_copy, restore_run
 from scoreprof_nb.run import (
     Block,
     Manifest,
@@ -86,7 +86,7 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
                 _capture_phase(server, plan, parameters, folder, name, say)
                 captured.append(name)
                 folder.write_manifest(manifest)
-                _copy(folder, parameters, say)
+                keep_copy(folder.path, parameters.results_dir, say)
         finally:
             say("stopping the server" if plan.found is None else "leaving the server as it was")
             server.stop()
@@ -99,7 +99,7 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
         done = _done(folder, phases)
         status = "complete" if len(done) == len(phases) else "partial" if done else "failed"
         folder.write_manifest(replace(manifest, status=status, failure=failure, finished_s=time.time()))
-        _copy(folder, parameters, say)
+        keep_copy(folder.path, parameters.results_dir, say)
     return Outcome(tuple(captured), failure)
 
 
@@ -118,17 +118,6 @@ def _restore(folder: RunFolder, parameters: Parameters, say: Say) -> None:
         ) from error
     if names:
         say(f"phases {', '.join(names)} are brought back from {parameters.results_dir}")
-
-
-def _copy(folder: RunFolder, parameters: Parameters, say: Say) -> None:
-    """Copy to the results folder. What fails is said, and tried again with the next phase and at the end."""
-    if not parameters.results_dir:
-        return
-    try:
-        copied = copy_run(folder.path, Path(parameters.results_dir))
-        say(f"  {copied} files copied to {parameters.results_dir}")
-    except OSError as error:
-        say(f"  could not copy to {parameters.results_dir}, will try again: {error}")
 
 
 def _old_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "palette": {"components"},
     "flamegraph": {"components", "palette"},
     "plots": {"components", "palette"},
-    "report": BASE | {"stacks", "components", "analysis", "palette", "flamegraph"},
+    "report": BASE | {"results", "stacks", "components", "analysis", "palette", "flamegraph"},
     "results": BASE,
     "capture": BASE | {"demo", "results", "version"},
     "notebook": BASE | {"report", "plots", "capture", "results"},
