@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
-from scoreprof_nb.components.catalog import CLIENT, COMPONENTS, IPC_AND_WAKEUP
+from scoreprof_nb.components.catalog import CLIENT, COMPONENTS, IPC_AND_WAKEUP, NATIVE_THREADS
 
 SMALLEST_SHARE = 0.01
 
@@ -19,6 +19,7 @@ _ADVICE = {
     "device_wait": "the model's computation, or buffers that are dropped while it runs",
     "dispatch": "Python and JAX work per launch; fewer, larger batches or less per-step Python",
     "host_prep": "host arrays are rebuilt and copied for each batch",
+    NATIVE_THREADS: "threads without Python: XLA's own, which compute on a CPU, compile and copy",
     "logprobs": "device-to-host copies and Python loops per item",
     IPC_AND_WAKEUP: "sockets, wake-ups and the kernel's scheduler; no thread of the server works",
     CLIENT: "the load generator's own CPU time, not the server's",

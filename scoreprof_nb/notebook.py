@@ -2,6 +2,7 @@
 
 import html
 import io
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,6 +22,9 @@ from scoreprof_nb.run import RunFolder
 
 DPI = 110
 _FIRST_CELLS = 4
+_MAY_BREAK = re.compile(
+    r"(/|\.(?=[A-Za-z_&]))"
+)  # where a path or a qualified name may go on in the next line
 _SIMPLE = (str, int, float, bool, list, tuple, dict, type(None))
 _SHELL = {"In", "Out"}
 _NAMES = frozenset(Parameters.__dataclass_fields__)
@@ -131,7 +135,8 @@ def _cell(value: Any) -> str:
         return "n/a"
     if isinstance(value, float):
         return f"{value:,.3f}" if 0 < abs(value) < 1 else f"{value:,.1f}"
-    return html.escape(str(value))  # a frame such as <locals> is no tag
+    text = html.escape(str(value))  # a frame such as <locals> is no tag
+    return _MAY_BREAK.sub(r"\1<wbr>", text)
 
 
 def finish(report: Report, outcome: Outcome) -> None:

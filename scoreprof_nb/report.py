@@ -10,7 +10,7 @@ import pandas as pd
 from scoreprof_nb.analysis.breakdown import working_stacks
 from scoreprof_nb.analysis.latency import QUANTILES
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse, unclassified_table
-from scoreprof_nb.components.catalog import NAMES
+from scoreprof_nb.components.catalog import COMPONENTS, NAMES
 from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
 from scoreprof_nb.findings import SMALLEST_SHARE, Finding, findings
 from scoreprof_nb.flamegraph import flame_graph
@@ -281,7 +281,8 @@ class Report:
 def _with_interval(value: float, low: float, high: float) -> str:
     if math.isnan(value):
         return "n/a"
-    return f"{value:.1f} ({low:.1f} to {high:.1f})" if math.isfinite(low) else f"{value:.1f}"
+    exact = low == value == high  # counted by the kernel, not sampled
+    return f"{value:.1f} ({low:.1f} to {high:.1f})" if math.isfinite(low) and not exact else f"{value:.1f}"
 
 
 def _percent(share: float | None) -> float | None:
@@ -333,7 +334,7 @@ def _phase_verdict(phase: PhaseAnalysis) -> str:
         text += f"; **{phase.failed} requests failed**"
     path = phase.path.table
     if path.empty:
-        return f"{text}. No request path: {phase.path.reason}."
+        return f"{text}. No request path: {phase.path.reason}.{_busiest(phase)}"
     top = "; ".join(
         f"{row['component']} {row['mean_ms']:.1f} ms ({row['share']:.0%})"
         for _, row in path.head(4).iterrows()
@@ -344,8 +345,25 @@ def _phase_verdict(phase: PhaseAnalysis) -> str:
     return f"{text}. The average profiled request ({latency_ms:.1f} ms) waits for: {top}.{compiled}"
 
 
+def _busiest(phase: PhaseAnalysis) -> str:
+    """The thread that works most, and at what: where there is no path, what throughput is bound by."""
+    if phase.utilisation.empty:
+        return ""
+    busiest = phase.utilisation.sort_values("busy_share").iloc[-1]
+    threads = phase.threads
+    of_thread = (threads["process"] == busiest["process"]) & (threads["thread"] == busiest["thread"])
+    works = threads["component"].map(lambda name: COMPONENTS[name].work)
+    largest = threads[of_thread & works].nlargest(3, "share")
+    doing = ", ".join(f"{row['component']} {row['share']:.0%}" for _, row in largest.iterrows())
+    return (
+        f" Busiest thread: {busiest['process']} / {busiest['thread']}, at work "
+        f"{busiest['busy_share']:.0%} of the time ({doing})."
+    )
+
+
 def _flame_stacks(phases: Sequence[PhaseAnalysis]) -> Iterator[tuple[Sequence[str], str, float]]:
-    for phase in phases:
+    served = [phase for phase in phases if phase.served > 0]  # where all requests failed there is no mean
+    for phase in served:
         for stack in working_stacks(phase.ticks):
-            ms = stack.wall_ms / max(phase.served, 1e-9) / len(phases)
+            ms = stack.wall_ms / phase.served / len(served)
             yield stack.labels(), NAMES[stack.component], ms

@@ -75,16 +75,28 @@ class Recording:
 
 @dataclass(frozen=True)
 class Block:
-    """A stretch of a phase, with py-spy on when there is a recording."""
+    """A stretch of a phase, with py-spy on when there is a recording.
+
+    Its requests are those that are sent until ``until_s`` (``stop_s`` when None) and answered until
+    ``stop_s``: what was in flight when its time was up belongs to it, what other clients sent while it
+    waited for that does not, as only the quickest would.
+    """
 
     number: int
     start_s: float
     stop_s: float
     recording: Recording | None = None
+    until_s: float | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether py-spy was off."""
+        return self.recording is None
 
     @property
     def profiled(self) -> bool:
-        return self.recording is not None
+        """Whether py-spy recorded it. A block in which it failed is neither plain nor profiled."""
+        return self.recording is not None and self.recording.failure is None
 
     @property
     def wall_s(self) -> float:

@@ -13,7 +13,7 @@ from scoreprof_nb.analysis.statistics import bootstrap_weights, interval_of
 from scoreprof_nb.components.catalog import COMPONENTS, NAMES, NATIVE_THREADS
 from scoreprof_nb.components.classify import Role, process_role
 from scoreprof_nb.components.rules import RuleSet
-from scoreprof_nb.run import Block, Phase
+from scoreprof_nb.run import Block
 from scoreprof_nb.stacks.table import Frame, short_path
 
 THREAD_COLUMNS = ("phase", "process", "thread", "component", "share", "low", "high", "ticks", "cpu_s")
@@ -71,7 +71,7 @@ def _sliced(ticks: PhaseTicks, role: Role) -> NDArray[np.float64]:
 
 
 def kernel_cpu(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
-    """CPU seconds in the profiled blocks (in all, when none was): one row per OS thread.
+    """CPU seconds in the blocks with stacks (in all, when none has any): one row per OS thread.
 
     Columns: process, thread (role, ``native_threads`` for threads without Python), pid, tid, cpu_s.
     """
@@ -84,7 +84,7 @@ def kernel_cpu(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
         if role.excluded and process.pid not in by_pid:
             excluded.add(process.pid)
         by_pid.setdefault(process.pid, role.process)
-    blocks = {block.number for block in _measured_blocks(phase)}
+    blocks = {block.number for block in _measured_blocks(ticks)}
     rows = phase.threads[phase.threads["block"].isin(blocks) & ~phase.threads["pid"].isin(excluded)]
     used = rows["cpu_after_s"].fillna(rows["cpu_before_s"]) - rows["cpu_before_s"].fillna(0.0)
     whole = rows.assign(cpu_s=used).groupby(["pid", "tid"])[["cpu_s"]].sum().reset_index()
@@ -98,16 +98,16 @@ def kernel_cpu(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
     return whole
 
 
-def _measured_blocks(phase: Phase) -> list[Block]:
-    profiled = [block for block in phase.record.blocks if block.profiled]
-    return profiled or list(phase.record.blocks)
+def _measured_blocks(ticks: PhaseTicks) -> list[Block]:
+    """The blocks whose stacks are there; all, when there are none: CPU time is known without stacks too."""
+    return [block.block for block in ticks.blocks] or list(ticks.phase.record.blocks)
 
 
-def requests_served(phase: Phase, requests: MeasuredRequests) -> float:
+def requests_served(ticks: PhaseTicks, requests: MeasuredRequests) -> float:
     """Requests in the blocks whose CPU time is counted; one that lies in a block in part counts in part."""
     table = requests.table[requests.table["ok"]]
     total = 0.0
-    for block in _measured_blocks(phase):
+    for block in _measured_blocks(ticks):
         start, stop = block.start_s * 1e9, block.stop_s * 1e9
         inside = table["done_ns"].clip(upper=stop) - table["sent_ns"].clip(lower=start)
         total += float((inside.clip(lower=0) / (table["done_ns"] - table["sent_ns"])).sum())
@@ -190,8 +190,10 @@ def hot_functions(ticks: PhaseTicks, served: float) -> pd.DataFrame:
     Columns HOT_COLUMNS, largest self time first. ``self_ms``: the function is the innermost frame;
     ``cumulative_ms``: it is anywhere in the stack, counted once. ``component``: the one that holds
     most of the function's self time (cumulative where it has none). Lost ticks have no stack and
-    are not in here.
+    are not in here, and nothing is where no request was answered.
     """
+    if served <= 0:
+        return pd.DataFrame(columns=list(HOT_COLUMNS))
     self_time: dict[tuple[Role, str, str], NDArray[np.float64]] = {}
     cumulative: dict[tuple[Role, str, str], NDArray[np.float64]] = {}
     for stack in working_stacks(ticks):
@@ -209,7 +211,7 @@ def hot_functions(ticks: PhaseTicks, served: float) -> pd.DataFrame:
             (ticks.phase.name, role.process, role.thread, function, file, main, own.sum(), by_component.sum())
         )
     table = pd.DataFrame(rows, columns=list(HOT_COLUMNS))
-    table[["self_ms", "cumulative_ms"]] /= max(served, 1e-9)
+    table[["self_ms", "cumulative_ms"]] /= served
     return table.sort_values(
         ["self_ms", "cumulative_ms", "function"], ascending=[False, False, True], ignore_index=True
     )

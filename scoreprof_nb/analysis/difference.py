@@ -85,10 +85,11 @@ def stack_changes(
     sides = []
     for name, runs in (("control", control), ("test", test)):
         found: dict[tuple[str, ...], tuple[float, int]] = {}
-        for run in runs:
+        served = [run for run in runs if run.served > 0]  # where all requests failed there is no mean
+        for run in served:
             for stack in working_stacks(run.ticks):
                 ms, samples = found.get(stack.labels(), (0.0, 0))
-                ms += stack.wall_ms / max(run.served, 1e-9) / len(runs)
+                ms += stack.wall_ms / run.served / len(served)
                 found[stack.labels()] = (ms, samples + stack.samples)
         sides.append(
             pd.DataFrame(

@@ -72,11 +72,11 @@ def detectable_change(requests: MeasuredRequests) -> float | None:
 
 def throughput(phase: Phase, requests: MeasuredRequests) -> tuple[float, float] | None:
     """Requests and items per second in the blocks without py-spy; None without such blocks."""
-    wall_s = sum(block.wall_s for block in phase.record.blocks if not block.profiled)
+    wall_s = sum(block.wall_s for block in phase.record.blocks if block.plain)
     plain = requests.table[requests.table["ok"]]
     done, items = 0, 0
     for block in phase.record.blocks:
-        if not block.profiled:
+        if block.plain:
             inside = plain[
                 (plain["done_ns"] >= block.start_s * 1e9) & (plain["done_ns"] < block.stop_s * 1e9)
             ]
@@ -101,14 +101,14 @@ def observer_effect(requests: MeasuredRequests, seed: int) -> ObserverEffect:
     found = found[~found["compile_hit"].fillna(False).astype(bool)]
     above, below = [], []
     for _, alike in found.groupby(["kind", "items", found["split"].fillna(False)]):
-        sides = [alike.loc[alike["profiled"] == on, "latency_ms"].to_numpy(float) for on in (True, False)]
+        sides = [alike.loc[alike[which], "latency_ms"].to_numpy(float) for which in ("profiled", "plain")]
         if all(len(side) >= 2 for side in sides):
             above.append(sides[0])
             below.append(sides[1])
     if not above:  # too few alike: all successful requests together, so that the interval says it
         everything = requests.succeeded()
         sides = [
-            everything.loc[everything["profiled"] == on, "latency_ms"].to_numpy(float) for on in (True, False)
+            everything.loc[everything[which], "latency_ms"].to_numpy(float) for which in ("profiled", "plain")
         ]
         if not all(len(side) >= 2 for side in sides):
             return ObserverEffect(None, None, None)

@@ -19,8 +19,9 @@ class MeasuredRequests:
     """``table``: one row per request after the warm-up, in the order of sending.
 
     Columns of requests.parquet, and: ``latency_ms``, ``client_cpu_ms`` (float), ``ok`` (bool),
-    ``block`` (int, -1: in none completely), ``profiled`` (bool), ``prefills`` (number of prefill
-    batches, Int64, <NA> when not known), ``compile_hit`` and ``split`` (boolean, <NA> when not known).
+    ``block`` (int, -1: in none completely), ``profiled`` and ``plain`` (bool: py-spy recorded
+    it, or was off; neither where py-spy failed), ``prefills`` (number of prefill batches, Int64, <NA>
+    when not known), ``compile_hit`` and ``split`` (boolean, <NA> when not known).
     """
 
     table: pd.DataFrame
@@ -36,7 +37,7 @@ class MeasuredRequests:
     def plain(self) -> pd.DataFrame:
         """Those in blocks without py-spy."""
         found = self.succeeded()
-        return found[~found["profiled"]]
+        return found[found["plain"]]
 
 
 def measured_requests(phase: Phase, log: pd.DataFrame, concurrency: int) -> MeasuredRequests:
@@ -47,10 +48,14 @@ def measured_requests(phase: Phase, log: pd.DataFrame, concurrency: int) -> Meas
     table["ok"] = table["error"].isna()
     table["block"] = -1
     table["profiled"] = False
+    table["plain"] = False
     for block in phase.record.blocks:
-        inside = (table["sent_ns"] >= block.start_s * 1e9) & (table["done_ns"] <= block.stop_s * 1e9)
+        until_s = block.stop_s if block.until_s is None else block.until_s
+        sent_in_time = table["sent_ns"].between(block.start_s * 1e9, until_s * 1e9)
+        inside = sent_in_time & (table["done_ns"] <= block.stop_s * 1e9)
         table.loc[inside, "block"] = block.number
         table.loc[inside, "profiled"] = block.profiled
+        table.loc[inside, "plain"] = block.plain
     known = not log.empty
     compiles = _counts(table, events(log, "compile")) if known else None
     prefills = _counts(table, events(log, "prefill")) if known and concurrency == 1 else None

@@ -113,7 +113,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, see
     ticks = phase_ticks(phase, rules)
     requests = measured_requests(phase, run.log, concurrency)
     failed = int((~requests.table["ok"]).sum())
-    served = breakdown.requests_served(phase, requests)
+    served = breakdown.requests_served(ticks, requests)
     kernel = breakdown.kernel_cpu(ticks, rules)
     threads = breakdown.thread_breakdown(ticks, kernel, seed)
     cpu = breakdown.cpu_per_request(ticks, kernel, served, seed)

@@ -344,6 +344,7 @@ def _block(
                 said_at = time.monotonic()
                 say(f"  block {number + 1} of {len(BLOCKS_PROFILED)}: {left:.0f} s left")
             time.sleep(min(POLL_S, left))
+        until_s = time.time()
         stop_s = _next_answer(server, load, parameters.request_s)
         after = accounting.snapshot(pids)
         recording = recorder.stop() if recorder is not None else None
@@ -356,7 +357,7 @@ def _block(
         "off" if recording is None else "on" if recording.failure is None else f"failed: {recording.failure}"
     )
     say(f"  block {number + 1} of {len(BLOCKS_PROFILED)}: {len(load.rows) - first} requests, py-spy {how}")
-    return Block(number, start_s, stop_s, recording), accounting.rows(number, before, after)
+    return Block(number, start_s, stop_s, recording, until_s), accounting.rows(number, before, after)
 
 
 def _next_answer(server: Server, load: Load, limit_s: float) -> float:

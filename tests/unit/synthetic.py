@@ -195,6 +195,7 @@ def measured(*rows: dict) -> MeasuredRequests:
     table["ok"] = table["error"].isna()
     for name, (default, dtype) in _ADDED.items():
         table[name] = pd.Series([row.get(name, default) for row in rows], dtype=dtype)
+    table["plain"] = ~table["profiled"]
     return MeasuredRequests(table)
 
 

@@ -29,7 +29,7 @@ from scoreprof_nb.analysis.breakdown import (
     thread_breakdown,
     utilisation,
 )
-from scoreprof_nb.analysis.samples import block_ticks
+from scoreprof_nb.analysis.samples import PhaseTicks, block_ticks
 from scoreprof_nb.components.catalog import COMPONENTS, NAMES, NATIVE_THREADS
 from scoreprof_nb.components.classify import classify
 from scoreprof_nb.run import ServerProcess
@@ -248,10 +248,15 @@ def test_requests_that_lie_in_a_block_in_part_count_in_part():
         {"at_ms": 2900, "latency_ms": 1200},  # around block 2: 1000 of 1200
         {"at_ms": 1500, "latency_ms": 100, "error": "timeout"},
     )
-    assert requests_served(phase(blocks), requests) == pytest.approx(0.75 + 1 + 0.25 + 1000 / 1200)
-    assert requests_served(phase(blocks[:1]), requests) == pytest.approx(
-        1.25
-    )  # no profiled block: all blocks
+
+    def served(of, *readable):
+        threads = [thread_ticks("http", "main", "tokenize*100")]
+        found = tuple(ticked(threads, of=one) for one in readable)
+        return requests_served(PhaseTicks(phase(of), found, ()), requests)
+
+    assert served(blocks, *blocks[1:]) == pytest.approx(0.75 + 1 + 0.25 + 1000 / 1200)
+    assert served(blocks, blocks[2]) == pytest.approx(1000 / 1200)  # no stacks of block 1: half a truth
+    assert served(blocks[:1]) == pytest.approx(1.25)  # no stacks at all: all blocks
 
 
 # ---- hot functions
@@ -288,6 +293,11 @@ def test_self_is_the_innermost_frame_and_cumulative_is_anywhere():
     assert "recv_requests" not in table.index  # polling is not work
     assert table["self_ms"].tolist() == sorted(table["self_ms"], reverse=True)
     assert (table["component"] == "batch").all()
+
+
+def test_no_answered_request_means_no_milliseconds_per_request():
+    """Broken: a phase whose requests all failed shows 10^12 ms, and hides all others in the flame graph."""
+    assert hot([f"{LOOP} > calc_priority@schedule_policy.py"], served=0.0).empty
 
 
 def test_recursion_is_counted_once():

@@ -1,6 +1,7 @@
 """Latency, observer effect, scores and throughput, and how requests get their block and their hits."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from scoreprof_nb.analysis.latency import (
     throughput,
 )
 from scoreprof_nb.analysis.requests import events, measured_requests
+from scoreprof_nb.run import Block, Recording
 
 
 def rows_of(latencies, **same):
@@ -262,6 +264,26 @@ def test_requests_get_their_block_and_the_warm_up_is_left_out():
     assert found.table["latency_ms"].tolist() == [pytest.approx(100)] * 4 + [pytest.approx(3)]
     assert len(found.plain()) == 2
     assert len(found.profiled()) == 1
+
+
+def test_a_block_in_which_py_spy_failed_is_neither_with_it_nor_without():
+    """Broken: an observer effect of nothing, and latencies of blocks that py-spy may have slowed down."""
+    failed = Block(1, START_S + 1, START_S + 2, Recording(None, START_S, START_S, 100, failure="died"))
+    table = sent(*({"at_ms": at_ms, "latency_ms": 100} for at_ms in (100, 1100, 1300)))
+    found = measured_requests(phase([TWO_BLOCKS[0], failed], requests=table), NO_LOG, 1)
+    assert (len(found.plain()), len(found.profiled()), len(found.succeeded())) == (1, 0, 3)
+    assert observer_effect(found, 1).p50_ratio is None
+
+
+def test_requests_sent_while_a_block_waits_for_its_last_answer_are_not_in_it():
+    """Broken: of those only the quickest are answered in time, so the mean is too small."""
+    one = replace(TWO_BLOCKS[0], until_s=START_S + 0.5)
+    table = sent(
+        {"at_ms": 100, "latency_ms": 800},  # what the block waits for
+        {"at_ms": 480, "latency_ms": 100},
+        {"at_ms": 600, "latency_ms": 50},
+    )
+    assert measured_requests(phase([one], requests=table), NO_LOG, 2).table["block"].tolist() == [0, 0, -1]
 
 
 def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():

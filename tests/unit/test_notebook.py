@@ -17,7 +17,7 @@ def shown(monkeypatch):
 def test_function_in_angle_brackets_is_no_tag(shown):
     """``run.<locals>.wrapper`` would lose its middle, and a log line could become a script."""
     notebook.show(pd.DataFrame({"function": ["run.<locals>.wrapper"], "ms": [1.0]}))
-    assert "run.&lt;locals&gt;.wrapper" in shown[0]
+    assert "run.&lt;locals&gt;.wrapper" in shown[0].replace("<wbr>", "")
 
 
 def test_number_that_is_not_known_is_said(shown):
