@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.samples import WAITING, BlockTicks, PhaseTicks, ThreadTicks
-from scoreprof_nb.analysis.statistics import bootstrap_weights, interval_of
+from scoreprof_nb.analysis.statistics import bootstrap_weights, interval
 from scoreprof_nb.components.catalog import COMPONENTS, NAMES, NATIVE_THREADS
 from scoreprof_nb.components.classify import Role, process_role
 from scoreprof_nb.components.rules import RuleSet
@@ -38,7 +38,8 @@ def thread_breakdown(ticks: PhaseTicks, cpu: pd.DataFrame, seed: int) -> pd.Data
         n = int(totals.sum())
         weights = bootstrap_weights(len(sliced), seed).astype(np.float64)
         sums = weights @ sliced
-        low, high = interval_of(sums / np.maximum(sums.sum(axis=1, keepdims=True), 1.0))
+        replicates = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1.0)
+        low, high = interval(replicates, totals / max(n, 1), len(sliced), 1.0)
         cpu_s = cpu.loc[(cpu["process"] == role.process) & (cpu["thread"] == role.thread), "cpu_s"].sum()
         rows += [
             (ticks.phase.name, role.process, role.thread, NAMES[i], totals[i] / n, low[i], high[i], n, cpu_s)
@@ -137,8 +138,10 @@ def cpu_per_request(ticks: PhaseTicks, cpu: pd.DataFrame, served: float, seed: i
         sums = bootstrap_weights(len(sliced), seed).astype(np.float64) @ running
         empty = sums.sum(axis=1) == 0
         sums[empty] = running.sum(axis=0)
-        low, high = interval_of(sums / sums.sum(axis=1, keepdims=True) * cpu_ms)
-        means += running.sum(axis=0) / running.sum() * cpu_ms
+        of_role_ms = running.sum(axis=0) / running.sum() * cpu_ms
+        replicates = sums / sums.sum(axis=1, keepdims=True) * cpu_ms
+        low, high = interval(replicates, of_role_ms, len(sliced), cpu_ms)
+        means += of_role_ms
         lows, highs = lows + low, highs + high
     rows = [
         (ticks.phase.name, NAMES[i], means[i], min(lows[i], means[i]), max(highs[i], means[i]), served)
@@ -224,8 +227,7 @@ def utilisation(ticks: PhaseTicks, seed: int) -> pd.DataFrame:
         sliced = _sliced(ticks, role)
         work = sliced[:, _WORK].sum(axis=1)
         weights = bootstrap_weights(len(sliced), seed).astype(np.float64)
-        low, high = interval_of((weights @ work) / (weights @ sliced.sum(axis=1)))
-        rows.append(
-            (ticks.phase.name, role.process, role.thread, work.sum() / sliced.sum(), float(low), float(high))
-        )
+        busy = np.array(work.sum() / sliced.sum())
+        low, high = interval((weights @ work) / (weights @ sliced.sum(axis=1)), busy, len(sliced), 1.0)
+        rows.append((ticks.phase.name, role.process, role.thread, float(busy), float(low), float(high)))
     return pd.DataFrame(rows, columns=list(UTILISATION_COLUMNS))

@@ -19,10 +19,11 @@ _TOLERANCE = 1e-6
 class Quality:
     """Of the profiled blocks of a phase.
 
-    ``lost_share``: the largest share of ticks that py-spy could not read of one process (they are
-    put back as running); ``errors``: processes that could not be read, a tick each, by py-spy's
-    count, and ``errors_timed``: those whose time its log gave; ``unclassified_share``: the largest of
-    one thread; ``aligned``: the threads are on common ticks.
+    ``lost_share``: the largest share of ticks that py-spy could not read, or not whole, of one thread
+    (they are put back as running); ``errors``: processes that could not be read, a tick each, by
+    py-spy's count, and ``errors_timed``: those whose time its log gave; ``unclassified_share``: the
+    largest of one thread; ``aligned``: the threads are on common ticks; ``samples``: thread stacks that
+    were read, and ``samples_written``: that py-spy says it wrote, None when it does not.
     """
 
     rate_hz: int
@@ -34,6 +35,8 @@ class Quality:
     behind_s: float
     unclassified_share: float
     aligned: bool
+    samples: int
+    samples_written: int | None
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,20 @@ def quality(ticks: PhaseTicks) -> Quality | None:
     if not ticks.blocks:
         return None
     n = sum(block.ticks for block in ticks.blocks)
-    wall_s = sum(block.recording.stopped_s - block.recording.started_s for block in ticks.blocks)
+    wall_s = sum(block.block.wall_s for block in ticks.blocks)
     lost: dict[tuple[int, int], int] = {}
     unclassified: dict[Role, int] = {}
     by_role: dict[Role, int] = {}
     for block in ticks.blocks:
         for thread in block.threads:
-            lost[thread.pid, block.block.number] = int(thread.lost.sum())
+            of_process = thread.pid, block.block.number
+            lost[of_process] = max(lost.get(of_process, 0), int(thread.lost.sum()))
             unclassified[thread.role] = unclassified.get(thread.role, 0) + int(
                 (thread.components == UNCLASSIFIED).sum()
             )
             by_role[thread.role] = by_role.get(thread.role, 0) + len(thread.components)
     pids = {pid for pid, _ in lost}
+    written = [block.recording.samples for block in ticks.blocks]
     return Quality(
         rate_hz=ticks.blocks[0].recording.rate_hz,
         effective_rate_hz=n / wall_s if wall_s > 0 else 0.0,
@@ -73,6 +78,8 @@ def quality(ticks: PhaseTicks) -> Quality | None:
         behind_s=max(block.recording.behind_s for block in ticks.blocks),
         unclassified_share=max(unclassified[role] / max(by_role[role], 1) for role in by_role),
         aligned=all(block.aligned for block in ticks.blocks),
+        samples=sum(thread.ticks for block in ticks.blocks for thread in block.table.threads),
+        samples_written=None if None in written else sum(filter(None, written)),
     )
 
 
@@ -129,6 +136,12 @@ def limits(phase: str, found: Quality | None, failed_share: float, failures: tup
             "unclassified is under 2 % of every thread",
             found.unclassified_share < UNCLASSIFIED_SHARE,
             f"largest share {found.unclassified_share:.2%}",
+        ),
+        Check(
+            phase,
+            "every sample that py-spy wrote was read",
+            None if found.samples_written is None else found.samples == found.samples_written,
+            f"{found.samples} of {found.samples_written or 'an unknown number'}",
         ),
         Check(
             phase,

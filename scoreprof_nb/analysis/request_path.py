@@ -21,9 +21,9 @@ not by who is busy:
 5. What is left is ``client`` (the load generator's own CPU time within the request) and
    ``ipc_and_wakeup`` (sockets, wake-ups, the kernel).
 
-Where the processes cannot be aligned to common ticks (a server without the launcher's clock), the
-marginal shares are chained instead: waiting is replaced by the next thread's shares, level by level.
-That cannot tell what overlaps, and the result says that it was used.
+Where the threads cannot be put on common ticks (a server without the launcher's clock, samples that are
+missing), the marginal shares are chained instead: waiting is replaced by the next thread's shares, level
+by level, decode steps last. That cannot tell what overlaps, and the result says that it was used.
 """
 
 from collections.abc import Mapping
@@ -36,12 +36,14 @@ from numpy.typing import NDArray
 
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.samples import BlockTicks, PhaseTicks, ThreadTicks
-from scoreprof_nb.analysis.statistics import bootstrap_weights, interval_of
+from scoreprof_nb.analysis.statistics import bootstrap_weights, interval
 from scoreprof_nb.components.catalog import CLIENT, COMPONENTS, INDEX, IPC_AND_WAKEUP, NAMES
 
 PATH_NAMES: tuple[str, ...] = (*NAMES, IPC_AND_WAKEUP, CLIENT)
 COLUMNS = ("phase", "component", "mean_ms", "low", "high", "share", "max_speedup", "requests", "latency_ms")
 SLICE_S = 1.0
+HTTP, SCHEDULER, DETOKENIZER = (("http", "main"), ("scheduler", "main"), ("detokenizer", "main"))
+FORWARD = ("scheduler", "forward")
 _LEFT, _CLIENT = len(NAMES), len(NAMES) + 1
 _WORK = np.array([COMPONENTS[name].work for name in NAMES])
 _WAIT_FORWARD, _DECODE_STEP = INDEX["wait_forward"], INDEX["decode_step"]
@@ -74,50 +76,75 @@ def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int
     if concurrency > 1:
         return RequestPath(nothing, None, "not defined with more than one request in flight")
     profiled = requests.profiled()
+    profiled = profiled[profiled["block"].isin([block.block.number for block in ticks.blocks])]
     if not ticks.blocks or profiled.empty:
         return RequestPath(
             nothing, None, "no stacks were recorded" if not ticks.blocks else "no profiled request"
         )
-    latency_ms = profiled["latency_ms"].to_numpy(dtype=np.float64)
-    if all(block.aligned for block in ticks.blocks):
-        counts, method, reason = _joint_counts(ticks, profiled), "joint", None
+    lacking = _lacking(ticks)
+    if lacking is not None:
+        return RequestPath(nothing, None, lacking)
+    times = profiled[["latency_ms", "client_cpu_ms"]].to_numpy(dtype=np.float64).T
+    reason = _why_marginal(ticks)
+    if reason is None:
+        counts, method = _joint_counts(ticks, profiled), "joint"
     else:
         counts, method = _marginal_counts(ticks), "marginal"
-        reason = "the processes' samples could not be put on common ticks"
+        # A slice has no latency of its own: its interval is that of the split of the mean latency.
+        times = np.repeat(times.mean(axis=1, keepdims=True), len(counts), axis=1)
     if counts.sum() == 0:
         return RequestPath(nothing, None, "no tick fell into a profiled request")
-    client_ms = float(profiled["client_cpu_ms"].mean())
-    table = _estimate(counts, latency_ms, client_ms, seed)
+    table = _estimate(counts, times[0], times[1], seed)
     table.insert(0, "phase", ticks.phase.name)
-    return RequestPath(table, method, reason)
+    table["requests"] = len(profiled)
+    return RequestPath(table[list(COLUMNS)], method, reason)
+
+
+def _lacking(ticks: PhaseTicks) -> str | None:
+    """The thread without which nothing is known of a request, if there are no samples of it."""
+    for thread in (HTTP, SCHEDULER):
+        if any(block.thread(*thread) is None for block in ticks.blocks):
+            return f"no samples of {' / '.join(thread)}"
+    return None
+
+
+def _why_marginal(ticks: PhaseTicks) -> str | None:
+    """Why the joint state of the threads is not known at each tick; None when it is."""
+    if not all(block.aligned for block in ticks.blocks):
+        return "the processes' samples could not be put on common ticks"
+    for block in ticks.blocks:
+        for role in (HTTP, SCHEDULER, FORWARD, DETOKENIZER):
+            thread = block.thread(*role)
+            if thread is not None and len(thread.components) != block.ticks:
+                return f"{' / '.join(role)} has samples at {len(thread.components)} of {block.ticks} ticks"
+    return None
 
 
 def _estimate(
-    counts: NDArray[np.float64], latency_ms: NDArray[np.float64], client_ms: float, seed: int
+    counts: NDArray[np.float64], latency_ms: NDArray[np.float64], client_ms: NDArray[np.float64], seed: int
 ) -> pd.DataFrame:
-    """Means with intervals by bootstrap over the rows of counts: (requests or slices, components).
+    """Means with intervals by bootstrap over requests or slices.
 
-    Each replicate sums to its mean latency, so the rows sum to the mean latency exactly. Slices have
-    no latency of their own: there the interval is that of the split of the mean latency.
+    ``counts``: ticks by component, shape (requests or slices, components); ``latency_ms`` and
+    ``client_ms``: of each of them. Each replicate sums to its mean latency, so the rows sum to the mean
+    latency exactly.
     """
-    requests, mean_ms = len(latency_ms), latency_ms.mean()
-    if len(counts) != requests:
-        latency_ms = np.full(len(counts), mean_ms)
+    n, mean_ms = len(latency_ms), latency_ms.mean()
 
     def path(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = weights @ counts
         total = np.maximum(sums.sum(axis=-1, keepdims=True), 1e-12)
-        latency = (weights @ latency_ms)[..., None] / weights.sum(axis=-1, keepdims=True)
-        result = sums / total * latency
-        of_client = np.minimum(client_ms, result[..., _LEFT])
+        drawn = weights.sum(axis=-1, keepdims=True)
+        result = sums / total * (weights @ latency_ms)[..., None] / drawn
+        of_client = np.minimum(weights @ client_ms / drawn[..., 0], result[..., _LEFT])
         result[..., _CLIENT] += of_client
         result[..., _LEFT] -= of_client
         return result
 
-    n = len(latency_ms)
     means = path(np.ones(n))
-    replicates = path(bootstrap_weights(n, seed).astype(np.float64))
-    low, high = interval_of(replicates)
+    low, high = interval(
+        path(bootstrap_weights(n, seed).astype(np.float64)), means, n, float(latency_ms.max())
+    )
     rows = [
         {
             "component": name,
@@ -126,11 +153,10 @@ def _estimate(
             "high": max(high[i], means[i]),
             "share": means[i] / mean_ms,
             "max_speedup": mean_ms / (mean_ms - means[i]) if means[i] < 0.999 * mean_ms else np.inf,
-            "requests": requests,
             "latency_ms": mean_ms,
         }
         for i, name in enumerate(PATH_NAMES)
-        if means[i] > 0
+        if means[i] > 1e-9
     ]
     return pd.DataFrame(rows).sort_values("mean_ms", ascending=False, kind="stable", ignore_index=True)
 
@@ -159,10 +185,9 @@ def _request_of(
 def tick_causes(block: BlockTicks, request: NDArray[np.int64]) -> NDArray[np.int64]:
     """What the request in flight waits for at each tick: indices into PATH_NAMES, shape (ticks,)."""
     n = block.ticks
-    http = _states(block.thread("http", "main"), n)
-    scheduler = _states(block.thread("scheduler", "main"), n)
-    forward = _states(block.thread("scheduler", "forward"), n)
-    detokenizer = _states(block.thread("detokenizer", "main"), n)
+    http, scheduler, forward, detokenizer = (
+        _states(block.thread(*role), n) for role in (HTTP, SCHEDULER, FORWARD, DETOKENIZER)
+    )
     causes = np.full(n, _LEFT, dtype=np.int64)
     last_prefill = _last_prefill(scheduler, request)
     before_answer = np.arange(n) <= last_prefill
@@ -223,7 +248,7 @@ class _States:
 
 
 def _states(thread: ThreadTicks | None, n: int) -> _States:
-    if thread is None or len(thread.components) != n:
+    if thread is None:  # no overlap scheduling, no detokenizer
         nothing = np.zeros(n, dtype=np.bool_)
         return _States(np.full(n, -1, dtype=np.int16), np.full(n, -1, dtype=np.int32), nothing, nothing)
     return _States(thread.components, thread.stack_ids, _WORK[thread.components], thread.decode)
@@ -256,16 +281,17 @@ def _slice_bounds(block: BlockTicks) -> list[int]:
 
 def _chained(block: BlockTicks, part: slice) -> NDArray[np.float64]:
     """Waiting replaced by the next thread's shares, level by level: sums to 1."""
-    http = _shares(block, part, "http", "main")
-    scheduler = _shares(block, part, "scheduler", "main")
-    forward = _shares(block, part, "scheduler", "forward")
+    http, scheduler, forward, detokenizer = (
+        _shares(block.thread(*role), block.ticks, part) for role in (HTTP, SCHEDULER, FORWARD, DETOKENIZER)
+    )
     path = np.zeros(len(PATH_NAMES))
     left = 1.0
     for work, limit in (
         (http * _WORK, 1.0),
         (scheduler * _WORK, 1.0),
         (forward * _WORK, float(scheduler[_WAIT_FORWARD])),
-        (_shares(block, part, "detokenizer", "main") * _WORK, 1.0),
+        (detokenizer * _WORK, 1.0),
+        (_decode_steps(block, part), 1.0),
     ):
         total = float(work.sum())
         taken = min(total, limit, left)
@@ -276,10 +302,34 @@ def _chained(block: BlockTicks, part: slice) -> NDArray[np.float64]:
     return path
 
 
-def _shares(block: BlockTicks, part: slice, process: str, thread: str) -> NDArray[np.float64]:
-    """Shares of the ticks in each component, decode steps left out: shape (components,)."""
-    found = block.thread(process, thread)
-    if found is None or len(found.components) != block.ticks:
+def _shares(thread: ThreadTicks | None, ticks: int, part: slice) -> NDArray[np.float64]:
+    """Shares of the ticks in each component, decode steps left out: shape (components,).
+
+    A thread that lacks ticks has the shares of all that it has.
+    """
+    if thread is None:
         return np.zeros(len(NAMES))
-    components, decode = found.components[part], found.decode[part]
+    whole = slice(None) if len(thread.components) != ticks else part
+    components, decode = thread.components[whole], thread.decode[whole]
     return np.bincount(components[~decode], minlength=len(NAMES)) / max(len(components), 1)
+
+
+def _decode_steps(block: BlockTicks, part: slice) -> NDArray[np.float64]:
+    """The share of the scheduler's ticks in a decode step, as ``decode_step``, or ``trace_compile`` for
+    as much of it as its forward thread compiles then: shape (components,)."""
+    result = np.zeros(len(NAMES))
+    scheduler, forward = block.thread(*SCHEDULER), block.thread(*FORWARD)
+    if scheduler is None:
+        return result
+    whole = slice(None) if len(scheduler.components) != block.ticks else part
+    components = scheduler.components[whole]
+    steps = scheduler.decode[whole] & (_WORK[components] | (components == _WAIT_FORWARD))
+    result[_DECODE_STEP] = steps.mean() if len(steps) else 0.0
+    for thread in (scheduler, forward):
+        if thread is not None and len(thread.components):
+            compiles = (thread.components == _TRACE_COMPILE) & thread.decode
+            share = float(compiles[whole if len(compiles) == block.ticks else slice(None)].mean())
+            moved = min(share, result[_DECODE_STEP])
+            result[_TRACE_COMPILE] += moved
+            result[_DECODE_STEP] -= moved
+    return result

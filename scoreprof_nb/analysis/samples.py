@@ -31,6 +31,7 @@ from scoreprof_nb.stacks.table import ImportFailed, StackTable
 CLOCK_FILE, SLOT_S, SLOTS, FIRST_LINE = "scoreprof-clock", 0.004, 2500, 2
 
 WAITING = np.array([COMPONENTS[name].waiting for name in NAMES])
+MOST_UNTIMED = 2  # lost ticks without a time shift all ticks of their process before them
 LATE_S = 0.15  # py-spy attaches to a process's children one after the other
 
 
@@ -53,7 +54,7 @@ class ThreadTicks:
 
 @dataclass(frozen=True)
 class BlockTicks:
-    """The ticks of one profiled block.
+    """The ticks of one profiled block: py-spy begins before it and ends after it, what lies outside is cut.
 
     ``tick_s``: epoch seconds of each tick; ``timed``: they are measured, not assumed; ``mismatch``:
     the largest difference between two processes' numbers of ticks, lost ones put back.
@@ -74,7 +75,8 @@ class BlockTicks:
     @property
     def aligned(self) -> bool:
         """Whether the joint state of the threads at a tick may be used."""
-        return self.timed and self.mismatch <= _most_late(self.recording)
+        untimed = (self.recording.errors or 0) - len(self.recording.lost)
+        return self.timed and self.mismatch <= _most_late(self.recording) and untimed <= MOST_UNTIMED
 
     def thread(self, process: str, thread: str) -> ThreadTicks | None:
         """The thread of these roles with the most samples, None when there is none."""
@@ -127,13 +129,14 @@ def block_ticks(
         timed, tick_s = True, _from_the_beginning(times, n, recording)
     else:
         timed, tick_s = False, _even_times(recording, n)
+    inside = (tick_s >= block.start_s) & (tick_s <= block.stop_s)
     places = {pid: _lost_places(tick_s, [at for at, _ in lost[pid]], n) for pid in read}
     roots = _roots(table)
     threads = tuple(
         _thread_ticks(
             activity,
             roots,
-            n,
+            inside,
             places[activity.samples.pid],
             [tid for _, tid in lost[activity.samples.pid]],
             most_late,
@@ -142,7 +145,7 @@ def block_ticks(
         if not activity.role.excluded
     )
     mismatch = n - min(totals, default=0)
-    return BlockTicks(block, recording, table, tick_s, timed, mismatch, threads)
+    return BlockTicks(block, recording, table, tick_s[inside], timed, mismatch, threads)
 
 
 def _most_late(recording: Recording) -> float:
@@ -212,17 +215,18 @@ def _lost_places(tick_s: NDArray[np.float64], lost_s: Sequence[float], n: int) -
 def _thread_ticks(
     activity: ThreadActivity,
     roots: NDArray[np.int64],
-    n: int,
+    inside: NDArray[np.bool_],
     places: NDArray[np.int64],
     lost_tids: Sequence[int],
     most_late: float,
 ) -> ThreadTicks:
     """Spread the samples over the ticks that are not lost; fill the lost and the torn ones.
 
-    ``roots``: the outermost place of each stack, shape (stacks,); ``most_late``: the ticks by which
-    a process may have been attached later than the first.
+    ``roots``: the outermost place of each stack, shape (stacks,); ``inside``: the ticks that lie in the
+    block, shape (all ticks,); ``most_late``: the ticks by which a process may have been attached later
+    than the first.
     """
-    samples = activity.samples
+    samples, n = activity.samples, len(inside)
     lost = np.zeros(n, dtype=np.bool_)
     lost[places] = True
     kept = np.flatnonzero(~lost)
@@ -260,7 +264,8 @@ def _thread_ticks(
                 source = _nearest(sources, int(place))
                 components[place] = components[source]
                 decode[place] = decode[source]
-    present = components >= 0  # a thread that was not there all the time has fewer ticks than the block
+    # A thread that was not there all the time has fewer ticks than the block.
+    present = inside & (components >= 0)
     return ThreadTicks(
         activity.role,
         samples.pid,

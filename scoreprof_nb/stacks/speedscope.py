@@ -219,6 +219,10 @@ def _read_profile(
             threads[labels.pid, labels.tid] = index, replace(known, thread=labels.thread)
         thread_of[number] = index
         stack_of[number] = builder.stack_id([builder.frame_id(frame) for frame in stack[used:]])
+    for pid, tid in [key for key in threads if key[1] == 0]:  # py-spy did not yet know the thread's id
+        known_ids = [key for key in threads if key[0] == pid and key[1] != 0]
+        if len(known_ids) == 1:
+            thread_of[thread_of == threads.pop((pid, tid))[0]] = threads[known_ids[0]][0]
     for index, labels in threads.values():
         ids = stack_of[samples.ids[thread_of[samples.ids] == index]]
         builder.add_thread(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import START_S, block, measured, phase_of, thread_ticks, ticked
+from synthetic import START_S, activity, block, measured, phase_of, thread_ticks, ticked
 
 from scoreprof_nb.analysis.request_path import PATH_NAMES, request_path, tick_causes
 from scoreprof_nb.components.catalog import CLIENT, IPC_AND_WAKEUP, NAMES
@@ -16,7 +16,12 @@ LEFT = IPC_AND_WAKEUP
 
 
 def joint(http="", scheduler="", forward="", detokenizer="", *, of=None, **how):
-    """One block of ticks of 10 ms, unless ``of`` says otherwise; a thread left out was not recorded."""
+    """One block of ticks of 10 ms, unless ``of`` says otherwise.
+
+    Of threads left out, the HTTP thread and the scheduler wait, and the others were not recorded.
+    """
+    n = max(len(activity(text)[0]) for text in (http, scheduler, forward, detokenizer))
+    http, scheduler = http or f"await_request*{n}", scheduler or f"idle_poll*{n}"
     texts = {
         ("http", "main"): http,
         ("scheduler", "main"): scheduler,
@@ -27,7 +32,6 @@ def joint(http="", scheduler="", forward="", detokenizer="", *, of=None, **how):
     threads = [  # another component is another stack
         replace(thread, stack_ids=thread.components.astype(np.int32)) for thread in threads
     ]
-    n = max(len(thread.components) for thread in threads)
     return ticked(threads, of=of or block(wall_s=n / 100), **how)
 
 
@@ -245,16 +249,6 @@ def test_only_profiled_successful_requests_count():
     assert path.table["requests"].tolist() == [1]
 
 
-def test_a_thread_of_another_length_is_left_out_not_misread():
-    """A forward thread that began late cannot be laid over the ticks: its part is left over."""
-    threads = [
-        thread_ticks("http", "main", "await_request*4"),
-        thread_ticks("scheduler", "main", "batch wait_forward*3"),
-        thread_ticks("scheduler", "forward", "device_wait*2"),
-    ]
-    assert causes(ticked(threads)) == ["batch", LEFT, LEFT, LEFT]
-
-
 # ---- what is left
 
 
@@ -340,13 +334,78 @@ def test_without_a_clock_the_path_is_marginal_and_says_so():
     }
 
 
-def test_a_marginal_path_leaves_decode_steps_out():
-    """It cannot tell those that a request waits for, and most of them no request waits for."""
-    found = joint("await_request*10", "batch*2 ~decode_step*4 idle_poll*4", timed=False)
+def test_a_marginal_path_names_decode_steps_after_all_else():
+    """Broken: what the server works at is called sockets and wake-ups."""
+    found = joint(
+        "http*2 await_request*8",
+        "batch*2 ~decode_step*2 ~wait_forward*4 idle_poll*2",
+        "idle_wait*4 ~trace_compile*3 ~device_wait idle_wait*2",
+        timed=False,
+    )
     assert means(path_of(found, {"at_ms": 0, "latency_ms": 100})) == {
+        "http": pytest.approx(20),
         "batch": pytest.approx(20),
-        IPC_AND_WAKEUP: pytest.approx(80),
+        "trace_compile": pytest.approx(30),
+        "decode_step": pytest.approx(30),
     }
+
+
+def test_lost_ticks_without_a_time_make_the_path_marginal():
+    """Each one shifts all ticks of its process before it against the others."""
+    found = joint("http*10")
+    many = replace(found, recording=replace(found.recording, errors=3))
+    assert path_of(many, {"at_ms": 0, "latency_ms": 100}).method == "marginal"
+
+
+@pytest.mark.parametrize(
+    ("role", "reason"),
+    [
+        (("scheduler", "main"), "no samples of scheduler / main"),
+        (("http", "main"), "no samples of http / main"),
+    ],
+)
+def test_without_a_thread_that_every_request_passes_there_is_no_path(role, reason):
+    """Broken: what it did is called sockets and wake-ups."""
+    found = marginal()
+    found = replace(found, threads=tuple(t for t in found.threads if (t.role.process, t.role.thread) != role))
+    path = path_of(found, {"at_ms": 0, "latency_ms": 100})
+    assert (path.method, path.reason) == (None, reason)
+
+
+def test_a_thread_that_lacks_samples_makes_the_path_marginal():
+    """Broken: a thread whose samples are cut short counts as one that never works."""
+    found = marginal()
+    short = tuple(
+        replace(
+            thread,
+            components=thread.components[1:],
+            stack_ids=thread.stack_ids[1:],
+            decode=thread.decode[1:],
+            lost=thread.lost[1:],
+        )
+        if thread.role.thread == "forward"
+        else thread
+        for thread in found.threads
+    )
+    path = path_of(replace(found, threads=short), {"at_ms": 0, "latency_ms": 100})
+    assert path.method == "marginal"
+    assert path.reason == "scheduler / forward has samples at 9 of 10 ticks"
+    assert means(path)["device_wait"] == pytest.approx(40)  # 4 of 9, at most what the scheduler waits
+
+
+def test_requests_of_a_block_without_stacks_do_not_count():
+    """Broken: the mean latency is of two blocks, its split of one."""
+    first = joint("http*10")
+    rows = ({"at_ms": 0, "latency_ms": 100}, {"at_ms": 1000, "latency_ms": 900, "block": 1})
+    assert means(path_of(first, *rows)) == {"http": pytest.approx(100)}
+
+
+def test_as_many_slices_as_requests_are_still_slices():
+    """Broken: by chance each slice gets the latency of a request that has nothing to do with it."""
+    text = " ".join(["http*50 await_request*50"] * 6)
+    rows = [{"at_ms": 1000 * i, "latency_ms": 1000 - 150 * i} for i in range(6)]
+    path = path_of(joint(text, timed=False), *rows)
+    assert path.as_mapping()["http"] == pytest.approx((312.5,) * 3)  # every slice is alike
 
 
 def test_processes_that_differ_in_ticks_give_a_marginal_path():
@@ -388,7 +447,7 @@ def test_the_path_always_sums_to_the_mean_latency_and_nothing_is_negative(
         at_ms += length * 2.5
     path = path_of(joint(*texts, timed=timed), *rows)
     if path.table.empty:
-        assert path.reason in ("no tick fell into a profiled request",)
+        assert path.reason == "no tick fell into a profiled request"
         return
     latency_ms = sum(length for _, length in requests) * 2.5 / len(requests)
     assert path.method == ("joint" if timed else "marginal")
