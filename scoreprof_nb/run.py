@@ -134,6 +134,7 @@ class PhaseRecord:
     blocks: tuple[Block, ...]
     processes: tuple[ServerProcess, ...]
     notes: tuple[str, ...] = ()
+    workload: str | None = None  # the bodies that were to be sent: how many, their sizes, their checksum
 
 
 @dataclass(frozen=True)

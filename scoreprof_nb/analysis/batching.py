@@ -2,16 +2,10 @@
 
 import pandas as pd
 
-from scoreprof_nb.analysis.requests import MeasuredRequests, events
+from scoreprof_nb.analysis.requests import MeasuredRequests, events, tells_of_batches, within
 from scoreprof_nb.run import Phase
 
 COLUMNS = ("phase", "new_sequences", "batches")
-
-
-def within(phase: Phase, log: pd.DataFrame) -> pd.DataFrame:
-    """The log's rows between the start of the first and the end of the last block of a phase."""
-    start, stop = phase.record.blocks[0].start_s * 1e9, phase.record.blocks[-1].stop_s * 1e9
-    return log[(log["time_ns"] >= start) & (log["time_ns"] <= stop)]
 
 
 def prefill_batches(phase: Phase, log: pd.DataFrame) -> pd.DataFrame:
@@ -28,7 +22,7 @@ def batching_row(phase: Phase, log: pd.DataFrame, requests: MeasuredRequests) ->
     """
     table = requests.table
     inside = within(phase, log)
-    known = not log.empty
+    known = tells_of_batches(phase, log)
     prefills = len(events(inside, "prefill"))
     at_least, at_most = _decode_batches(phase, log) if known else (None, None)
     return {

@@ -43,14 +43,18 @@ def latency(phase: str, which: str, requests: pd.DataFrame) -> dict[str, object]
 
 
 def latency_rows(phase: str, requests: MeasuredRequests) -> list[dict[str, object]]:
-    """Rows by ``which``: all (without py-spy), not hit (by a compile or a split), and what was hit."""
+    """Rows by ``which``: all (without py-spy), not hit (by a compile or a split), and what was hit, as far
+    as that is known."""
     plain = requests.plain()
     rows = [latency(phase, "all", plain)]
     hit = {name: plain[name].fillna(False).astype(bool) for name in ("compile_hit", "split")}
-    if plain["compile_hit"].notna().any():
+    if plain["split"].notna().any():
         rows.append(latency(phase, "neither compiled nor split", plain[~hit["compile_hit"] & ~hit["split"]]))
         rows.append(latency(phase, "hit by a compile", plain[hit["compile_hit"]]))
         rows.append(latency(phase, "split, no compile", plain[hit["split"] & ~hit["compile_hit"]]))
+    elif plain["compile_hit"].notna().any():
+        rows.append(latency(phase, "not compiled (splits not known)", plain[~hit["compile_hit"]]))
+        rows.append(latency(phase, "hit by a compile", plain[hit["compile_hit"]]))
     rows.append(latency(phase, "with py-spy", requests.profiled()))
     return rows
 

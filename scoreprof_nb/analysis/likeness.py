@@ -1,12 +1,11 @@
 """Whether runs may be compared: what must be alike, and what is being compared."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from scoreprof_nb.analysis.run_analysis import RunAnalysis
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.parameters import MEASURED
 
 _MACHINE = ("chip", "cpu", "cpus", "memory_gb")
@@ -54,15 +53,17 @@ def _must_be_alike(analysis: RunAnalysis) -> Mapping[str, str]:
     }
     facts["model"] = _text(str(parameters.get("model_path", "")).rstrip("/").rpartition("/")[2])
     for phase in analysis.phases:
-        facts[f"requests of phase {phase.name}"] = _workload(phase.requests.table)
+        facts[f"requests of phase {phase.name}"] = _workload(phase)
     return facts
 
 
-def _workload(requests: pd.DataFrame) -> str:
-    """The bodies that were sent: how many kinds, of which sizes."""
-    bodies = requests.drop_duplicates("payload")
-    counts = Counter(zip(bodies["kind"], bodies["items"], strict=True))
-    return ", ".join(f"{kind} x {items}: {n}" for (kind, items), n in sorted(counts.items()))
+def _workload(phase: PhaseAnalysis) -> str:
+    """The bodies that were to be sent. A run that does not say so has those that were, without their
+    number: a faster server gets further down the list."""
+    if phase.phase.record.workload is not None:
+        return phase.phase.record.workload
+    sent = phase.requests.table[["kind", "items"]].drop_duplicates().sort_values(["kind", "items"])
+    return ", ".join(f"{row['kind']} x {row['items']}" for _, row in sent.iterrows())
 
 
 def _compared(analysis: RunAnalysis) -> Mapping[str, str]:

@@ -142,9 +142,8 @@ def _estimate(
         return result
 
     means = path(np.ones(n))
-    low, high = interval(
-        path(bootstrap_weights(n, seed).astype(np.float64)), means, n, float(latency_ms.max())
-    )
+    replicates = path(bootstrap_weights(n, seed).astype(np.float64))
+    low, high = interval(replicates, means, n, float(latency_ms.max()))
     rows = [
         {
             "component": name,

@@ -41,7 +41,8 @@ class MeasuredRequests:
 
 
 def measured_requests(phase: Phase, log: pd.DataFrame, concurrency: int) -> MeasuredRequests:
-    """``log`` has the columns time_ns and text; an empty one means that the log is not known."""
+    """``log`` has the columns time_ns and text. Where it tells of no prefill batch in the phase, as with
+    a log level above info, what hit the requests is not known."""
     table = phase.requests[~phase.requests["warmup"]].sort_values("sent_ns", ignore_index=True).copy()
     table["latency_ms"] = (table["done_ns"] - table["sent_ns"]) / 1e6
     table["client_cpu_ms"] = table["client_cpu_ns"] / 1e6
@@ -56,13 +57,24 @@ def measured_requests(phase: Phase, log: pd.DataFrame, concurrency: int) -> Meas
         table.loc[inside, "block"] = block.number
         table.loc[inside, "profiled"] = block.profiled
         table.loc[inside, "plain"] = block.plain
-    known = not log.empty
+    known = tells_of_batches(phase, log)
     compiles = _counts(table, events(log, "compile")) if known else None
     prefills = _counts(table, events(log, "prefill")) if known and concurrency == 1 else None
     table["prefills"] = _column(prefills, len(table))
     table["compile_hit"] = _column(compiles, len(table)) > 0
     table["split"] = table["prefills"] > 1
     return MeasuredRequests(table)
+
+
+def within(phase: Phase, log: pd.DataFrame) -> pd.DataFrame:
+    """The log's rows between the start of the first and the end of the last block of a phase."""
+    start, stop = phase.record.blocks[0].start_s * 1e9, phase.record.blocks[-1].stop_s * 1e9
+    return log[(log["time_ns"] >= start) & (log["time_ns"] <= stop)]
+
+
+def tells_of_batches(phase: Phase, log: pd.DataFrame) -> bool:
+    """Whether the log has a prefill batch of the phase: every answered request needed one."""
+    return bool(phase.record.blocks) and not events(within(phase, log), "prefill").empty
 
 
 def events(log: pd.DataFrame, kind: str) -> pd.DataFrame:

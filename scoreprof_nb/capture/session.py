@@ -19,7 +19,7 @@ from scoreprof_nb.capture.preflight import Plan, check_folders, prepare
 from scoreprof_nb.capture.pyspy import PySpy, PySpyFailed, thread_ids
 from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
-from scoreprof_nb.capture.workload import Load
+from scoreprof_nb.capture.workload import Load, described
 from scoreprof_nb.parameters import FILE_PHASE, MEASURED, ParameterError, Parameters, environment_of
 from scoreprof_nb.results import keep_copy, restore_run
 from scoreprof_nb.run import (
@@ -38,6 +38,7 @@ BLOCKS_PROFILED = (False, True, True, False)
 POLL_S = 0.1
 PROGRESS_S = 5.0
 WARMUP_GUESS_S = 15.0
+_PREFILL = "Prefill batch"
 _COMPILED = re.compile(r"#cache_miss: [1-9]")
 _REFUSED = re.compile(r"launch_server.*error: (.*)|^\S+: error: (.*)")
 
@@ -245,6 +246,7 @@ def _capture_phase(
             blocks=tuple(blocks),
             processes=processes,
             notes=tuple(map(plan.redact, notes)),
+            workload=described(bodies),
         )
         write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads)
     measured = [row for row in load.rows if not row["warmup"]]
@@ -258,30 +260,29 @@ def _warm_up(server: Server, load: Load, kinds: int, parameters: Parameters, say
     start, said_at = time.monotonic(), time.monotonic()
     log = server.log
     seen = len(log.lines()) if log is not None else 0
-    compiles, clean_from = 0, 0
+    compiles, clean_from, told = 0, 0, False
     while (elapsed := time.monotonic() - start) < parameters.warmup_s:
         server.check_alive()
         done = len(load.rows)
         if log is not None:
             new = log.lines(seen)
             seen += len(new)
+            told = told or any(_PREFILL in line for line in new)
             met = sum(bool(_COMPILED.search(line)) for line in new)
             if met:
                 compiles += met
                 clean_from = done + parameters.concurrency  # those in flight may be hit too
         if done - clean_from >= needed:
             how = f"no compile in the last {needed} requests"
-            if log is None:
-                how = f"{needed} requests (no server log: compiles are not known)"
-            return Warmup(done, elapsed, compiles if log is not None else None, log is not None, how)
+            if not told:
+                how = f"{needed} requests (no server log that tells of batches: compiles are not known)"
+            return Warmup(done, elapsed, compiles if told else None, told, how)
         if time.monotonic() - said_at > PROGRESS_S:
             said_at = time.monotonic()
             say(f"  warming up: {done} requests, {compiles} batches compiled, {elapsed:.0f} s")
         time.sleep(POLL_S)
     ended = f"the limit of {parameters.warmup_s:.0f} s: still compiling, or too few requests"
-    return Warmup(
-        len(load.rows), time.monotonic() - start, compiles if log is not None else None, False, ended
-    )
+    return Warmup(len(load.rows), time.monotonic() - start, compiles if told else None, False, ended)
 
 
 class _Recorder:

@@ -3,12 +3,14 @@
 Closed loop at concurrency N measures the service time at N, not latency under an arrival rate.
 """
 
+import hashlib
 import json
 import math
 import random
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,14 @@ def request_bodies(parameters: Parameters, phase: str, label_token_ids: Sequence
         for number in range(DISTINCT_PAYLOADS)
         for kind, items in chosen.items()
     ]
+
+
+def described(bodies: Sequence[RequestBody]) -> str:
+    """What a phase was to send, to be compared with another run's: equal texts mean equal bytes."""
+    digest = hashlib.sha256(b"\n".join(body.payload for body in bodies)).hexdigest()
+    counts = Counter((body.kind, body.items) for body in bodies)
+    sizes = ", ".join(f"{n} {kind} x {items}" for (kind, items), n in sorted(counts.items()))
+    return f"{sizes}; SHA-256 {digest[:16]}"
 
 
 def _body(kind: str, items: int, labels: list[int], seed: int, number: int) -> RequestBody:
@@ -139,8 +149,9 @@ class Load:
                 warming = self.warming
                 cpu_ns = time.thread_time_ns()
                 sent_ns = self._now_ns()
-                status, error, scores = self._ask(session, body)
-                done_ns = self._now_ns()
+                answer = self._ask(session, body)
+                done_ns, cpu_ns = self._now_ns(), time.thread_time_ns() - cpu_ns
+                status, error, scores = self._judge(answer, body)
                 row = {
                     "request": number,
                     "warmup": warming,
@@ -151,7 +162,7 @@ class Load:
                     "intended_ns": intended_ns,
                     "sent_ns": sent_ns,
                     "done_ns": done_ns,
-                    "client_cpu_ns": time.thread_time_ns() - cpu_ns,
+                    "client_cpu_ns": cpu_ns,
                     "status": status,
                     "error": error,
                     "scores": scores,
@@ -165,7 +176,10 @@ class Load:
                     self._stop.wait(PAUSE_AFTER_FAILURE_S)
                 intended_ns = done_ns
 
-    def _ask(self, session: requests.Session, body: RequestBody) -> tuple[int, str | None, Any]:
+    def _ask(
+        self, session: requests.Session, body: RequestBody
+    ) -> tuple[int, bytes] | tuple[None, tuple[str, str]]:
+        """The answer's status and body, or None with the kind of failure and what it said."""
         deadline = time.monotonic() + self._timeout_s
         try:
             answer = session.post(self._url, data=body.payload, timeout=self._timeout_s)
@@ -174,11 +188,20 @@ class Load:
             # The timeout of requests is one of each read, and a body that stops half-way is a
             # ConnectionError for it; here it is the whole request's.
             late = isinstance(error, requests.Timeout) or time.monotonic() > deadline
-            return self._failed(0, "timeout" if late else "connection", str(error))
+            return None, ("timeout" if late else "connection", str(error))
         if time.monotonic() > deadline:
-            return self._failed(0, "timeout", f"answered later than after {self._timeout_s} s")
-        if answer.status_code != 200:
-            return self._failed(answer.status_code, f"http_{answer.status_code}", answer.text)
+            return None, ("timeout", f"answered later than after {self._timeout_s} s")
+        return answer.status_code, content
+
+    def _judge(
+        self, answer: tuple[int, bytes] | tuple[None, tuple[str, str]], body: RequestBody
+    ) -> tuple[int, str | None, Any]:
+        """Status, kind of failure or None, and scores of what ``_ask`` gave."""
+        if answer[0] is None:
+            return self._failed(0, *answer[1])
+        status, content = answer
+        if status != 200:
+            return self._failed(status, f"http_{status}", content.decode(errors="replace"))
         try:
             scores = json.loads(content)["scores"]
             wrong = _wrong_scores(scores, body)

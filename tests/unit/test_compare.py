@@ -40,6 +40,7 @@ def phase(
     failed=0,
     stack="work@/x/site-packages/sgl_jax/a.py",
     requests=40,
+    workload="8 small x 4; SHA-256 0123456789abcdef",
 ):
     """One phase: every request takes the sum of the path."""
     latency_ms = sum(path.values()) * factor
@@ -81,7 +82,7 @@ def phase(
     plain = [{key: value for key, value in row.items() if key != "profiled"} for row in rows]
     return SimpleNamespace(
         name=name,
-        phase=SimpleNamespace(requests=sent(*plain)),
+        phase=SimpleNamespace(requests=sent(*plain), record=SimpleNamespace(workload=workload)),
         requests=found,
         latency=pd.DataFrame(latency_rows(name, found)),
         throughput=(1e3 / latency_ms, 4e3 / latency_ms),
@@ -330,6 +331,8 @@ def test_what_the_log_does_not_tell_is_not_known():
         ({"provenance": {"jax": "0.9.0"}}, "jax"),
         ({"provenance": {"server_packages": {"flax": "1"}}}, "package flax"),
         ({"requests": 39}, None),
+        ({"requests": 2}, None),  # fewer bodies were answered: slower, not another workload
+        ({"workload": "8 small x 4; SHA-256 another"}, "requests of phase small"),
     ],
 )
 def test_unlike_captures_are_named(change, what):
