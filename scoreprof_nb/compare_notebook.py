@@ -3,14 +3,15 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from IPython.display import clear_output
 
-from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs
+from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, stopped_runs
 from scoreprof_nb.compare_parameters import SIDES, CompareParameters
-from scoreprof_nb.comparison import ComparisonReport, make_comparison
+from scoreprof_nb.comparison import ComparisonReport, check_likeness, make_comparison
 from scoreprof_nb.notebook import CaptureFailed, absolute, plain_variables, tell_runner, timed_say
 from scoreprof_nb.parameters import Parameters
 from scoreprof_nb.report import make_report
@@ -53,11 +54,12 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
             make_report(of_run).write_files()  # so that each run can stand alone
             keep_copy(Path(of_run.run_dir), of_run.results_dir, say)
 
-        failure = capture_pairs(parameters, say, captured)
+        failure = capture_pairs(parameters, say, partial(check_likeness, parameters), captured)
         control, test = complete_pairs(parameters)
     else:
         control, test = (list(parameters.runs_of(side)) for side in SIDES)
-    report = make_comparison(parameters, (control, test), say) if control and test else None
+    stopped = stopped_runs(Path(parameters.compare_dir))
+    report = make_comparison(parameters, (control, test), stopped, failure, say) if control and test else None
     clear_output()
     if report is not None:
         report.write_files()

@@ -11,6 +11,7 @@ from scoreprof_nb.parameters import ParameterError, Parameters, check, parameter
 CONTROL, TEST = "control", "test"
 SIDES = (CONTROL, TEST)
 FAIL_ON = ("never", "regression", "not_improved")
+FEWEST_PAIRS = 5  # below, an exact sign-flip test cannot come near 5 %
 # What a side may have of its own: control_label, test_server_flags and so on.
 OF_SIDE = ("label", "server_python", "server_flags", "server_environment", "model_path")
 MANIFEST = "manifest.json"
@@ -85,6 +86,17 @@ class CompareParameters:
         if bool(parameters.control) != bool(parameters.test):
             name = TEST if parameters.control else CONTROL
             raise ParameterError(name, "", "control and test are given both, or neither")
+        if parameters.fail_on != "never":
+            if not parameters.captures and not parameters.control:
+                raise ParameterError(
+                    "fail_on", parameters.fail_on, "only a history is asked for: nothing to judge"
+                )
+            if parameters.captures and 1 < parameters.pairs < FEWEST_PAIRS:
+                raise ParameterError(
+                    "pairs",
+                    parameters.pairs,
+                    f"fail_on needs a verdict, and that at least {FEWEST_PAIRS} pairs",
+                )
         for side in SIDES:
             parameters.of_run(side, Path("unused"))
         return parameters
@@ -92,7 +104,17 @@ class CompareParameters:
     @property
     def captures(self) -> bool:
         """Whether pairs are to be captured: no runs are named, and not only a history is asked for."""
-        return not self.control and not self.history
+        return not self.control and not (self.history and not self._names_a_side())
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """What may differ between the sides besides the server's code and flags."""
+        return ("model",) if self.control_model_path or self.test_model_path else ()
+
+    def _names_a_side(self) -> bool:
+        fields = self.__dataclass_fields__
+        own = [f"{side}_{name}" for side in SIDES for name in OF_SIDE]
+        return any(getattr(self, name) != fields[name].default for name in own)
 
     def of_run(self, side: str, run_dir: Path) -> Parameters:
         """The profiling parameters of one run of a side. Raises ParameterError in this notebook's names."""

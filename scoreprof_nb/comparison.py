@@ -14,9 +14,10 @@ from scoreprof_nb.analysis import paired
 from scoreprof_nb.analysis.compare import BLOCKED, Comparison, compare, noise_of
 from scoreprof_nb.analysis.difference import only_one_side
 from scoreprof_nb.analysis.history import History, read_history
+from scoreprof_nb.analysis.likeness import UNLIKE, differences, must_be_alike
 from scoreprof_nb.analysis.run_analysis import analyse
 from scoreprof_nb.analysis.statistics import wilson_interval
-from scoreprof_nb.compare_parameters import CONTROL, SIDES, TEST, CompareParameters
+from scoreprof_nb.compare_parameters import CONTROL, FEWEST_PAIRS, SIDES, TEST, CompareParameters
 from scoreprof_nb.components.rules import RulesError, load_rules
 from scoreprof_nb.diff_flamegraph import Side, diff_flame_graph
 from scoreprof_nb.parameters import ParameterError
@@ -36,11 +37,16 @@ UNLIKE_MARK = "UNLIKE CAPTURES"
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """A comparison with what is said of it."""
+    """A comparison with what is said of it.
+
+    ``stopped``: by side, each run that did not get to its end, and why; ``missing``: why pairs are missing.
+    """
 
     parameters: CompareParameters
     comparison: Comparison
     noise: Mapping[str, float]
+    stopped: Mapping[str, Sequence[str]]
+    missing: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -55,53 +61,61 @@ class ComparisonReport:
         return f"{UNLIKE_MARK}: " if not self.comparison.unlike.empty else ""
 
     @property
+    def blocked(self) -> bool:
+        """Whether test returns other scores, more failures, or did not always run to its end."""
+        return self.comparison.blocked or len(self.stopped[TEST]) > len(self.stopped[CONTROL])
+
+    @property
     def verdict(self) -> str:
         """One word for the whole: blocked, regression, improvement, mixed, or as analysis/paired.py has it.
 
-        A regression of any metric counts; an improvement is one of p50.
+        A regression of any metric counts; an improvement is one of p50, and none when the p50 of another
+        phase is not known, or became worse by an uncertain size.
         """
         metrics = self.comparison.metrics
         said = set(metrics["verdict"])
-        p50 = list(metrics.loc[metrics["metric"] == "p50", "verdict"])
-        if self.comparison.blocked:
+        p50 = metrics[metrics["metric"] == "p50"]
+        said_p50 = list(p50["verdict"])
+        if self.blocked:
             return BLOCKED
+        perhaps_worse = bool(((p50["verdict"] == paired.SIZE_UNCERTAIN) & (p50["ratio"] > 1)).any())
         for prefix in ("", paired.SUGGESTIVE):
-            worse, better = prefix + paired.REGRESSION in said, prefix + paired.IMPROVEMENT in p50
-            if worse or better:
-                return (
-                    MIXED
-                    if worse and better
-                    else prefix + (paired.REGRESSION if worse else paired.IMPROVEMENT)
-                )
-        for weak in (paired.INSUFFICIENT, paired.SIZE_UNCERTAIN, paired.INCONCLUSIVE, paired.NOT_KNOWN):
-            if weak in p50:
+            worse, better = prefix + paired.REGRESSION in said, prefix + paired.IMPROVEMENT in said_p50
+            if worse:
+                return MIXED if better else prefix + paired.REGRESSION
+            if better and perhaps_worse:
+                return MIXED
+            if better and paired.NOT_KNOWN not in said_p50:
+                return prefix + paired.IMPROVEMENT
+        for weak in (paired.NOT_KNOWN, paired.INSUFFICIENT, paired.SIZE_UNCERTAIN, paired.INCONCLUSIVE):
+            if weak in said_p50:
                 return weak
-        return paired.NO_CHANGE if p50 else paired.NOT_KNOWN
+        return paired.NO_CHANGE if said_p50 else paired.NOT_KNOWN
 
     @property
     def gate_fails(self) -> bool:
-        """Whether ``fail_on`` asks for exit code 3."""
+        """Whether ``fail_on`` asks for exit code 3: what could not be judged does not pass."""
         if self.parameters.fail_on == "regression":
-            return self.verdict in (BLOCKED, MIXED, paired.REGRESSION, paired.SUGGESTIVE + paired.REGRESSION)
+            worse = (BLOCKED, MIXED, paired.REGRESSION, paired.SUGGESTIVE + paired.REGRESSION)
+            return self.verdict in (*worse, paired.NOT_KNOWN, paired.INSUFFICIENT)
         return self.parameters.fail_on == "not_improved" and self.verdict != paired.IMPROVEMENT
 
     def sentence(self) -> str:
         """The verdict in one sentence."""
         metrics, names = self.comparison.metrics, self._names()
-        if self.comparison.blocked:
-            what = (
-                "other scores" if self.comparison.correctness.scores_changed else "another share of failures"
-            )
-            return f"{names[TEST]} returns {what} than {names[CONTROL]}: see 'Is it still right?' first."
+        if self.blocked:
+            return self._why_blocked()
+        rows = metrics.to_dict("records")
+        p50 = [row for row in rows if row["metric"] == "p50"]
         parts = []
-        for said, word in ((paired.REGRESSION, "worse"), (paired.IMPROVEMENT, "better")):
-            found = metrics[metrics["verdict"].str.endswith(said)]
-            texts = [
-                f"{row['metric']} of {row['phase']} {_percent(row['ratio'])}"
-                for row in found.to_dict("records")
-            ]
-            if texts:
-                parts.append(f"{word} in {', '.join(texts)}")
+        for word, found in (
+            ("worse in", [row for row in rows if row["verdict"].endswith(paired.REGRESSION)]),
+            ("better in", [row for row in rows if row["verdict"].endswith(paired.IMPROVEMENT)]),
+            ("changed, size uncertain:", [row for row in p50 if row["verdict"] == paired.SIZE_UNCERTAIN]),
+            ("not known:", [row for row in p50 if row["verdict"] == paired.NOT_KNOWN]),
+        ):
+            if found:
+                parts.append(f"{word} {', '.join(map(_change_text, found))}")
         if parts:
             weak = " (suggestive only: one run a side)" if self.comparison.pairs == 1 else ""
             return f"{names[TEST]} against {names[CONTROL]}: {'; '.join(parts)}{weak}."
@@ -110,19 +124,21 @@ class ComparisonReport:
         if self.verdict == paired.INSUFFICIENT:
             return (
                 f"{self.comparison.pairs} pairs are insufficient for a verdict; "
-                f"{paired.FEWEST_PAIRS} are needed, 6 are better."
+                f"{FEWEST_PAIRS} are needed, 6 are better."
             )
-        if self.verdict == paired.SIZE_UNCERTAIN:
-            found = metrics[(metrics["metric"] == "p50") & (metrics["verdict"] == paired.SIZE_UNCERTAIN)]
-            texts = [
-                f"p50 of {row['phase']} {_percent(row['ratio'])} "
-                f"({_percent(row['low'])} to {_percent(row['high'])})"
-                for row in found.to_dict("records")
-            ]
-            return f"{names[TEST]} against {names[CONTROL]}: changed, size uncertain: {', '.join(texts)}."
         seen = metrics.loc[metrics["metric"] == "p50", "detectable"].max()
         could = f"; it could have seen a change of p50 of {seen:.0%}" if math.isfinite(seen) else ""
         return f"{names[TEST]} against {names[CONTROL]}: {self.verdict}{could}."
+
+    def _why_blocked(self) -> str:
+        names, correctness = self._names(), self.comparison.correctness
+        if not correctness.changed:
+            return (
+                f"{names[TEST]} did not run to its end {len(self.stopped[TEST])} time(s), "
+                f"{names[CONTROL]} {len(self.stopped[CONTROL])}: {self.stopped[TEST][-1]}"
+            )
+        what = "other scores" if correctness.scores_changed else "more failures"
+        return f"{names[TEST]} returns {what} than {names[CONTROL]}: see 'Is it still right?' first."
 
     def _names(self) -> Mapping[str, str]:
         sides = zip(SIDES, (self.comparison.control, self.comparison.test), strict=True)
@@ -142,7 +158,16 @@ class ComparisonReport:
 
     def mind(self) -> list[str]:
         """What a reader has to mind before using the numbers."""
-        found = []
+        found = [f"not all pairs were captured: {self.missing}"] if self.missing else []
+        for side in SIDES:
+            found += [f"{side} did not run to its end: {text}" for text in self.stopped[side]]
+        started = {
+            side: [run.run.manifest.started_s for run in runs]
+            for side, runs in zip(SIDES, (self.comparison.control, self.comparison.test), strict=True)
+        }
+        apart = max(started[CONTROL]) < min(started[TEST]) or max(started[TEST]) < min(started[CONTROL])
+        if apart and self.comparison.pairs > 1:
+            found.append("the sides were not measured in turn: a drift of the machine counts as a change")
         if self.comparison.pairs == 1:
             found.append(
                 "one run a side: intervals are of the variation within a run; two launches differ by more"
@@ -273,7 +298,9 @@ class ComparisonReport:
             "schema_version": SCHEMA_VERSION,
             "verdict": self.verdict,
             "sentence": self.sentence(),
-            "blocked": comparison.blocked,
+            "blocked": self.blocked,
+            "missing": self.missing,
+            "stopped": {side: list(self.stopped[side]) for side in SIDES},
             "unlike": not comparison.unlike.empty,
             "pairs": comparison.pairs,
             "delta": self.parameters.delta,
@@ -317,7 +344,13 @@ class ComparisonReport:
                 "",
                 self.sentence(),
                 "",
+                *(
+                    f"- {row['kind']}: {row['what']}: control {row['control']}, test {row['test']}"
+                    for row in self.comparison.likeness.to_dict("records")
+                ),
+                *(f"- left out: {text}" for text in self.comparison.left_out),
                 *(f"- {text}" for text in self.mind()),
+                "",
                 *markdown_table(metrics),
                 "",
                 right,
@@ -374,9 +407,13 @@ class ComparisonReport:
 
 
 def make_comparison(
-    parameters: CompareParameters, folders: tuple[Sequence[Path], Sequence[Path]], say: Callable[[str], None]
+    parameters: CompareParameters,
+    folders: tuple[Sequence[Path], Sequence[Path]],
+    stopped: Mapping[str, Sequence[str]],
+    missing: str | None,
+    say: Callable[[str], None],
 ) -> ComparisonReport:
-    """Load, analyse and compare the runs of control and test.
+    """Load, analyse and compare the runs of control and test; ``stopped`` and ``missing`` as in the report.
 
     Raises RunFolderError, and ParameterError for unlike captures that are not allowed, a rules file or a
     noise file that cannot be used, and sides without a common phase.
@@ -394,18 +431,36 @@ def make_comparison(
             runs.append(analyse(load_run(path), rules, parameters.seed, lambda text: None))
         sides.append(runs)
     try:
-        comparison = compare(sides[0], sides[1], parameters.seed, parameters.delta, noise)
+        comparison = compare(
+            sides[0], sides[1], parameters.seed, parameters.delta, noise, parameters.compared
+        )
     except ValueError as error:
         raise ParameterError(TEST, parameters.test, str(error)) from error
-    if not comparison.unlike.empty and not parameters.allow_unlike:
+    _refuse_unlike(parameters, comparison.unlike)
+    return ComparisonReport(parameters, comparison, noise, stopped, missing)
+
+
+def check_likeness(parameters: CompareParameters, provenance: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ParameterError when the sides that are about to be captured would not be alike.
+
+    ``provenance``: by side, of its server, model and machine.
+    """
+    facts = [
+        [must_be_alike(parameters.of_run(side, Path("unused")).as_dict(), provenance[side])] for side in SIDES
+    ]
+    _refuse_unlike(parameters, differences(facts, parameters.compared))
+
+
+def _refuse_unlike(parameters: CompareParameters, found: pd.DataFrame) -> None:
+    unlike = found[found["kind"] == UNLIKE]
+    if not unlike.empty and not parameters.allow_unlike:
         listed = "; ".join(
             f"{row['what']}: control {row['control']}, test {row['test']}"
-            for row in comparison.unlike.to_dict("records")
+            for row in unlike.to_dict("records")
         )
         raise ParameterError(
             "allow_unlike", False, f"the captures are not alike, which True would allow and mark: {listed}"
         )
-    return ComparisonReport(parameters, comparison, noise)
 
 
 def past_runs(parameters: CompareParameters) -> History | None:
@@ -424,9 +479,14 @@ def _noise(path: str) -> dict[str, float]:
         return {}
     try:
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
+        if raw["pairs"] < FEWEST_PAIRS:
+            raise ValueError(f"of {raw['pairs']} pairs, {FEWEST_PAIRS} are needed")
+        other = [row["what"] for row in raw["differences"] if row["what"] != "label"]
+        if other:
+            raise ValueError(f"not of a server with itself: the sides differ in {', '.join(other)}")
         return noise_of(pd.DataFrame(raw["metrics"]).astype({"low": float, "high": float}))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ParameterError("noise_from", path, f"is no comparison.json: {error}") from error
+        raise ParameterError("noise_from", path, f"cannot be used: {error}") from error
 
 
 def _texts(table: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -443,8 +503,19 @@ def _count_text(hits: int, n: int) -> str:
 
 def _ratio(row: Mapping[Any, Any]) -> str:
     if not math.isfinite(row["low"]):
-        return f"{row['ratio']:.3f}"
+        return f"{row['ratio']:.3f}" if math.isfinite(row["ratio"]) else "n/a"
     return f"{row['ratio']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+
+
+def _change_text(row: Mapping[Any, Any]) -> str:
+    """Such as "p50 of small +3.1% (+1.0% to +5.2%)"."""
+    text = f"{row['metric']} of {row['phase']}"
+    if not math.isfinite(row["ratio"]):
+        return text
+    text += f" {_percent(row['ratio'])}"
+    if row["verdict"] != paired.SIZE_UNCERTAIN:
+        return text
+    return f"{text} ({_percent(row['low'])} to {_percent(row['high'])})"
 
 
 def _percent(ratio: float) -> str:

@@ -25,6 +25,7 @@ PY_SPY_MODES = ("nonblocking", "blocking", "native", "off")
 MEASURED = (
     "server_url",
     "model_path",
+    "server_python",
     "server_flags",
     "server_environment",
     "device",

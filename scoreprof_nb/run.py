@@ -234,6 +234,14 @@ class RunFolder:
         }
         write_json(self.manifest_path, asdict(replace(manifest, phases_done=done, sha256=sha256)))
 
+    def read_provenance(self) -> dict[str, Any]:
+        """Of the last capture; empty when there is none that can be read."""
+        try:
+            found = json.loads((self.path / "provenance.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:
         write_json(self.path / "provenance.json", provenance)
 

@@ -1,8 +1,9 @@
 """Control against test: a verdict per phase and metric, and where the difference comes from."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from scoreprof_nb.analysis.correctness import (
     Correctness,
     compare_counts,
     compare_scores,
+    over_phases,
 )
 from scoreprof_nb.analysis.difference import (
     CHANGE_COLUMNS,
@@ -26,6 +28,7 @@ from scoreprof_nb.analysis.likeness import UNLIKE, likeness
 from scoreprof_nb.analysis.paired import (
     IMPROVEMENT,
     MARGIN,
+    NOT_KNOWN,
     Effect,
     holm,
     paired_effect,
@@ -33,6 +36,7 @@ from scoreprof_nb.analysis.paired import (
     within_run_effect,
 )
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, below_each_other
+from scoreprof_nb.analysis.statistics import percentile_floor
 
 COMPONENT_MARGIN = 0.01  # of control's mean latency: a smaller change of a component is not meaningful
 BLOCKED = "blocked"
@@ -70,8 +74,9 @@ def _cpu(phase: PhaseAnalysis) -> float | None:
     return None if phase.cpu.empty else float(phase.cpu["cpu_ms"].sum())
 
 
+P50 = Metric("p50", "ms", _percentile("p50"))
 METRICS = (
-    Metric("p50", "ms", _percentile("p50")),
+    P50,
     Metric("p90", "ms", _percentile("p90")),
     Metric("throughput", "items/s", _throughput, lower_is_better=False),
     Metric("CPU per request", "ms", _cpu),
@@ -84,7 +89,8 @@ class Comparison:
 
     ``metrics``: columns METRIC_COLUMNS; ``components``: COMPONENT_COLUMNS (request path, ms);
     ``functions``, ``stacks``: as in analysis/difference.py; ``likeness``: as in analysis/likeness.py;
-    ``runs``: RUN_COLUMNS; ``left_out``: run ids without a partner, and phases that only one side has.
+    ``runs``: RUN_COLUMNS; ``left_out``: run ids without a partner, phases that only one side has, and
+    phases whose p50 is not known in some run.
     """
 
     control: tuple[RunAnalysis, ...]
@@ -123,11 +129,13 @@ def compare(
     seed: int,
     delta: float = MARGIN,
     noise: Mapping[str, float] | None = None,
+    compared: Collection[str] = (),
 ) -> Comparison:
     """Compare runs of two sides; the n-th run of a side, by its start, is paired with the other's n-th.
 
     ``delta``: the smallest relative change that is meaningful; ``noise``: by phase, the change that two
-    launches of the same server were measured to show, where it is larger than delta it is taken. Raises
+    launches of the same server were measured to show, where it is larger than delta it is taken;
+    ``compared``: what may differ between the sides besides the server's code and flags (``model``). Raises
     ValueError when a side has no run, or no phase is on both sides.
     """
     if not control or not test:
@@ -150,7 +158,8 @@ def compare(
     scores = [compare_scores(name, *both, dtype_of(before[0])) for name, both in complete.items()]
     counts = [row for name, both in complete.items() for row in compare_counts(name, *both)]
     correctness = Correctness(
-        pd.DataFrame(scores, columns=list(SCORE_COLUMNS)), pd.DataFrame(counts, columns=list(COUNT_COLUMNS))
+        pd.DataFrame(scores, columns=list(SCORE_COLUMNS)),
+        over_phases(pd.DataFrame(counts, columns=list(COUNT_COLUMNS))),
     )
     blocked = correctness.changed
     margins = {name: max(delta, (noise or {}).get(name, 0.0)) for name in complete}
@@ -164,9 +173,9 @@ def compare(
         functions=below_each_other(functions, FUNCTION_COLUMNS),
         stacks=below_each_other(stacks, STACK_COLUMNS),
         correctness=correctness,
-        likeness=likeness(before, after),
+        likeness=likeness(before, after, compared),
         runs=_runs(before, after),
-        left_out=tuple(left_out),
+        left_out=(*left_out, *_unknown(complete)),
     )
 
 
@@ -174,7 +183,10 @@ _Both = Mapping[str, tuple[list[PhaseAnalysis], list[PhaseAnalysis]]]
 
 
 def _metrics(complete: _Both, margins: Mapping[str, float], blocked: bool, seed: int) -> pd.DataFrame:
-    """One row per phase and metric; the p-values are corrected over all of them together."""
+    """One row per phase and metric; the p-values are corrected over all of them together.
+
+    A metric that some run lacks has no row, but for p50: its row says that it is not known.
+    """
     found = [
         (name, metric, left, right, _effect(metric, left, right, before, after, seed))
         for name, (before, after) in complete.items()
@@ -182,7 +194,7 @@ def _metrics(complete: _Both, margins: Mapping[str, float], blocked: bool, seed:
         if (left := _values(metric, before)) and (right := _values(metric, after))
     ]
     corrected = holm([effect.p for *_, effect in found])
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for (name, metric, left, right, effect), p in zip(found, corrected, strict=True):
         said = verdict(effect, p, margins[name], metric.lower_is_better)
         rows.append(
@@ -192,7 +204,22 @@ def _metrics(complete: _Both, margins: Mapping[str, float], blocked: bool, seed:
                 *(_nan(effect.detectable), margins[name], _unless_blocked(said, blocked)),
             )
         )
+    rows += [
+        (name, P50.name, P50.unit, *[math.nan] * 5, len(before), *[math.nan] * 3, margins[name], NOT_KNOWN)
+        for name, (before, after) in complete.items()
+        if not (_values(P50, before) and _values(P50, after))
+    ]
+    order = list(complete)
+    rows.sort(key=lambda row: order.index(row[0]))
     return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
+
+
+def _unknown(complete: _Both) -> list[str]:
+    return [
+        f"p50 of phase {name} is not known: a run has fewer than {percentile_floor(0.5)} plain requests"
+        for name, both in complete.items()
+        if not all(_values(P50, side) for side in both)
+    ]
 
 
 def _values(metric: Metric, side: Sequence[PhaseAnalysis]) -> list[float]:

@@ -1,4 +1,8 @@
-"""Is it still right? The scores and the failures of two sides."""
+"""Is it still right? The scores and the failures of two sides.
+
+Failures are counted over all launches of a side together. That they may come in a burst of one launch is
+not allowed for: it errs on the side of blocking, and the runs' table says which launch it was.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from scoreprof_nb.analysis.paired import holm
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.analysis.statistics import CONFIDENCE
 
@@ -22,6 +27,10 @@ SCORE_COLUMNS = (
     "only_one_side",
     "shape_differs",
     "largest_difference",
+    "control_deviating",
+    "control_answers",
+    "test_deviating",
+    "test_answers",
     "tolerance",
     "same",
 )
@@ -42,7 +51,7 @@ class Correctness:
 
     @property
     def failures_changed(self) -> bool:
-        """Whether the share of failed requests changed in any phase."""
+        """Whether more requests of test fail in any phase."""
         failed = self.counts[self.counts["what"] == "failed"]
         return bool(failed["changed"].any())
 
@@ -55,46 +64,62 @@ class Correctness:
 def compare_scores(
     phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis], dtype: str
 ) -> Mapping[str, object]:
-    """A row of the scores' table: the medians of each payload's scores, side against side."""
-    before, after = (_median_scores(side) for side in (control, test))
+    """A row of the scores' table: each payload's scores, side against side.
+
+    They changed when the medians differ by more than the tolerance, and when answers of test deviate from
+    control's median by more than that, as control's own do not (or less often, by Fisher's test): a server
+    that is wrong now and then has the right median.
+    """
+    before, after = (_answers(side) for side in (control, test))
     shared = before.keys() & after.keys()
     tolerance = TOLERANCES.get(dtype, TOLERANCES[DEFAULT_DTYPE])
-    differences, shape_differs = [], 0
+    differences, shape_differs, deviating, answers = [], 0, np.zeros(2, int), np.zeros(2, int)
     for payload in shared:
         one, other = before[payload], after[payload]
-        if one is None or other is None or one.shape != other.shape:
+        if one is None or other is None or one.shape[1:] != other.shape[1:]:
             shape_differs += 1
-        else:
-            differences.append(float(np.abs(one - other).max(initial=0.0)))
+            continue
+        median = np.median(one, axis=0)
+        differences.append(float(np.abs(median - np.median(other, axis=0)).max(initial=0.0)))
+        for side, values in enumerate((one, other)):
+            off = np.abs(values - median).max(axis=(1, 2), initial=0.0)
+            deviating[side] += int((off > tolerance).sum())
+            answers[side] += len(values)
     largest = max(differences, default=float("nan"))
-    same = None if not shared else shape_differs == 0 and largest <= tolerance
+    same = None
+    if shared:
+        more = deviating[1] > 0 and (deviating[0] == 0 or _more_p(*deviating, *answers) < 1 - CONFIDENCE)
+        same = shape_differs == 0 and largest <= tolerance and not more
     only_one = len(before.keys() ^ after.keys())
-    return dict(
-        zip(
-            SCORE_COLUMNS,
-            (phase, len(shared), only_one, shape_differs, largest, tolerance, same),
-            strict=True,
-        )
+    values_of_row = (
+        *(phase, len(shared), only_one, shape_differs, largest),
+        *(int(deviating[0]), int(answers[0]), int(deviating[1]), int(answers[1]), tolerance, same),
     )
+    return dict(zip(SCORE_COLUMNS, values_of_row, strict=True))
 
 
-def _median_scores(side: Sequence[PhaseAnalysis]) -> dict[int, NDArray[np.float64] | None]:
-    """Payload to its median scores over all runs of a side: shape (items, labels) each.
+def _more_p(hit: int, test_hit: int, total: int, test_total: int) -> float:
+    """Fisher's exact test of whether test has a larger share than control."""
+    table = [[test_hit, test_total - test_hit], [hit, total - hit]]
+    return float(stats.fisher_exact(table, alternative="greater").pvalue)
 
-    None where one payload got answers of several shapes: they have no median.
+
+def _answers(side: Sequence[PhaseAnalysis]) -> dict[int, NDArray[np.float64] | None]:
+    """Payload to its scores in all runs of a side: shape (answers, items, labels) each.
+
+    None where one payload got answers of several shapes.
     """
-    answers = pd.concat([phase.phase.requests for phase in side], ignore_index=True)
-    answers = answers[answers["error"].isna()]
-    medians: dict[int, NDArray[np.float64] | None] = {}
-    for payload in map(int, answers["payload"].unique()):
-        scores = answers.loc[answers["payload"] == payload, "scores"]
+    requests = pd.concat([phase.phase.requests for phase in side], ignore_index=True)
+    requests = requests[requests["error"].isna()]
+    found: dict[int, NDArray[np.float64] | None] = {}
+    for payload in map(int, requests["payload"].unique()):
+        scores = requests.loc[requests["payload"] == payload, "scores"]
         widths = {tuple(len(labels) for labels in one) for one in scores}
         if len(widths) == 1 and len(set(next(iter(widths)))) <= 1:
-            values = np.array([[list(map(float, labels)) for labels in one] for one in scores])
-            medians[payload] = np.median(values, axis=0)
+            found[payload] = np.array([[list(map(float, labels)) for labels in one] for one in scores])
         else:
-            medians[payload] = None
-    return medians
+            found[payload] = None
+    return found
 
 
 def compare_counts(
@@ -102,8 +127,9 @@ def compare_counts(
 ) -> list[Mapping[str, object]]:
     """Rows of the counts' table: requests that failed, were hit by a compile, were split over batches.
 
-    ``p``: Fisher's exact test over all requests of a side, ``changed``: below 5 %. NaN and None where
-    the server's log does not tell.
+    ``p``: Fisher's exact test over all requests of a side, of a difference, for failures of more of them
+    in test: fewer are no reason to block. ``changed``: below 5 %. NaN and
+    None where the server's log does not tell.
     """
     rows: list[Mapping[str, object]] = []
     for what in ("failed", "compile_hit", "split"):
@@ -112,10 +138,23 @@ def compare_counts(
             values: tuple[object, ...] = (phase, what, None, None, None, None, float("nan"), None)
         else:
             (hit, total), (test_hit, test_total) = (count for count in counts if count is not None)
-            p = float(stats.fisher_exact([[hit, total - hit], [test_hit, test_total - test_hit]]).pvalue)
+            p = (
+                _more_p(hit, test_hit, total, test_total)
+                if what == "failed"
+                else float(stats.fisher_exact([[hit, total - hit], [test_hit, test_total - test_hit]]).pvalue)
+            )
             values = (phase, what, hit, test_hit, total, test_total, p, p < 1 - CONFIDENCE)
         rows.append(dict(zip(COUNT_COLUMNS, values, strict=True)))
     return rows
+
+
+def over_phases(counts: pd.DataFrame) -> pd.DataFrame:
+    """The counts' table of all phases: whether failures changed, corrected over the phases (Holm)."""
+    failed = counts["what"] == "failed"
+    corrected = holm([float(p) for p in counts.loc[failed, "p"]])
+    changed = counts["changed"].astype(object)
+    changed[failed] = [p is not None and p < 1 - CONFIDENCE for p in corrected]
+    return counts.assign(changed=changed)
 
 
 def _count(side: Sequence[PhaseAnalysis], what: str) -> tuple[int, int] | None:

@@ -1,6 +1,6 @@
 """Whether runs may be compared: what must be alike, and what is being compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,19 +18,42 @@ LIKENESS_COLUMNS = ("what", "kind", "control", "test")
 COMPARED, UNLIKE = "compared", "unlike"
 
 
-def likeness(control: Sequence[RunAnalysis], test: Sequence[RunAnalysis]) -> pd.DataFrame:
+def likeness(
+    control: Sequence[RunAnalysis], test: Sequence[RunAnalysis], compared: Collection[str] = ()
+) -> pd.DataFrame:
     """What differs between the sides or within one: columns LIKENESS_COLUMNS.
 
-    ``kind``: ``compared`` for what a comparison is about (commit, branch, flags), ``unlike`` for what
-    must be the same on all runs and is not. Several values of one side are joined by " / ".
+    ``kind``: ``compared`` for what a comparison is about (commit, branch, flags, and what ``compared``
+    names), ``unlike`` for what must be the same on all runs, or on those of one side, and is not. Several
+    values of one side are joined by " / ".
     """
+    sides = [
+        [
+            {
+                **must_be_alike(run.run.manifest.parameters, run.run.provenance),
+                **{f"requests of phase {phase.name}": _workload(phase) for phase in run.phases},
+                **_compared(run.run.manifest.parameters, run.run.provenance),
+                "label": run.run.manifest.label,
+            }
+            for run in runs
+        ]
+        for runs in (control, test)
+    ]
+    return differences(sides, {*_compared({}, {}), "label", *compared})
+
+
+def differences(sides: Sequence[Sequence[Mapping[str, str]]], compared: Collection[str]) -> pd.DataFrame:
+    """The facts of the runs of control and of test that differ: columns LIKENESS_COLUMNS."""
     rows = []
-    for kind, facts in ((UNLIKE, _must_be_alike), (COMPARED, _compared)):
-        sides = [[facts(run) for run in runs] for runs in (control, test)]
-        for what in dict.fromkeys(name for side in sides for run in side for name in run):
-            values = [list(dict.fromkeys(run.get(what, "none") for run in side)) for side in sides]
-            if not _alike(what, {*values[0], *values[1]}):
-                rows.append((what, kind, " / ".join(values[0]), " / ".join(values[1])))
+    for what in dict.fromkeys(name for side in sides for run in side for name in run):
+        values = [list(dict.fromkeys(run.get(what, "none") for run in side)) for side in sides]
+        if _alike(what, {*values[0], *values[1]}):
+            continue
+        # Runs may be told apart by their label, but a side of two commits is no side.
+        mixed = what != "label" and any(len(of_side) > 1 for of_side in values)
+        kind = COMPARED if what in compared and not mixed else UNLIKE
+        rows.append((what, kind, " / ".join(values[0]), " / ".join(values[1])))
+    rows.sort(key=lambda row: row[1] == COMPARED)
     return pd.DataFrame(rows, columns=list(LIKENESS_COLUMNS))
 
 
@@ -41,8 +64,8 @@ def _alike(what: str, values: set[str]) -> bool:
     return len(values) == 1
 
 
-def _must_be_alike(analysis: RunAnalysis) -> Mapping[str, str]:
-    parameters, provenance = analysis.run.manifest.parameters, analysis.run.provenance
+def must_be_alike(parameters: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Of the parameters of a run and the provenance of its capture, what must be the same on all runs."""
     facts = {name: _text(parameters.get(name)) for name in _CAPTURE}
     facts |= {name: _text(provenance.get(name)) for name in (*_MACHINE, *_VERSIONS)}
     packages = provenance.get("server_packages") or {}
@@ -51,10 +74,7 @@ def _must_be_alike(analysis: RunAnalysis) -> Mapping[str, str]:
         for name, version in packages.items()
         if name not in ("sglang-jax", *_VERSIONS)
     }
-    facts["model"] = _text(str(parameters.get("model_path", "")).rstrip("/").rpartition("/")[2])
-    for phase in analysis.phases:
-        facts[f"requests of phase {phase.name}"] = _workload(phase)
-    return facts
+    return {**facts, "model": _text(str(parameters.get("model_path", "")).rstrip("/").rpartition("/")[2])}
 
 
 def _workload(phase: PhaseAnalysis) -> str:
@@ -66,13 +86,11 @@ def _workload(phase: PhaseAnalysis) -> str:
     return ", ".join(f"{row['kind']} x {row['items']}" for _, row in sent.iterrows())
 
 
-def _compared(analysis: RunAnalysis) -> Mapping[str, str]:
-    parameters, provenance = analysis.run.manifest.parameters, analysis.run.provenance
+def _compared(parameters: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
     source = provenance.get("sglang_jax_source") or {}
-    facts = {"label": analysis.run.manifest.label, "sglang-jax": _text(provenance.get("sglang_jax"))}
+    facts = {"sglang-jax": _text(provenance.get("sglang_jax"))}
     facts |= {name: _text(source.get(name)) for name in ("repo", "branch", "commit")}
-    facts |= {name: _text(parameters.get(name)) for name in _COMPARED_PARAMETERS}
-    return facts
+    return facts | {name: _text(parameters.get(name)) for name in _COMPARED_PARAMETERS}
 
 
 def _text(value: Any) -> str:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from scoreprof_nb.analysis.statistics import CONFIDENCE, RESAMPLES, interval_of
+from scoreprof_nb.compare_parameters import FEWEST_PAIRS
 
-FEWEST_PAIRS = 5  # below, an exact sign-flip test cannot come near 5 %
 MARGIN = 0.05  # a smaller change is not meaningful
 LEVEL = 1 - CONFIDENCE
 

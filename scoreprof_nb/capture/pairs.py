@@ -1,17 +1,21 @@
 """Pairs of runs for a comparison: control and test in ABBA order, each launched anew."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from scoreprof_nb.capture import session
 from scoreprof_nb.capture.preflight import prepare
 from scoreprof_nb.compare_parameters import CONTROL, SIDES, TEST, CompareParameters, with_names_of
 from scoreprof_nb.parameters import Parameters
-from scoreprof_nb.run import RunFolder, RunFolderError
+from scoreprof_nb.run import RunFolder, RunFolderError, write_text
 
 RUNS = "runs"
+STOPPED = "stopped.tsv"  # side, and which run stopped when and why
 
 
 @dataclass(frozen=True)
@@ -39,22 +43,31 @@ def planned(parameters: CompareParameters) -> Iterator[PairRun]:
 
 
 def capture_pairs(
-    parameters: CompareParameters, say: Callable[[str], None], captured: Callable[[Parameters], None]
+    parameters: CompareParameters,
+    say: Callable[[str], None],
+    check: Callable[[Mapping[str, Mapping[str, Any]]], None],
+    captured: Callable[[Parameters], None],
 ) -> str | None:
     """Capture the runs that are missing; gives why it stopped before the last, None when it did not.
 
-    ``captured`` is called with the parameters of each run that is complete now and was not before. Raises
-    ParameterError, for either side, before anything is launched.
+    ``check`` is called with the provenance of both sides before anything is launched; ``captured`` with
+    the parameters of each run that is complete now and was not before. Raises ParameterError, for either
+    side, before anything is launched.
     """
+    _restore_stopped(parameters)
     runs = list(planned(parameters))
+    for run in runs:
+        _refuse_other_run(parameters, run)
     missing = [run for run in runs if not run.complete()]
     if not missing:
         say(f"all {len(runs)} runs are there: nothing to capture")
         return None
     say("checking both sides")
+    provenance = {}
     for side in SIDES:
         of_side = parameters.of_run(side, missing[0].folder)
-        with_names_of(side, prepare, of_side, of_side.phase_names())
+        provenance[side] = with_names_of(side, prepare, of_side, of_side.phase_names()).provenance
+    check(provenance)
     started = time.monotonic()
     for done, run in enumerate(missing):
         left = _time_left(time.monotonic() - started, done, len(missing))
@@ -67,9 +80,47 @@ def capture_pairs(
 
         outcome = with_names_of(run.side, session.capture, of_run, say_of_run)
         if outcome.failure is not None:
+            _keep_stopped(parameters, run, outcome.failure)
             return f"{run.side} of pair {run.pair}: {outcome.failure}"
         captured(of_run)
     return None
+
+
+def stopped_runs(compare_dir: Path) -> Mapping[str, Sequence[str]]:
+    """By side: which runs did not get to their end, when and why, in all attempts of a comparison."""
+    found: dict[str, list[str]] = {side: [] for side in SIDES}
+    with suppress(OSError):
+        for line in (compare_dir / STOPPED).read_text(encoding="utf-8").splitlines():
+            side, _, text = line.partition("\t")
+            if side in found:
+                found[side].append(text)
+    return found
+
+
+def _keep_stopped(parameters: CompareParameters, run: PairRun, failure: str) -> None:
+    """A run is captured again by the next attempt: what stopped this one must not be forgotten by that."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    path = Path(parameters.compare_dir) / STOPPED
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    write_text(path, f"{before}{run.side}\tpair {run.pair}, {at}: {failure.splitlines()[0]}\n")
+
+
+def _restore_stopped(parameters: CompareParameters) -> None:
+    there = Path(parameters.results_dir, STOPPED)
+    here = Path(parameters.compare_dir) / STOPPED
+    if parameters.results_dir and there.exists() and not here.exists():
+        write_text(here, there.read_text(encoding="utf-8"))
+
+
+def _refuse_other_run(parameters: CompareParameters, run: PairRun) -> None:
+    """Raise ParameterError when the folder of a run holds one that was measured with other parameters."""
+    of_run = parameters.of_run(run.side, run.folder)
+    try:
+        manifest = RunFolder(run.folder).read_manifest()
+    except RunFolderError:
+        return
+    if manifest.phases_done:
+        with_names_of(run.side, session.refuse_other_parameters, manifest, of_run, manifest.phases_done)
 
 
 def _time_left(elapsed_s: float, done: int, all_of_them: int) -> str:

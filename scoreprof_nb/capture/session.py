@@ -37,6 +37,7 @@ from scoreprof_nb.run import (
 BLOCKS_PROFILED = (False, True, True, False)
 POLL_S = 0.1
 PROGRESS_S = 5.0
+SAME_CODE = ("sglang_jax", "sglang_jax_source", "jax", "jaxlib", "libtpu", "chip")
 WARMUP_GUESS_S = 15.0
 _PREFILL = "Prefill batch"
 _COMPILED = re.compile(r"#cache_miss: [1-9]")
@@ -73,6 +74,8 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
     check_folders(parameters)
     say("checking parameters, interpreter, model, port and the right to trace")
     plan = prepare(parameters, missing)
+    if done:
+        _refuse_other_code(folder, parameters, plan)
     manifest = _new_manifest(parameters, phases, old)
     folder.write_provenance(plan.provenance)
     folder.write_manifest(manifest)
@@ -113,10 +116,6 @@ def _restore(folder: RunFolder, parameters: Parameters, say: Say) -> None:
         names = restore_run(Path(parameters.results_dir), folder.path)
     except RunFolderError as error:
         raise ParameterError("results_dir", parameters.results_dir, str(error)) from error
-    except OSError as error:
-        raise ParameterError(
-            "results_dir", parameters.results_dir, f"cannot be copied from: {error}"
-        ) from error
     if names:
         say(f"phases {', '.join(names)} are brought back from {parameters.results_dir}")
 
@@ -129,20 +128,41 @@ def _old_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:
         manifest = folder.read_manifest()
     except RunFolderError as error:
         raise ParameterError("run_dir", parameters.run_dir, str(error)) from error
-    now, done = _kept(parameters), _done(folder, manifest.phases)
+    done = _done(folder, manifest.phases)
     asked = parameters.phase_names() if parameters.phases else manifest.phases
     if done and any(name not in done for name in asked):
-        for name in MEASURED:
-            if name == "requests_file" and FILE_PHASE not in done:
-                continue
-            if manifest.parameters.get(name, now[name]) != now[name]:
-                raise ParameterError(
-                    name,
-                    now[name],
-                    f"phases of the run in {parameters.run_dir} were measured with "
-                    f"{manifest.parameters.get(name)!r}: use that, or another run_dir",
-                )
+        refuse_other_parameters(manifest, parameters, done)
     return manifest
+
+
+def refuse_other_parameters(manifest: Manifest, parameters: Parameters, done: tuple[str, ...]) -> None:
+    """Raise ParameterError when the finished phases of a run were measured with other parameters."""
+    now = _kept(parameters)
+    for name in MEASURED:
+        if name == "requests_file" and FILE_PHASE not in done:
+            continue
+        if manifest.parameters.get(name, now[name]) != now[name]:
+            raise ParameterError(
+                name,
+                now[name],
+                f"phases of the run in {parameters.run_dir} were measured with "
+                f"{manifest.parameters.get(name)!r}: use that, or another run_dir; to report what is there, "
+                f"ask for its phases only: phases={','.join(done)}",
+            )
+
+
+def _refuse_other_code(folder: RunFolder, parameters: Parameters, plan: Plan) -> None:
+    """Raise ParameterError when the finished phases were measured with another server or chip, as after a
+    preemption when the image's tag was pushed again."""
+    before = folder.read_provenance()
+    for name in SAME_CODE:
+        if name in before and before[name] != plan.provenance.get(name):
+            raise ParameterError(
+                "run_dir",
+                parameters.run_dir,
+                f"its finished phases were measured with {name} {before[name]}, and now it is "
+                f"{plan.provenance.get(name)}: name another folder for it",
+            )
 
 
 def _done(folder: RunFolder, phases: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from synthetic import measured, phase_of, place, sent, stack_table, thread_ticks
 
 from scoreprof_nb.analysis.breakdown import HOT_COLUMNS
 from scoreprof_nb.analysis.compare import BLOCKED, compare, dtype_of, noise_of
+from scoreprof_nb.analysis.correctness import COUNT_COLUMNS, over_phases
 from scoreprof_nb.analysis.latency import latency_rows
 from scoreprof_nb.analysis.paired import (
     IMPROVEMENT,
@@ -23,8 +24,8 @@ from scoreprof_nb.analysis.paired import (
 )
 from scoreprof_nb.analysis.request_path import COLUMNS, RequestPath
 from scoreprof_nb.compare_parameters import CompareParameters
-from scoreprof_nb.comparison import MIXED, ComparisonReport
-from scoreprof_nb.parameters import Parameters
+from scoreprof_nb.comparison import MIXED, ComparisonReport, check_likeness
+from scoreprof_nb.parameters import ParameterError, Parameters
 
 PAIRS = 6
 BASE = {"tokenize": 4.0, "device_wait": 30.0, "ipc_and_wakeup": 6.0}
@@ -146,12 +147,22 @@ def compared(control=None, test=None, **how):
     return compare(control or side(), test or side(at=1), 0, **how)
 
 
+def verdicts_of(report, name):
+    metrics = report.comparison.metrics
+    return metrics.loc[(metrics["phase"] == name) & (metrics["metric"] == "p50"), "verdict"].iloc[0]
+
+
 def verdicts(comparison):
     return dict(zip(comparison.metrics["metric"], comparison.metrics["verdict"], strict=True))
 
 
-def report_of(comparison, **parameters):
-    return ComparisonReport(CompareParameters(compare_dir="nowhere", **parameters), comparison, {})
+NEVER_STOPPED = {"control": (), "test": ()}
+
+
+def report_of(comparison, *, stopped=NEVER_STOPPED, missing=None, **parameters):
+    return ComparisonReport(
+        CompareParameters(compare_dir="nowhere", **parameters), comparison, {}, stopped, missing
+    )
 
 
 # ---- verdicts
@@ -291,11 +302,56 @@ def test_payloads_of_one_side_only_are_counted():
     assert (found["payloads"], found["only_one_side"]) == (3, 2)
 
 
+def test_now_and_then_a_wrong_answer_blocks_an_improvement():
+    """The median of each payload is right when two of five answers are not."""
+    test = side(0.8, at=1)
+    for run_ in test:
+        table = run_.phases[0].phase.requests
+        for index in table.index[table["request"] % 10 < 4]:
+            table.at[index, "scores"] = [[0.9, 0.1]]
+    comparison = compared(test=test)
+    found = comparison.correctness.scores.iloc[0]
+    assert found["largest_difference"] == 0
+    assert (found["control_deviating"], found["test_deviating"]) == (0, 96)
+    assert comparison.blocked
+
+
+def test_fewer_failures_are_no_reason_to_block():
+    """A branch that mends failures and is faster."""
+    comparison = compared(side(failed=5), side(0.7, at=1))
+    assert not comparison.blocked
+    assert report_of(comparison).verdict == "improvement"
+
+
+def test_failures_are_judged_over_all_phases_together():
+    """Twenty phases: one of them has 5 % by chance."""
+    rows = [("p", "failed", 0, 0, 9, 9, 0.04, True)] + [("p", "failed", 0, 0, 9, 9, 1.0, False)] * 19
+    found = over_phases(pd.DataFrame(rows, columns=list(COUNT_COLUMNS)))
+    assert not found["changed"].any()
+
+
+def test_a_test_side_that_did_not_always_run_to_its_end_is_blocked():
+    """Broken: a branch that crashes now and then is an improvement once the run was tried again."""
+    stopped = {"control": (), "test": ("pair 6, 2026-11-24T15:00:00+00:00: the server ended",)}
+    report = report_of(compared(test=side(0.5, at=1)), stopped=stopped)
+    assert report.verdict == "blocked"
+    assert "did not run to its end 1 time(s)" in report.sentence()
+    assert any("pair 6" in text for text in report.mind())
+    both = report_of(compared(test=side(0.5, at=1)), stopped={**stopped, "control": stopped["test"]})
+    assert both.verdict == "improvement"
+
+
+def test_missing_pairs_are_said_in_every_file():
+    report = report_of(compared(), missing="test of pair 6: the server ended")
+    assert report.as_json()["missing"] == "test of pair 6: the server ended"
+    assert "not all pairs were captured: test of pair 6" in report.as_markdown()
+
+
 def test_more_failures_block_an_improvement():
     comparison = compared(test=side(0.5, failed=5, at=1))
     assert comparison.correctness.failures_changed
     assert verdicts(comparison)["p50"] == BLOCKED
-    assert "another share of failures" in report_of(comparison).sentence()
+    assert "more failures" in report_of(comparison).sentence()
 
 
 def test_compiles_and_splits_are_compared_as_results_of_their_own():
@@ -370,6 +426,66 @@ def test_memory_is_that_of_the_machine_type(control, test, unlike):
     assert len(compared(*sides).unlike) == unlike
 
 
+def test_a_side_of_two_commits_is_no_side():
+    """Broken: half of the runs are of another branch, and their mean is a verdict."""
+    test = side(0.5, at=1)
+    for run_ in test[3:]:
+        run_.run.provenance["sglang_jax_source"] = {"commit": "bbb"}
+    assert list(compared(test=test).unlike["what"]) == ["commit"]
+
+
+def test_the_model_may_differ_where_that_is_asked_for():
+    test = side(at=1, parameters={"model_path": "/models/int8"})
+    assert list(compared(test=test).unlike["what"]) == ["model"]
+    asked = CompareParameters(test_model_path="/models/int8").compared
+    assert compared(test=test, compared=asked).unlike.empty
+
+
+def test_sides_are_checked_before_they_are_captured():
+    """Broken: twelve runs later they are refused."""
+    alike = {"chip": "v6e", "server_packages": {"flax": "1"}}
+    check_likeness(CompareParameters(), {"control": alike, "test": {**alike, "sglang_jax": "0.0.3"}})
+    with pytest.raises(ParameterError, match="package flax: control 1, test 2"):
+        check_likeness(
+            CompareParameters(), {"control": alike, "test": {**alike, "server_packages": {"flax": "2"}}}
+        )
+
+
+def test_a_phase_that_is_worse_or_not_known_is_no_improvement():
+    """Broken: the verdict is of the phase that became faster."""
+
+    def sides(factors):
+        found = side(at=1)
+        for run_, factor in zip(found, factors, strict=True):
+            run_.phases = (phase(factor=0.5), phase(factor=factor, name="large"))
+        return found
+
+    control = sides(NOISE)
+    for run_ in control:
+        run_.phases = (phase(), run_.phases[1])
+    worse = report_of(compare(control, sides([1.04, 1.05, 1.06, 1.08, 1.1, 1.03]), 0), fail_on="regression")
+    assert verdicts_of(worse, "large") == SIZE_UNCERTAIN
+    assert worse.verdict == MIXED
+    assert "size uncertain: p50 of large" in worse.sentence()
+    assert worse.gate_fails
+
+    few = sides(NOISE)
+    for run_ in few:
+        run_.phases = (run_.phases[0], phase(name="large", requests=5))
+    unknown = report_of(compare(control, few, 0))
+    assert unknown.verdict == "not known"
+    assert unknown.sentence().endswith("; not known: p50 of large.")
+    assert "p50 of phase large is not known" in unknown.comparison.left_out[0]
+
+
+def test_sides_that_were_not_measured_in_turn_are_said():
+    later = side(at=1)
+    for run_ in later:
+        run_.run.manifest.started_s += 1e6
+    assert any("not measured in turn" in text for text in report_of(compared(test=later)).mind())
+    assert report_of(compared()).mind() == []
+
+
 # ---- what is left out, and where it comes from
 
 
@@ -436,13 +552,24 @@ def test_gate(fail_on, factor, fails):
     assert report_of(compared(test=side(factor, at=1)), fail_on=fail_on).gate_fails == fails
 
 
+def test_gate_does_not_pass_what_could_not_be_judged():
+    """Broken: a branch whose every request fails, or four slow pairs, pass."""
+    nothing = compared(side(failed=40), side(failed=40, at=1))
+    assert report_of(nothing).verdict == "not known"
+    assert report_of(nothing, fail_on="regression").gate_fails
+    assert report_of(compared(side(pairs=4), side(2.0, pairs=4, at=1)), fail_on="regression").gate_fails
+
+
 def test_gate_stops_what_returns_other_scores():
     assert report_of(compared(test=side(0.5, scores=0.35, at=1)), fail_on="regression").gate_fails
 
 
 def test_json_is_json_and_says_what_the_report_says(tmp_path):
     report = ComparisonReport(
-        CompareParameters(compare_dir=str(tmp_path)), compared(side(pairs=1), side(1.5, pairs=1, at=1)), {}
+        CompareParameters(compare_dir=str(tmp_path)),
+        compared(side(pairs=1), side(1.5, pairs=1, at=1)),
+        {},
+        NEVER_STOPPED,
     )
     report.write_files()
     found = json.loads((tmp_path / "comparison.json").read_text())

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -9,10 +10,11 @@ from papermill.inspection import inspect_notebook
 from test_results import make_run
 
 from scoreprof_nb.capture import pairs, session
-from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, planned
+from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, planned, stopped_runs
 from scoreprof_nb.capture.session import Outcome
 from scoreprof_nb.compare_parameters import OF_SIDE, CompareParameters
 from scoreprof_nb.parameters import ParameterError, Parameters
+from scoreprof_nb.results import copy_results
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "compare_runs.ipynb"
 DEFAULTS = CompareParameters()
@@ -90,6 +92,21 @@ def test_every_profiling_parameter_can_be_given():
     assert own - set(OF_SIDE) == {"run_dir", "port", "server_url"}
 
 
+def test_history_adds_to_a_comparison():
+    """Broken: with a history nothing is captured, and a gate passes that judged nothing."""
+    assert not from_mapping(history="runs").captures
+    assert from_mapping(history="runs", test_server_flags="--x 1").captures
+    with pytest.raises(ParameterError, match="fail_on"):
+        from_mapping(history="runs", fail_on="regression")
+
+
+def test_a_gate_needs_enough_pairs_for_a_verdict():
+    """Broken: four pairs, twice as slow, pass."""
+    with pytest.raises(ParameterError, match="pairs"):
+        from_mapping(fail_on="regression", pairs=4)
+    assert from_mapping(fail_on="regression", pairs=5).captures
+
+
 def test_each_run_has_a_results_folder_of_its_own():
     parameters = from_mapping(results_dir="/results/x")
     assert (
@@ -125,12 +142,18 @@ def captured(monkeypatch):
         runs.append(parameters)
         folder = make_run(Path(parameters.run_dir), "single", asked=("single",))
         manifest = folder.read_manifest()
-        folder.write_manifest(dataclasses.replace(manifest, status="complete"))
+        folder.write_manifest(
+            dataclasses.replace(manifest, status="complete", parameters=parameters.as_dict())
+        )
         return Outcome(("single",))
 
     monkeypatch.setattr(session, "capture", capture)
-    monkeypatch.setattr(pairs, "prepare", lambda parameters, phases: None)
+    monkeypatch.setattr(pairs, "prepare", lambda parameters, phases: SimpleNamespace(provenance={}))
     return runs
+
+
+def alike(provenance):
+    assert set(provenance) == {"control", "test"}
 
 
 def test_sides_alternate_so_that_a_drift_falls_on_both():
@@ -140,10 +163,10 @@ def test_sides_alternate_so_that_a_drift_falls_on_both():
 
 def test_every_run_is_captured_once_and_goes_on_where_it_stopped(tmp_path, captured):
     parameters = from_mapping(pairs=3, compare_dir=str(tmp_path))
-    assert capture_pairs(parameters, quiet, lambda of_run: None) is None
+    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
     assert len(captured) == 6
     make_run(tmp_path / "runs" / "pair-02-test", asked=("single", "small"))
-    assert capture_pairs(parameters, quiet, lambda of_run: None) is None
+    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
     assert [Path(of_run.run_dir).name for of_run in captured[6:]] == ["pair-02-test"]
     control, test = complete_pairs(parameters)
     assert [path.name for path in control] == [f"pair-{pair:02d}-control" for pair in (1, 2, 3)]
@@ -158,17 +181,57 @@ def test_server_that_fails_ends_it_and_what_is_whole_is_compared(tmp_path, captu
 
     monkeypatch.setattr(session, "capture", fail_third)
     parameters = from_mapping(pairs=3, compare_dir=str(tmp_path))
-    failure = capture_pairs(parameters, quiet, lambda of_run: None)
+    failure = capture_pairs(parameters, quiet, alike, lambda of_run: None)
     assert failure == "control of pair 2: the server died"
     assert [len(paths) for paths in complete_pairs(parameters)] == [1, 1]
+
+
+def test_what_stopped_a_run_is_remembered_by_the_next_attempt_on_another_machine(
+    tmp_path, captured, monkeypatch
+):
+    """Broken: a branch that crashes now and then leaves no trace once the Job was tried again."""
+    finish = session.capture
+    monkeypatch.setattr(session, "capture", lambda parameters, say: Outcome((), "the server died\nlog"))
+    here, results = tmp_path / "here", tmp_path / "results"
+    here.mkdir()
+    parameters = from_mapping(pairs=1, compare_dir=str(here), results_dir=str(results))
+    capture_pairs(parameters, quiet, alike, lambda of_run: None)
+    copy_results(here, results)
+    monkeypatch.setattr(session, "capture", finish)
+    there = tmp_path / "there"
+    there.mkdir()
+    parameters = from_mapping(pairs=1, compare_dir=str(there), results_dir=str(results))
+    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
+    (text,) = stopped_runs(there)["control"]
+    assert text.startswith("pair 1, 20")
+    assert text.endswith(": the server died")
+    assert stopped_runs(there)["test"] == []
+
+
+def test_runs_that_were_measured_otherwise_are_refused(tmp_path, captured):
+    """Broken: the old runs of the folder are compared under the new flags' name."""
+    capture_pairs(from_mapping(pairs=1, compare_dir=str(tmp_path)), quiet, alike, lambda of_run: None)
+    other = from_mapping(pairs=1, compare_dir=str(tmp_path), test_server_flags="--x 1")
+    with pytest.raises(ParameterError, match="test_server_flags='--x 1'"):
+        capture_pairs(other, quiet, alike, lambda of_run: None)
+
+
+def test_sides_are_seen_together_before_the_first_is_launched(tmp_path, captured):
+    def refuse(provenance):
+        raise ParameterError("allow_unlike", False, "not alike")
+
+    with pytest.raises(ParameterError, match="not alike"):
+        capture_pairs(from_mapping(compare_dir=str(tmp_path)), quiet, refuse, lambda of_run: None)
+    assert captured == []
 
 
 def test_mistake_of_the_second_side_is_said_before_the_first_is_launched(tmp_path, captured, monkeypatch):
     def prepare(parameters, phases):
         if parameters.label == "test":
             raise ParameterError("server_python", "/no/python", "is not an executable file")
+        return SimpleNamespace(provenance={})
 
     monkeypatch.setattr(pairs, "prepare", prepare)
     with pytest.raises(ParameterError, match="test_server_python"):
-        capture_pairs(from_mapping(compare_dir=str(tmp_path)), quiet, lambda of_run: None)
+        capture_pairs(from_mapping(compare_dir=str(tmp_path)), quiet, alike, lambda of_run: None)
     assert captured == []

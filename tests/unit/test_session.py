@@ -3,6 +3,7 @@
 import re
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -23,6 +24,7 @@ SECRET = "s3cr3tvalue42"
 CHANGED = {
     "server_url": "http://127.0.0.1:1",
     "model_path": "/models/other",
+    "server_python": "/opt/other/bin/python",
     "server_flags": "--page-size 64",
     "server_environment": "A=1",
     "device": "tpu",
@@ -230,6 +232,28 @@ def test_phase_can_be_added_to_a_complete_run(tmp_path):
     with pytest.raises(Prepared) as caught:
         capture(Parameters(run_dir=str(tmp_path), phases="large"), quiet)
     assert caught.value.phases == ("large",)
+
+
+def test_phases_of_two_servers_are_not_one_run(monkeypatch, tmp_path):
+    """Broken: a tag that was pushed again while the Job was preempted gives a report of two commits."""
+    parameters = Parameters(run_dir=str(tmp_path / "run"), phases="single,small")
+    folder_with(tmp_path / "run", parameters, "single")
+    before = {"sglang_jax_source": {"commit": "aaa"}, "jax": "0.8.0", "hostname": "one"}
+    RunFolder(tmp_path / "run").write_provenance(before)
+    now = {**before, "hostname": "two"}
+
+    def prepare(parameters, phases):
+        if now == before | {"hostname": "two"}:
+            raise Prepared(phases)  # would go on
+        return SimpleNamespace(provenance=now)
+
+    monkeypatch.setattr(session, "prepare", prepare)
+    with pytest.raises(Prepared):
+        capture(parameters, quiet)
+    now["sglang_jax_source"] = {"commit": "bbb"}
+    with pytest.raises(ParameterError, match="aaa.*bbb"):
+        capture(parameters, quiet)
+    assert RunFolder(tmp_path / "run").read_provenance() == before
 
 
 # ---- a server that fails on the way
