@@ -7,6 +7,11 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 variant=base
 case ${1:-} in matrix | compare) variant=$1 && shift ;; esac
+refuse() { echo "render.sh: $1" >&2 && exit 42; }
+for setting in "$@"; do
+  case $setting in *=*) ;; *) refuse "'$setting' is neither matrix or compare, which come first, nor NAME=VALUE" ;; esac
+  grep -q "^${setting%%=*}=" "$here/settings.env" || refuse "settings.env has no ${setting%%=*}"
+done
 
 mkdir "$scratch/base"
 cp "$here/score-profiling-job.yaml" "$here/kustomization.yaml" "$scratch/base"
@@ -17,6 +22,8 @@ for setting in "${settings[@]}"; do # the last one of a name wins
   sed -i "/^${setting%%=*}=/d" "$scratch/base/settings.env"
   printf '%s\n' "$setting" >> "$scratch/base/settings.env"
 done
+missing=$(sed -n 's/^\([A-Z_]*\)=.*REPLACE-ME.*/\1/p' "$scratch/base/settings.env" | paste -sd ' ')
+[ -z "$missing" ] || refuse "fill in $missing, in k8s/settings.env or as NAME=VALUE"
 if [ "$variant" != base ]; then
   cp -r "$here/$variant" "$scratch/$variant"
   namespace=$(sed -n 's/^NAMESPACE=//p' "$scratch/base/settings.env")

@@ -136,7 +136,12 @@ def main(arguments: list[str]) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     runner = Runner(arguments)
     code, signum = runner.wait()
-    executed = read_executed(output) if output.exists() and output.stat().st_mtime >= started else None
+    executed = None
+    if output.exists() and output.stat().st_mtime >= started:
+        try:
+            executed = read_executed(output)
+        except (OSError, ValueError) as error:  # papermill was killed while it wrote
+            print(f"scoreprof-nb: {output} cannot be read: {error}", file=sys.stderr, flush=True)
     report = keep_results(executed) if executed is not None else None
     result = _exit_code(code, signum, executed)
     if executed is not None and signum is not None:

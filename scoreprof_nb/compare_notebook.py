@@ -12,7 +12,14 @@ from IPython.display import clear_output
 from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, stopped_runs
 from scoreprof_nb.compare_parameters import SIDES, CompareParameters
 from scoreprof_nb.comparison import ComparisonReport, check_likeness, make_comparison
-from scoreprof_nb.notebook import CaptureFailed, absolute, plain_variables, tell_runner, timed_say
+from scoreprof_nb.notebook import (
+    CaptureFailed,
+    absolute,
+    plain_variables,
+    tell_runner,
+    timed_say,
+    without_secrets,
+)
 from scoreprof_nb.parameters import Parameters
 from scoreprof_nb.report import make_report
 from scoreprof_nb.results import keep_copy
@@ -29,7 +36,9 @@ class ComparisonGate(RuntimeError):
 
 def start(namespace: Mapping[str, Any]) -> CompareParameters:
     """The parameters out of the notebook's variables. Raises ParameterError."""
-    parameters = CompareParameters.from_mapping(plain_variables(namespace, _NAMES))
+    values = plain_variables(namespace, _NAMES)
+    with without_secrets(values):
+        parameters = CompareParameters.from_mapping(values)
     for side in SIDES:
         parameters.runs_of(side)  # a name without a run is said before anything else
     folder = parameters.compare_dir or f"comparisons/{time.strftime('%Y%m%d-%H%M%S')}"
@@ -54,7 +63,8 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
             make_report(of_run).write_files()  # so that each run can stand alone
             keep_copy(Path(of_run.run_dir), of_run.results_dir, say)
 
-        failure = capture_pairs(parameters, say, partial(check_likeness, parameters), captured)
+        with without_secrets(parameters.as_dict()):
+            failure = capture_pairs(parameters, say, partial(check_likeness, parameters), captured)
         control, test = complete_pairs(parameters)
     else:
         control, test = (list(parameters.runs_of(side)) for side in SIDES)

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbconvert import HTMLExporter
@@ -34,7 +36,8 @@ class Executed:
         A parameter error says nothing of the run: it never replaces a report that is there. Gives the
         path of the report: the notebook itself when there is no run folder.
         """
-        text = json.dumps(Redactor().deep(json.loads(self.path.read_text(encoding="utf-8"))), indent=1)
+        raw = json.loads(self.path.read_text(encoding="utf-8"))
+        text = json.dumps(_redactor(raw).deep(raw), indent=1)
         write_text(self.path, text + "\n")
         if self.run_dir is None or not self.run_dir.is_dir():
             return self.path
@@ -62,10 +65,17 @@ def read_executed(path: Path) -> Executed:
     return Executed(
         path=path,
         error_name=error.ename if error is not None else None,
-        error=f"{error.ename}: {error.evalue}" if error is not None else None,
+        error=_redactor(notebook)(f"{error.ename}: {error.evalue}") if error is not None else None,
         run_dir=run_dir,
         results_dir=results_dir,
         hold_s=float(told.get("hold_s", 0.0)),
+    )
+
+
+def _redactor(notebook: Mapping[str, Any]) -> Redactor:
+    """Knows the secrets in the parameters that papermill was given."""
+    return Redactor.for_parameters(
+        notebook.get("metadata", {}).get("papermill", {}).get("parameters", {}) or {}
     )
 
 

@@ -4,7 +4,8 @@ import html
 import io
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from IPython.display import HTML, Image, Markdown, clear_output, display
 from matplotlib.figure import Figure
 
 from scoreprof_nb.capture import session
+from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.session import Outcome
 from scoreprof_nb.executed import RUN_MIME
-from scoreprof_nb.parameters import MEASURED, Parameters
+from scoreprof_nb.parameters import MEASURED, ParameterError, Parameters
 from scoreprof_nb.report import Report, rules_of
 from scoreprof_nb.run import RunFolder
 
@@ -53,6 +55,16 @@ def plain_variables(namespace: Mapping[str, Any], known: frozenset[str]) -> dict
     return plain
 
 
+@contextmanager
+def without_secrets(values: Mapping[str, Any]) -> Iterator[None]:
+    """An error about a parameter names its value, and papermill prints it: without its secrets."""
+    try:
+        yield
+    except ParameterError as error:
+        redact = Redactor.for_parameters(values)
+        raise ParameterError(error.name, redact.deep(error.value), redact(error.problem)) from None
+
+
 def tell_runner(folder: str, results_dir: str, hold_s: float) -> None:
     """Leave in the notebook what the runner needs at its end; shows the folder."""
     told = {"run_dir": folder, "results_dir": results_dir, "hold_s": hold_s}
@@ -76,7 +88,9 @@ def absolute(path: str) -> str:
 
 def start(namespace: Mapping[str, Any]) -> Parameters:
     """The parameters out of the notebook's variables. Raises ParameterError."""
-    parameters = Parameters.from_mapping(plain_variables(namespace, _NAMES))
+    values = plain_variables(namespace, _NAMES)
+    with without_secrets(values):
+        parameters = Parameters.from_mapping(values)
     rules_of(parameters)  # a mistake in the file is said now, not after the capture
     run_dir = parameters.run_dir or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{parameters.label}"
     parameters = replace(parameters, run_dir=absolute(run_dir), results_dir=absolute(parameters.results_dir))
@@ -87,7 +101,8 @@ def start(namespace: Mapping[str, Any]) -> Parameters:
 def capture(parameters: Parameters) -> Outcome:
     """Capture what the run folder lacks, showing what is done; leaves a short summary."""
     started = time.monotonic()
-    outcome = session.capture(parameters, timed_say())
+    with without_secrets(parameters.as_dict()):
+        outcome = session.capture(parameters, timed_say())
     clear_output()
     manifest = RunFolder(Path(parameters.run_dir)).read_manifest()
     if not outcome.captured and outcome.failure is None:

@@ -7,10 +7,16 @@ the copy.
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from scoreprof_nb.run import Manifest, RunFolder, RunFolderError, file_sha256
 
+# What else there may be, such as the notebook that papermill still writes, may hold secrets.
+_OF_A_RUN = (
+    *("server.log", "provenance.json", "summary.json", "summary.md"),
+    *("report.ipynb", "report.html", "score_api_profile.svg"),
+)
 _ALSO = ("server.log", "provenance.json")  # what a continued run needs besides its phases
 
 
@@ -34,6 +40,7 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
             not path.is_file()
             or path == RunFolder(run_dir).manifest_path
             or any(part.startswith(".") for part in name.parts)
+            or not (name.parts[0] == "phases" or path.name in _OF_A_RUN)
         ):
             continue
         if str(name) in known and known[str(name)] == manifest.sha256.get(str(name)):
@@ -106,7 +113,13 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
 
 
 def _manifest_of(results_dir: Path) -> Manifest | None:
-    """None when there is none that can be read: an upload that was cut off is no run."""
+    """None when there is none, or what there is is none: an upload that was cut off is no run.
+
+    Raises OSError when it cannot be read just now: what is there must not be taken for nothing.
+    """
+    path = RunFolder(results_dir).manifest_path
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.read_bytes()
     try:
         return RunFolder(results_dir).read_manifest()
     except RunFolderError:
@@ -116,7 +129,7 @@ def _manifest_of(results_dir: Path) -> Manifest | None:
 def _whole(path: Path, sha256: str) -> bool:
     try:
         return file_sha256(path) == sha256
-    except OSError:
+    except FileNotFoundError:
         return False
 
 

@@ -1,5 +1,6 @@
 """Everything that can be found wrong before a server is launched, and the plan that results."""
 
+import errno
 import json
 import os
 import shlex
@@ -24,6 +25,8 @@ SERVER_PYTHON = "SCOREPROF_SERVER_PYTHON"
 REPAIRED_VERSION = "0.0.2"
 COLOURS = {"FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR"}  # set by a notebook's kernel; not wanted in a log
 _MODEL_S = 120.0
+# What a mounted bucket says while what mounts it starts, or is cut off from it: trying again may help.
+_PASSING = {errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.ESTALE}
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,10 @@ class Plan:
 
 
 def check_folders(parameters: Parameters) -> None:
-    """Make the run folder and the results folder; raises ParameterError when one cannot be written."""
+    """Make the run folder and the results folder.
+
+    Raises ParameterError when one cannot be written, OSError for what may pass by itself.
+    """
     run_dir, results_dir = (Path(path).resolve() for path in (parameters.run_dir, parameters.results_dir))
     if parameters.results_dir and (
         run_dir.is_relative_to(results_dir) or results_dir.is_relative_to(run_dir)
@@ -55,6 +61,8 @@ def check_folders(parameters: Parameters) -> None:
             with tempfile.NamedTemporaryFile(dir=folder, prefix=".scoreprof-"):
                 pass
         except OSError as error:
+            if error.errno in _PASSING:
+                raise
             raise ParameterError(name, folder, f"cannot be written: {error.strerror}") from error
 
 

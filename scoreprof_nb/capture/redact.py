@@ -23,6 +23,13 @@ _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 _SECRET_FLAG = re.compile(rf"--{_NAME}", re.IGNORECASE)
 
 
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
+
+
 @dataclass(frozen=True)
 class Redactor:
     """Replaces the known secret values, and whatever looks like a secret by its name."""
@@ -32,16 +39,25 @@ class Redactor:
     @classmethod
     def for_server(cls, flags: str, environment: Mapping[str, str] = MappingProxyType({})) -> Self:
         """Knows the values of the secret flags in a server's command line, and of its secret variables."""
-        try:
-            words = shlex.split(flags)
-        except ValueError:
-            words = flags.split()
+        words = _words(flags)
         found = {value for name, value in environment.items() if _SECRET_NAME.fullmatch(name)}
         for word, following in zip(words, [*words[1:], ""], strict=False):
             name, given, value = word.partition("=")
             if _SECRET_FLAG.fullmatch(name):
                 found.add(value if given else following)
         return cls(tuple(sorted((value for value in found if len(value) >= 4), key=len, reverse=True)))
+
+    @classmethod
+    def for_parameters(cls, values: Mapping[str, Any]) -> Self:
+        """Knows the secrets in a notebook's parameters: its server's, or those of control and test."""
+        secrets: set[str] = set()
+        for side in ("", "control_", "test_"):
+            flags, environment = (
+                str(values.get(f"{side}{name}") or "") for name in ("server_flags", "server_environment")
+            )
+            named = {name: value for name, _, value in (word.partition("=") for word in _words(environment))}
+            secrets.update(cls.for_server(flags, named).secrets)
+        return cls(tuple(sorted(secrets, key=len, reverse=True)))
 
     def __call__(self, text: str) -> str:
         for secret in self.secrets:

@@ -17,10 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 ENTRYPOINT = ROOT / "docker" / "entrypoint.sh"
 
 
+FILLED_IN = ("IMAGE=i/score-profiler:1", "MODELS_BUCKET=models", "RESULTS_BUCKET=results", "MODEL=model")
+
+
 def render(*arguments: str) -> list[dict[str, Any]]:
-    """The manifests of k8s/render.sh: a list of objects."""
+    """The manifests of k8s/render.sh: a list of objects. What has to be filled in is, unless given."""
+    variant = [word for word in arguments if "=" not in word]
+    settings = [word for word in arguments if "=" in word]
     text = subprocess.run(
-        ["bash", str(ROOT / "k8s" / "render.sh"), *arguments], check=True, capture_output=True, text=True
+        ["bash", str(ROOT / "k8s" / "render.sh"), *variant, *FILLED_IN, *settings],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     return [manifest for manifest in yaml.safe_load_all(text) if manifest]
 

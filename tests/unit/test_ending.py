@@ -22,13 +22,14 @@ from scoreprof_nb.executed import RUN_MIME, read_executed
 def executed(tmp_path):
     """Gives an executed notebook that tells of a run folder and a results folder."""
 
-    def make(error=None, **told):
+    def make(error=None, given=None, **told):
         told = {"run_dir": str(tmp_path / "run"), "results_dir": str(tmp_path / "bucket"), **told}
         outputs = [new_output("display_data", {RUN_MIME: told})]
         if error:
             outputs.append(new_output("error", ename=error[0], evalue=error[1], traceback=[]))
         path = tmp_path / "out.ipynb"
-        nbformat.write(new_notebook(cells=[new_code_cell("", outputs=outputs)]), path)
+        metadata = {"papermill": {"parameters": given or {}}}
+        nbformat.write(new_notebook(cells=[new_code_cell("", outputs=outputs)], metadata=metadata), path)
         return read_executed(path)
 
     return make
@@ -53,6 +54,25 @@ def test_report_and_summary_are_in_the_results_folder_and_the_manifest_is_last(t
     assert report == tmp_path / "bucket" / "report.ipynb"
     for name in ("report.ipynb", "report.html", "summary.json", "summary.md", "manifest.json"):
         assert (tmp_path / "bucket" / name).exists()
+
+
+def test_secrets_of_the_parameters_are_kept_nowhere(tmp_path, executed, monkeypatch, capsys):
+    """Broken: a bucket and a cluster's log hold the key of a registry."""
+    make_run(tmp_path / "run", "single")
+    monkeypatch.setenv(TERMINATION_LOG, str(tmp_path / "termination"))
+    given = {"server_environment": "REGISTRY_KEY=mysecretvalue", "server_flags": "--api-key othersecret"}
+    told = executed(("ServerFailed", "mysecretvalue and othersecret are wrong"), given)
+    report = keep_results(told)
+    write_termination_message(1, told, report)
+    say_summary(told)
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"report.ipynb", "report.html", "termination"} <= {path.name for path in kept}
+    for path in kept:
+        if path.name != "out.ipynb" or path.parent != tmp_path:
+            assert b"mysecretvalue" not in path.read_bytes(), path
+            assert b"othersecret" not in path.read_bytes(), path
+    assert "secret" not in told.error
+    assert "[redacted] and [redacted] are wrong" in told.error
 
 
 def test_results_folder_that_is_gone_leaves_the_report_where_it_is(tmp_path, executed, capsys):

@@ -32,6 +32,7 @@ FILLED = {
     "LABEL": "feature/x",
     "SERVER_FLAGS": "--mem-fraction-static 0.8",
     "HOLD_S": "600",
+    "FAIL_ON": "regression",
 }
 
 if shutil.which("kubectl") is None:
@@ -89,6 +90,23 @@ def test_the_plain_file_marks_what_has_to_be_filled_in():
     plain = (ROOT / "k8s" / "score-profiling-job.yaml").read_text()
     settings = (ROOT / "k8s" / "settings.env").read_text()
     assert set(re.findall(r"REPLACE-ME-[-A-Z]*", plain)) == set(re.findall(r"REPLACE-ME-[-A-Z]*", settings))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["comapre"], "'comapre' is neither matrix or compare"),
+        (["compare", "matrix"], "'matrix' is neither"),
+        (["FAIL_UN=regression"], "settings.env has no FAIL_UN"),
+        (["LABEL=x"], "fill in IMAGE MODELS_BUCKET RESULTS_BUCKET MODEL"),
+    ],
+)
+def test_what_render_does_not_know_is_refused(words, said):
+    """Broken: the wrong Job runs on a TPU, or a gate that was asked for is not there."""
+    found = subprocess.run(["bash", str(ROOT / "k8s" / "render.sh"), *words], capture_output=True, text=True)
+    assert found.returncode == 42
+    assert found.stdout == ""
+    assert said in found.stderr
 
 
 def test_two_runs_in_a_row_have_two_names():
@@ -216,6 +234,7 @@ def test_every_setting_reaches_the_notebook(job, container):
     """Broken: flags that a user sets are left out without a word. In the matrix each file has its own."""
     args = " ".join(container["args"])
     own = {"RUN_LABEL", "SERVER_FLAGS"} if "completionMode" in job["spec"] else set()
+    assert ("$(FAIL_ON)" in args) == ("compare_runs" in args)
     for name in {"RUN_LABEL", "MODEL", "SERVER_FLAGS", "HOLD_S", "RUN_NAME"} - own:
         assert f"$({name})" in args, name
 

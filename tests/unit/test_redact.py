@@ -168,3 +168,17 @@ def test_keep_when_the_run_folder_is_gone(tmp_path):
     path = write_notebook(tmp_path / "out.ipynb", secret_cell(tmp_path / "never-made"))
     assert read_executed(path).keep() == path
     assert SECRET not in path.read_text(encoding="utf-8")
+
+
+def test_secrets_of_every_sides_parameters_are_known():
+    """Broken: a variable of the server's environment is in the report, and in the bucket."""
+    redact = Redactor.for_parameters(
+        {
+            "server_flags": "--api-key 'first secret'",
+            "control_server_environment": "API_KEY=secondsecret A=1",
+            "test_server_environment": "HF_TOKEN=thirdsecret 'unclosed",
+            "phase_s": 4,
+        }
+    )
+    text = redact("first secret, secondsecret, thirdsecret, A=1")
+    assert text == "[redacted], [redacted], [redacted], A=1"

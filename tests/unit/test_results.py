@@ -1,5 +1,6 @@
 """The results folder: what is copied is whole, the manifest last, and another machine goes on from it."""
 
+import errno
 import json
 
 import pytest
@@ -74,6 +75,37 @@ def test_finished_phases_are_copied_once(tmp_path, monkeypatch):
     copy_run(tmp_path / "run", tmp_path / "bucket")
     assert "small" in copied
     assert "single" not in copied
+
+
+def test_the_notebook_that_is_still_written_is_not_copied(tmp_path):
+    """Broken: its parameters, with their secrets, are in the bucket."""
+    make_run(tmp_path / "run", "single")
+    for name in ("out.ipynb", "notes.txt", "report.html"):
+        (tmp_path / "run" / name).write_text("x")
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    assert (tmp_path / "bucket" / "report.html").exists()
+    assert not list((tmp_path / "bucket").glob("*.txt"))
+    assert not list((tmp_path / "bucket").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("at", ["manifest.json", "phases/single/requests.parquet"])
+def test_bucket_that_does_not_answer_just_now_is_not_an_empty_one(tmp_path, monkeypatch, at):
+    """Broken: all phases are measured anew and the copy overwritten, or the Job ends instead of trying again."""
+    make_run(tmp_path / "run", "single")
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    before = files(tmp_path / "bucket")
+    real = type(tmp_path).open
+
+    def opened(path, *arguments, **named):
+        if path == tmp_path / "bucket" / at:
+            raise OSError(errno.EIO, "Transport endpoint is not connected")
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(type(tmp_path), "open", opened)
+    with pytest.raises(OSError, match="not connected"):
+        restore_run(tmp_path / "bucket", tmp_path / "new")
+    monkeypatch.undo()
+    assert files(tmp_path / "bucket") == before
 
 
 def test_unfinished_phase_is_not_copied(tmp_path):
