@@ -17,6 +17,7 @@ LATENCY_COLUMNS = (
     *("phase", "which", "requests", "mean_ms"),
     *(f"{name}_{part}" for name in QUANTILES for part in ("ms", "low", "high")),
 )
+_WHICH = ("profiled", "plain")
 # bf16 has 8 bits of mantissa: scores (probabilities) of equal payloads may differ by this much when
 # they are computed in batches of another shape.
 SCORE_TOLERANCE = 2**-7
@@ -99,26 +100,24 @@ class ObserverEffect:
 
 def observer_effect(requests: MeasuredRequests, seed: int) -> ObserverEffect:
     """Like is compared with like: by kind of request, and split over batches or not; requests hit by a
-    compile are left out, since where they fall is chance. The ratios are averaged geometrically,
-    weighted by the number of requests."""
-    found = requests.succeeded()
-    found = found[~found["compile_hit"].fillna(False).astype(bool)]
-    above, below = [], []
-    for _, alike in found.groupby(["kind", "items", found["split"].fillna(False)]):
-        sides = [alike.loc[alike[which], "latency_ms"].to_numpy(float) for which in ("profiled", "plain")]
-        if all(len(side) >= 2 for side in sides):
-            above.append(sides[0])
-            below.append(sides[1])
-    if not above:  # too few alike: all successful requests together, so that the interval says it
-        everything = requests.succeeded()
-        sides = [
-            everything.loc[everything[which], "latency_ms"].to_numpy(float) for which in ("profiled", "plain")
+    compile are left out, since where they fall is chance. Where that leaves fewer than two on a side of
+    every group, less alike ones are, so that the interval says it: first split and not split ones, then
+    all kinds, then those that were compiled for too. The ratios are averaged geometrically, weighted by
+    the number of requests."""
+    everything = requests.succeeded().assign(split=lambda table: table["split"].fillna(False))
+    quick = everything[~everything["compile_hit"].fillna(False).astype(bool)]
+    by_kind = ["kind", "items"]
+    for found, keys in ((quick, [*by_kind, "split"]), (quick, by_kind), (quick, []), (everything, [])):
+        groups = [alike for _, alike in found.groupby(keys)] if keys else [found]
+        pairs = [
+            [alike.loc[alike[which], "latency_ms"].to_numpy(float) for which in _WHICH] for alike in groups
         ]
-        if not all(len(side) >= 2 for side in sides):
-            return ObserverEffect(None, None, None)
-        above, below = [sides[0]], [sides[1]]
-    ratio, low, high = log_ratio_interval(above, below, lambda values: float(np.median(values)), seed)
-    return ObserverEffect(ratio, low, high)
+        pairs = [pair for pair in pairs if min(map(len, pair)) >= 2]
+        if pairs:
+            above, below = ([pair[side] for pair in pairs] for side in range(2))
+            ratio, low, high = log_ratio_interval(above, below, lambda x: float(np.median(x)), seed)
+            return ObserverEffect(ratio, low, high)
+    return ObserverEffect(None, None, None)
 
 
 @dataclass(frozen=True)
