@@ -61,13 +61,17 @@ class Report:
         return "\n".join(lines)
 
     def findings_table(self) -> pd.DataFrame:
-        """The largest findings. Columns: phase, component, ms per request, interval, finding."""
+        """The largest findings. Columns: phase, component, ms per request (of CPU time where the phase has
+        no request path), at most, what it is."""
+        paths = self.analysis.paths()
+        of_path = set() if paths.empty else set(paths["phase"])
         return pd.DataFrame(
             [
                 {
                     "phase": finding.phase,
                     "component": finding.component,
-                    "ms per request": _with_interval(finding.ms_per_request, finding.low, finding.high),
+                    "ms per request": _with_interval(finding.ms_per_request, finding.low, finding.high)
+                    + ("" if finding.phase in of_path else " CPU"),
                     "at most": "" if finding.max_speedup is None else f"{finding.max_speedup:.2f}x",
                     "what it is": finding.advice,
                 }
