@@ -12,8 +12,9 @@ _MACHINE = ("chip", "cpu", "cpus", "memory_gb")
 _SAME_MEMORY = 1.05  # two nodes of one machine type: what firmware and kernel keep differs
 _VERSIONS = ("python", "jax", "jaxlib", "libtpu", "py_spy", "kit")
 _COMPARED_PARAMETERS = ("server_python", "server_flags", "server_environment")
-# What decides what is measured, but for what is compared and where the model lies.
-_CAPTURE = tuple(name for name in MEASURED if name not in (*_COMPARED_PARAMETERS, "model_path", "server_url"))
+# What decides what is measured, but for what is compared, and where the model and the requests' file lie.
+_PLACES = ("model_path", "requests_file", "server_url")
+_CAPTURE = tuple(name for name in MEASURED if name not in (*_COMPARED_PARAMETERS, *_PLACES))
 LIKENESS_COLUMNS = ("what", "kind", "control", "test")
 COMPARED, UNLIKE = "compared", "unlike"
 

@@ -128,6 +128,16 @@ def test_speedscope_profile_of_two_threads_is_taken_apart(speedscope):
     assert names(table, 1) == [["Queue.get"], ["main"]]
 
 
+def test_speedscope_samples_of_an_id_that_is_not_known_belong_to_their_profiles_thread(speedscope):
+    """Else a thread loses its first samples to one called 0, and its work is called waiting."""
+    frames = [*FRAMES, {"name": "thread (0): MainThread"}]
+    table = speedscope(profile([[0, 1, 6, 4], [0, 1, 2, 5], [0, 1, 2, 4]]), frames=frames)
+    assert [(t.tid, t.thread) for t in table.threads] == [(81, "MainThread")]
+    assert names(table) == [["main"], ["Queue.get"], ["main"]]
+    two = speedscope(profile([[0, 1, 6, 4], [0, 1, 2, 5], [0, 1, 3, 4]]), frames=frames)
+    assert sorted(t.tid for t in two.threads) == [0, 81, 82]  # whose it is cannot be told
+
+
 def test_speedscope_thread_whose_name_came_late_stays_one_thread(speedscope):
     """Else a thread sampled before `threading` was imported would be two."""
     frames = [{"name": "thread (5): "}, {"name": "thread (5): worker"}]

@@ -355,6 +355,7 @@ def test_no_block_cuts_a_request_off(planned, tmp_path, concurrency):
     outcome = capture(replace(planned("slow=0.6"), phases="single", concurrency=concurrency), quiet)
     assert outcome.failure is None
     phase = load_run(tmp_path / "run").phases["single"]
+    assert phase.record.warmup.compiles is None  # its log does not tell: not "no compile"
     found = measured_requests(phase, pd.DataFrame(columns=["time_ns", "text"]), concurrency).table
     for block in phase.record.blocks:
         start, stop = block.start_s * 1e9, block.stop_s * 1e9

@@ -9,7 +9,7 @@ from standin import scores_for, standin, wait_until
 
 from scoreprof_nb.capture import workload
 from scoreprof_nb.capture.server import free_port
-from scoreprof_nb.capture.workload import DISTINCT_PAYLOADS, Load, request_bodies
+from scoreprof_nb.capture.workload import DISTINCT_PAYLOADS, Load, described, request_bodies
 from scoreprof_nb.parameters import ParameterError, Parameters, RequestBody
 from scoreprof_nb.run import PhaseRecord, Warmup, load_phase, write_phase
 
@@ -68,6 +68,22 @@ def test_mixed_alternates_the_kinds_and_sends_their_bytes():
     assert [body.kind for body in mixed] == ["single", "small", "large"] * DISTINCT_PAYLOADS
     for kind in ("single", "small", "large"):
         assert [body.payload for body in mixed if body.kind == kind] == payloads(kind)
+
+
+def test_description_tells_other_bytes_and_nothing_else_apart():
+    """Broken: two runs of other requests are compared, or two of the same are refused."""
+    described_as = {
+        described(request_bodies(Parameters(**parameters), "mixed", labels))
+        for parameters, labels in (
+            ({}, [294, 293]),
+            ({"label": "x", "phase_s": 9}, [294, 293]),
+            ({"seed": 5}, [294, 293]),
+            ({}, [1, 2]),
+            ({"small_items": 5}, [294, 293]),
+        )
+    }
+    assert len(described_as) == 4
+    assert all("8 single x 1" in text for text in described_as)
 
 
 def test_file_phase_sends_the_users_bodies(tmp_path):
