@@ -26,6 +26,7 @@ from scoreprof_nb.run import load_run, write_json, write_text
 from scoreprof_nb.summary import markdown_table
 
 SCHEMA_VERSION = 1
+HISTORY = "history.csv"
 JSON, MARKDOWN = "comparison.json", "comparison.md"
 FLAME_GRAPHS: Mapping[Side, str] = {"test": "diff_test.svg", "control": "diff_control.svg"}
 MIXED = "mixed"
@@ -464,12 +465,16 @@ def _refuse_unlike(parameters: CompareParameters, found: pd.DataFrame) -> None:
 
 
 def past_runs(parameters: CompareParameters) -> History | None:
-    """All runs in the folder ``history``, None when none is asked for. Raises ParameterError."""
+    """All runs in the folder ``history``, as history.csv too; None when none is asked for.
+
+    Raises ParameterError.
+    """
     if not parameters.history:
         return None
     found = read_history(Path(parameters.history).expanduser())
     if found.runs.empty:
         raise ParameterError("history", parameters.history, "holds no run with a summary.json")
+    found.runs.to_csv(Path(parameters.compare_dir) / HISTORY, index=False)
     return found
 
 

@@ -22,6 +22,13 @@ class History:
     paths: pd.DataFrame
     unreadable: tuple[str, ...]
 
+    def latest(self, most: int) -> "History":
+        """The same of at most so many runs, the latest ones."""
+        started = self.runs.groupby("run_id", sort=False)["started_at"].first()
+        kept = started.sort_values(kind="stable").index[-most:]
+        runs, paths = (table[table["run_id"].isin(kept)] for table in (self.runs, self.paths))
+        return History(runs.reset_index(drop=True), paths.reset_index(drop=True), self.unreadable)
+
 
 def read_history(folder: Path) -> History:
     """Read every summary.json below the folder, which may be a bucket's mount."""

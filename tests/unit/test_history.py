@@ -6,6 +6,8 @@ import math
 import pytest
 
 from scoreprof_nb.analysis.history import read_history
+from scoreprof_nb.compare_parameters import CompareParameters
+from scoreprof_nb.comparison import past_runs
 
 
 def write(folder, started_at, label="main", p50=44.5, **changes):
@@ -62,3 +64,16 @@ def test_unknown_p50_stays_unknown(tmp_path):
 def test_empty_folder(tmp_path):
     assert read_history(tmp_path).runs.empty
     assert read_history(tmp_path / "missing").runs.empty
+
+
+def test_the_latest_of_many_runs_are_shown_and_all_are_in_a_file(tmp_path):
+    """Broken: a bucket of three thousand runs is a report that no browser opens."""
+    for number in range(5):
+        write(tmp_path / "runs" / f"r{number}", f"2026-11-2{number}T10:00:00+00:00")
+    (tmp_path / "comparison").mkdir()
+    found = past_runs(
+        CompareParameters(history=str(tmp_path / "runs"), compare_dir=str(tmp_path / "comparison"))
+    )
+    latest = found.latest(2)
+    assert list(latest.runs["run_id"]) == list(latest.paths["run_id"]) == ["r3", "r4"]
+    assert len((tmp_path / "comparison" / "history.csv").read_text().splitlines()) == 6
