@@ -24,9 +24,8 @@ from scoreprof_nb.run import RunFolder
 
 DPI = 110
 _FIRST_CELLS = 4
-_MAY_BREAK = re.compile(
-    r"(/|\.(?=[A-Za-z_&]))"
-)  # where a path or a qualified name may go on in the next line
+# Where a path or a qualified name may go on in the next line.
+_MAY_BREAK = re.compile(r"(/|\.(?=[A-Za-z_&]))")
 _SIMPLE = (str, int, float, bool, list, tuple, dict, type(None))
 _SHELL = {"In", "Out"}
 _NAMES = frozenset(Parameters.__dataclass_fields__)
