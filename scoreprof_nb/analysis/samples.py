@@ -109,7 +109,11 @@ def phase_ticks(phase: Phase, rules: RuleSet) -> PhaseTicks:
             failures.append(f"block {block.number + 1}: {error}")
             continue
         failures.extend(f"block {block.number + 1}: {part.where}: {part.why}" for part in table.skipped)
-        blocks.append(block_ticks(block, block.recording, table, classify(table, rules)))
+        found = block_ticks(block, block.recording, table, classify(table, rules))
+        if not found.threads:
+            failures.append(f"block {block.number + 1}: no sample lies within the block")
+            continue
+        blocks.append(found)
     return PhaseTicks(phase, tuple(blocks), tuple(failures))
 
 
@@ -145,7 +149,8 @@ def block_ticks(
         if not activity.role.excluded
     )
     mismatch = n - min(totals, default=0)
-    return BlockTicks(block, recording, table, tick_s[inside], timed, mismatch, threads)
+    there = tuple(thread for thread in threads if len(thread.components))
+    return BlockTicks(block, recording, table, tick_s[inside], timed, mismatch, there)
 
 
 def _most_late(recording: Recording) -> float:

@@ -135,6 +135,17 @@ def test_what_py_spy_saw_before_and_after_the_block_is_cut():
     assert names(scheduler).count("idle_poll") >= 58
 
 
+def test_a_thread_that_ended_before_the_block_is_not_in_it():
+    """Broken: a report of nothing, or none at all, of a thread without ticks."""
+    true_s = even_ticks(100)
+    whole = block()
+    table = stack_table(clock(true_s), place("scheduler", "main", [WORKS] * 100, pid=3, tid=3))
+    activities = classify(table, RULES)
+    assert len(block_ticks(whole, whole.recording, table, activities).threads) == 1
+    of = replace(whole, start_s=START_S + 5, stop_s=START_S + 6)
+    assert block_ticks(of, whole.recording, table, activities).threads == ()
+
+
 def test_samples_of_the_clock_between_its_slots_are_interpolated():
     true_s = even_ticks(100)
     thread = clock(true_s)
