@@ -1,7 +1,7 @@
 """What the cells of the comparing notebook call, besides what notebook.py has."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,8 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
     The report is None when only a history is asked for, or no pair is complete.
     """
     say = timed_say()
-    failure = None
+    failure: str | None = None
+    stopped: Mapping[str, Sequence[str]] = {side: () for side in SIDES}
     if parameters.captures:
 
         def captured(of_run: Parameters) -> None:
@@ -66,9 +67,9 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
         with without_secrets(parameters.as_dict()):
             failure = capture_pairs(parameters, say, partial(check_likeness, parameters), captured)
         control, test = complete_pairs(parameters)
+        stopped = stopped_runs(Path(parameters.compare_dir))
     else:
         control, test = (list(parameters.runs_of(side)) for side in SIDES)
-    stopped = stopped_runs(Path(parameters.compare_dir))
     report = make_comparison(parameters, (control, test), stopped, failure, say) if control and test else None
     clear_output()
     if report is not None:
