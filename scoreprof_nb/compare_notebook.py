@@ -57,7 +57,7 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
     """
     say = timed_say()
     failure: str | None = None
-    stopped: Mapping[str, Sequence[str]] = {side: () for side in SIDES}
+    stopped: Mapping[str, Sequence[str]] = dict.fromkeys(SIDES, ())
     if parameters.captures:
 
         def captured(of_run: Parameters) -> None:
