@@ -197,8 +197,8 @@ class PySpy:
             yield at_s, pid, self._thread_ids.get(pid, {}).get(int(match[3] or 0), 0)
 
     def _wait_sampling(self) -> float:
-        in_time = self._sampling.wait(START_S)
-        if in_time and self._process.poll() is None:
+        self._sampling.wait(START_S)  # or until its output ends, a moment before the process does
+        if any(_STARTED in line for line in self._said) and self._process.poll() is None:
             return time.time()
         self.kill()
         said = " ".join(" ".join(self._said).split())
