@@ -15,7 +15,7 @@ from scoreprof_nb.analysis.compare import BLOCKED, Comparison, compare, noise_of
 from scoreprof_nb.analysis.difference import only_one_side
 from scoreprof_nb.analysis.history import History, read_history
 from scoreprof_nb.analysis.likeness import UNLIKE, differences, must_be_alike
-from scoreprof_nb.analysis.run_analysis import analyse
+from scoreprof_nb.analysis.run_analysis import RunAnalysis, analyse
 from scoreprof_nb.analysis.statistics import wilson_interval
 from scoreprof_nb.compare_parameters import CONTROL, FEWEST_PAIRS, SIDES, TEST, CompareParameters
 from scoreprof_nb.components.rules import RulesError, load_rules
@@ -142,30 +142,35 @@ class ComparisonReport:
         return f"{names[TEST]} returns {what} than {names[CONTROL]}: see 'Is it still right?' first."
 
     def _names(self) -> Mapping[str, str]:
-        sides = zip(SIDES, (self.comparison.control, self.comparison.test), strict=True)
-        return {side: f"{side} ({runs[0].run.manifest.label})" for side, runs in sides}
+        return {side: f"{side} ({runs[0].run.manifest.label})" for side, runs in self._sides.items()}
+
+    @property
+    def _sides(self) -> Mapping[str, Sequence[RunAnalysis]]:
+        return {CONTROL: self.comparison.control, TEST: self.comparison.test}
 
     def verdict_text(self) -> str:
         """Markdown: the verdict, what was compared, what to mind."""
         lines = [f"**{self.mark}{self.verdict}.** {self.sentence()}", ""]
         lines.append(f"- {self.comparison.pairs} run(s) a side, phases {', '.join(self.comparison.phases)}")
-        lines += [
-            f"- {row['kind']}: {row['what']}: control {row['control']}, test {row['test']}"
-            for row in self.comparison.likeness.to_dict("records")
+        return "\n".join([*lines, *self._conditions()])
+
+    def _conditions(self) -> list[str]:
+        """Markdown: what differs between the sides, what was left out, what to mind."""
+        return [
+            *(
+                f"- {row['kind']}: {row['what']}: control {row['control']}, test {row['test']}"
+                for row in self.comparison.likeness.to_dict("records")
+            ),
+            *(f"- left out: {text}" for text in self.comparison.left_out),
+            *(f"- {text}" for text in self.mind()),
         ]
-        lines += [f"- left out: {text}" for text in self.comparison.left_out]
-        lines += [f"- {text}" for text in self.mind()]
-        return "\n".join(lines)
 
     def mind(self) -> list[str]:
         """What a reader has to mind before using the numbers."""
         found = [f"not all pairs were captured: {self.missing}"] if self.missing else []
         for side in SIDES:
             found += [f"{side} did not run to its end: {text}" for text in self.stopped[side]]
-        started = {
-            side: [run.run.manifest.started_s for run in runs]
-            for side, runs in zip(SIDES, (self.comparison.control, self.comparison.test), strict=True)
-        }
+        started = {side: [run.run.manifest.started_s for run in runs] for side, runs in self._sides.items()}
         apart = max(started[CONTROL]) < min(started[TEST]) or max(started[TEST]) < min(started[CONTROL])
         if apart and self.comparison.pairs > 1:
             found.append("the sides were not measured in turn: a drift of the machine counts as a change")
@@ -312,7 +317,7 @@ class ComparisonReport:
                     "runs": [run.run.manifest.run_id for run in runs],
                     "folders": [str(self._kept_at(run.run.folder)) for run in runs],
                 }
-                for side, runs in zip(SIDES, (comparison.control, comparison.test), strict=True)
+                for side, runs in self._sides.items()
             },
             "left_out": list(comparison.left_out),
             "mind": self.mind(),
@@ -345,12 +350,7 @@ class ComparisonReport:
                 "",
                 self.sentence(),
                 "",
-                *(
-                    f"- {row['kind']}: {row['what']}: control {row['control']}, test {row['test']}"
-                    for row in self.comparison.likeness.to_dict("records")
-                ),
-                *(f"- left out: {text}" for text in self.comparison.left_out),
-                *(f"- {text}" for text in self.mind()),
+                *self._conditions(),
                 "",
                 *markdown_table(metrics),
                 "",

@@ -7,7 +7,6 @@ the copy.
 
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from scoreprof_nb.run import Manifest, RunFolder, RunFolderError, file_sha256
@@ -29,7 +28,8 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
 
     Raises OSError when it cannot be written.
     """
-    manifest = RunFolder(run_dir).read_manifest()
+    folder = RunFolder(run_dir)
+    manifest = folder.read_manifest()
     there = _manifest_of(results_dir)
     known = dict(there.sha256) if there is not None else {}
     results_dir.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
         name = path.relative_to(run_dir)
         if (
             not path.is_file()
-            or path == RunFolder(run_dir).manifest_path
+            or path == folder.manifest_path
             or any(part.startswith(".") for part in name.parts)
             or not (name.parts[0] == "phases" or path.name in _OF_A_RUN)
         ):
@@ -47,7 +47,7 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
             continue
         _copy(path, results_dir / name)
         copied += 1
-    _copy(RunFolder(run_dir).manifest_path, RunFolder(results_dir).manifest_path)
+    _copy(folder.manifest_path, RunFolder(results_dir).manifest_path)
     return copied + 1
 
 
@@ -117,12 +117,12 @@ def _manifest_of(results_dir: Path) -> Manifest | None:
 
     Raises OSError when it cannot be read just now: what is there must not be taken for nothing.
     """
-    path = RunFolder(results_dir).manifest_path
-    with suppress(FileNotFoundError, NotADirectoryError):
-        path.read_bytes()
     try:
         return RunFolder(results_dir).read_manifest()
-    except RunFolderError:
+    except RunFolderError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError | NotADirectoryError):
+            raise cause from None
         return None
 
 

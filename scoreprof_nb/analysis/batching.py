@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from scoreprof_nb.analysis.requests import MeasuredRequests, events, tells_of_batches, within
+from scoreprof_nb.analysis.requests import MeasuredRequests, events, within
 from scoreprof_nb.run import Phase
 
 COLUMNS = ("phase", "new_sequences", "batches")
@@ -22,9 +22,9 @@ def batching_row(phase: Phase, log: pd.DataFrame, requests: MeasuredRequests) ->
     """
     table = requests.table
     inside = within(phase, log)
-    known = tells_of_batches(phase, log)
     prefills = len(events(inside, "prefill"))
-    at_least, at_most = _decode_batches(phase, log) if known else (None, None)
+    known = prefills > 0  # every answered request needs one: without any, the log does not tell
+    at_least, at_most = _decode_batches(phase, log, inside) if known else (None, None)
     return {
         "phase": phase.name,
         "requests": len(table),
@@ -38,14 +38,14 @@ def batching_row(phase: Phase, log: pd.DataFrame, requests: MeasuredRequests) ->
     }
 
 
-def _decode_batches(phase: Phase, log: pd.DataFrame) -> tuple[int, int | None]:
-    """How many decode steps the phase had, at least and at most.
+def _decode_batches(phase: Phase, log: pd.DataFrame, inside: pd.DataFrame) -> tuple[int, int | None]:
+    """How many decode steps the phase had, at least and at most; ``inside``: the log's rows of the phase.
 
     The server logs each n-th, and those that compiled (process_batch_result_decode in its
     scheduler_output_processor_mixin.py); n is the ``decode_log_interval`` it names when it starts. An
     n-th that compiled cannot be told from the others, so ``at most`` may rarely be n too small.
     """
-    lines = events(within(phase, log), "decode")
+    lines = events(inside, "decode")
     before = log.loc[log["time_ns"] <= phase.record.blocks[0].start_s * 1e9, "text"]
     intervals = before.str.extract(r"\bdecode_log_interval=([1-9]\d*)", expand=False).dropna()
     if intervals.empty:

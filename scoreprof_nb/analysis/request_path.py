@@ -302,15 +302,17 @@ def _chained(block: BlockTicks, part: slice) -> NDArray[np.float64]:
 
 
 def _shares(thread: ThreadTicks | None, ticks: int, part: slice) -> NDArray[np.float64]:
-    """Shares of the ticks in each component, decode steps left out: shape (components,).
-
-    A thread that lacks ticks has the shares of all that it has.
-    """
+    """Shares of the ticks in each component, decode steps left out: shape (components,)."""
     if thread is None:
         return np.zeros(len(NAMES))
-    whole = slice(None) if len(thread.components) != ticks else part
-    components, decode = thread.components[whole], thread.decode[whole]
+    part = _own(thread, ticks, part)
+    components, decode = thread.components[part], thread.decode[part]
     return np.bincount(components[~decode], minlength=len(NAMES)) / max(len(components), 1)
+
+
+def _own(thread: ThreadTicks, ticks: int, part: slice) -> slice:
+    """The part of a thread's ticks; of a thread that lacks some it is not known which: all that it has."""
+    return part if len(thread.components) == ticks else slice(None)
 
 
 def _decode_steps(block: BlockTicks, part: slice) -> NDArray[np.float64]:
@@ -320,14 +322,14 @@ def _decode_steps(block: BlockTicks, part: slice) -> NDArray[np.float64]:
     scheduler, forward = block.thread(*SCHEDULER), block.thread(*FORWARD)
     if scheduler is None:
         return result
-    whole = slice(None) if len(scheduler.components) != block.ticks else part
-    components = scheduler.components[whole]
-    steps = scheduler.decode[whole] & (_WORK[components] | (components == _WAIT_FORWARD))
+    own = _own(scheduler, block.ticks, part)
+    components = scheduler.components[own]
+    steps = scheduler.decode[own] & (_WORK[components] | (components == _WAIT_FORWARD))
     result[_DECODE_STEP] = steps.mean() if len(steps) else 0.0
     for thread in (scheduler, forward):
         if thread is not None and len(thread.components):
             compiles = (thread.components == _TRACE_COMPILE) & thread.decode
-            share = float(compiles[whole if len(compiles) == block.ticks else slice(None)].mean())
+            share = float(compiles[_own(thread, block.ticks, part)].mean())
             moved = min(share, result[_DECODE_STEP])
             result[_TRACE_COMPILE] += moved
             result[_DECODE_STEP] -= moved

@@ -57,7 +57,7 @@ def measured_requests(phase: Phase, log: pd.DataFrame, concurrency: int) -> Meas
         table.loc[inside, "block"] = block.number
         table.loc[inside, "profiled"] = block.profiled
         table.loc[inside, "plain"] = block.plain
-    known = tells_of_batches(phase, log)
+    known = _tells_of_batches(phase, log)
     compiles = _counts(table, events(log, "compile")) if known else None
     prefills = _counts(table, events(log, "prefill")) if known and concurrency == 1 else None
     table["prefills"] = _column(prefills, len(table))
@@ -72,7 +72,7 @@ def within(phase: Phase, log: pd.DataFrame) -> pd.DataFrame:
     return log[(log["time_ns"] >= start) & (log["time_ns"] <= stop)]
 
 
-def tells_of_batches(phase: Phase, log: pd.DataFrame) -> bool:
+def _tells_of_batches(phase: Phase, log: pd.DataFrame) -> bool:
     """Whether the log has a prefill batch of the phase: every answered request needed one."""
     return bool(phase.record.blocks) and not events(within(phase, log), "prefill").empty
 

@@ -364,6 +364,7 @@ def test_no_block_cuts_a_request_off(planned, tmp_path, concurrency):
         assert (within["block"] == block.number).all()
         cut = found[(found["sent_ns"] < stop) & (found["done_ns"] > stop)]
         assert len(cut) < concurrency  # what other clients sent while the last answer was awaited
+        assert not (cut["sent_ns"] <= block.until_s * 1e9).any()  # but nothing that belongs to the block
 
 
 def test_interrupted_capture_keeps_what_is_done_and_ends_the_server(planned, launched, tmp_path):
