@@ -42,8 +42,9 @@ buildah_() {
   local code left
   for left in 4 3 2 1 0; do
     code=0
-    TMPDIR=$cache/tmp buildah --root "$cache/storage-$driver" --runroot "$work/run" --storage-driver "$driver" "$@" \
-      2> >(tee "$work/stderr" >&2) || code=$?
+    {
+      TMPDIR=$cache/tmp buildah --root "$cache/storage-$driver" --runroot "$work/run" --storage-driver "$driver" "$@"
+    } 2> >(tee "$work/stderr" >&2) || code=$?
     wait $! # for tee
     [ "$code" != 0 ] && [ "$left" != 0 ] && grep --quiet 'sealing memfd copy' "$work/stderr" || return "$code"
     say "buildah's copy of itself was busy: again" >&2
