@@ -23,7 +23,7 @@ from types import FrameType
 import psutil
 
 from scoreprof_nb.ending import keep_results, say_summary, write_termination_message
-from scoreprof_nb.executed import Executed, read_executed
+from scoreprof_nb.executed import GATE_ERROR, Executed, read_executed
 
 WRONG_PARAMETER = 42
 GATE = 3
@@ -172,7 +172,7 @@ def _exit_code(code: int, signum: int | None, executed: Executed | None) -> int:
         return 0
     if code == PAPERMILL_USAGE or (executed is not None and executed.error_name == "ParameterError"):
         return WRONG_PARAMETER
-    if executed is not None and executed.error_name == "ComparisonGate":
+    if executed is not None and executed.error_name == GATE_ERROR:
         return GATE
     return 1
 

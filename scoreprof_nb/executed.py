@@ -9,11 +9,13 @@ from typing import Any
 
 import nbformat
 from nbconvert import HTMLExporter
+from papermill.execute import ERROR_MARKER_TAG
 
 from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.run import write_text
 
 RUN_MIME = "application/vnd.scoreprof.run+json"
+GATE_ERROR = "ComparisonGate"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Executed:
         path of the report: the notebook itself when there is no run folder.
         """
         raw = json.loads(self.path.read_text(encoding="utf-8"))
+        if self.error_name == GATE_ERROR:  # the report is whole: papermill's red lines would deny it
+            raw["cells"] = [cell for cell in raw["cells"] if not _is_papermills(cell)]
         text = json.dumps(_redactor(raw).deep(raw), indent=1)
         write_text(self.path, text + "\n")
         if self.run_dir is None or not self.run_dir.is_dir():
@@ -70,6 +74,10 @@ def read_executed(path: Path) -> Executed:
         results_dir=results_dir,
         hold_s=float(told.get("hold_s", 0.0)),
     )
+
+
+def _is_papermills(cell: Mapping[str, Any]) -> bool:
+    return ERROR_MARKER_TAG in cell.get("metadata", {}).get("tags", [])
 
 
 def _redactor(notebook: Mapping[str, Any]) -> Redactor:

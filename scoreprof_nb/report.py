@@ -344,7 +344,7 @@ def _phase_verdict(phase: PhaseAnalysis) -> str:
         for _, row in path.head(4).iterrows()
     )
     hit = phase.batching["compile_hit"]
-    compiled = f" {hit} requests were hit by a compile." if hit else ""
+    compiled = f" Requests hit by a compile: {hit}." if hit else ""
     latency_ms = path["latency_ms"].iloc[0]
     return f"{text}. The average profiled request ({latency_ms:.1f} ms) waits for: {top}.{compiled}"
 
@@ -354,6 +354,8 @@ def _busiest(phase: PhaseAnalysis) -> str:
     if phase.utilisation.empty:
         return ""
     busiest = phase.utilisation.sort_values("busy_share").iloc[-1]
+    if busiest["busy_share"] == 0:
+        return " No thread was seen at work."
     threads = phase.threads
     of_thread = (threads["process"] == busiest["process"]) & (threads["thread"] == busiest["thread"])
     works = threads["component"].map(lambda name: COMPONENTS[name].work)

@@ -4,7 +4,8 @@ import json
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from papermill.execute import ERROR_MARKER_TAG
 
 from scoreprof_nb.capture.redact import MASK, Redactor
 from scoreprof_nb.executed import RUN_MIME, Executed, read_executed
@@ -162,6 +163,20 @@ def test_keep_of_a_notebook_that_is_the_report_already(tmp_path):
     assert read_executed(path).keep() == path
     assert SECRET not in path.read_text(encoding="utf-8")
     assert (tmp_path / "report.html").exists()
+
+
+def test_report_of_a_gate_is_not_called_a_failure(tmp_path):
+    """Broken: a whole comparison begins with papermill's red lines, since exit code 3 is an exception."""
+
+    def kept(error_name):
+        red = new_markdown_cell("An Exception was encountered", metadata={"tags": [ERROR_MARKER_TAG]})
+        cell = new_code_cell("1", outputs=[run_output(tmp_path), error_output(error_name, "regression")])
+        report = read_executed(write_notebook(tmp_path / "out.ipynb", red, cell)).keep()
+        return report.read_text(encoding="utf-8")
+
+    assert "An Exception was encountered" not in kept("ComparisonGate")
+    assert "regression" in kept("ComparisonGate")
+    assert "An Exception was encountered" in kept("CaptureFailed")
 
 
 def test_keep_when_the_run_folder_is_gone(tmp_path):
