@@ -126,7 +126,7 @@ def without_nulls(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def test_recordings_open_in_speedscope(demo: Finished) -> None:
     """Broken: the recordings are no use outside the kit. Speedscope's own schema is the judge."""
-    schema = json.loads((ROOT / "tests" / "captures" / "speedscope-schema.json").read_text())
+    schema = json.loads((ROOT / "tests/captures/speedscope/file-format-schema.json").read_text())
     for path in demo.folder.glob("phases/*/recording-*.speedscope.json"):
         # py-spy writes null where the format leaves a field out; speedscope takes both.
         document = json.loads(path.read_text(), object_pairs_hook=without_nulls)

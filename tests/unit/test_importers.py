@@ -15,6 +15,7 @@ from scoreprof_nb.stacks.speedscope import read_speedscope, write_speedscope
 from scoreprof_nb.stacks.table import Frame, ImportFailed, StackTable, StackTableBuilder, ThreadSamples
 
 CAPTURES = Path(__file__).parents[1] / "captures"
+SPEEDSCOPE_SCHEMA = CAPTURES / "speedscope" / "file-format-schema.json"
 STORED = ["two_processes.speedscope.json", "two_processes.folded", "server-0.0.2.speedscope.json.gz"]
 SPAWN = "python -c from multiprocessing.spawn import spawn_main; spawn_main(pipe_handle=6)"
 
@@ -284,9 +285,7 @@ def test_written_file_satisfies_the_format_of_speedscope(tmp_path):
     """Else speedscope would refuse the file, or show it wrongly."""
     write_speedscope(two_threads(), tmp_path / "out.json", name="run 1")
     document = json.loads((tmp_path / "out.json").read_text())
-    schema = json.loads((CAPTURES / "speedscope-schema.json").read_text())
-    jsonschema.Draft7Validator.check_schema(schema)
-    jsonschema.validate(document, schema)
+    jsonschema.validate(document, json.loads(SPEEDSCOPE_SCHEMA.read_text()))
     frames = len(document["shared"]["frames"])
     for written in document["profiles"]:
         assert len(written["samples"]) == len(written["weights"]) == 3

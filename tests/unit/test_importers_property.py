@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -16,6 +17,7 @@ from scoreprof_nb.stacks.speedscope import parse_speedscope, read_speedscope, wr
 from scoreprof_nb.stacks.table import Frame, ImportFailed, StackTable, StackTableBuilder, ThreadSamples
 
 CAPTURES = Path(__file__).parents[1] / "captures"
+SPEEDSCOPE_SCHEMA = json.loads((CAPTURES / "speedscope" / "file-format-schema.json").read_text())
 quick = settings(
     deadline=None,
     max_examples=100,
@@ -210,8 +212,9 @@ def content(table: StackTable):
 @quick
 @given(table=tables())
 def test_any_table_reads_back_equal_after_writing(tmp_path, table):
-    """Else a recording would change when it is exported."""
+    """Else a recording would change when it is exported, or speedscope would refuse it."""
     write_speedscope(table, tmp_path / "out.json", name="any")
+    jsonschema.validate(json.loads((tmp_path / "out.json").read_text()), SPEEDSCOPE_SCHEMA)
     assert content(read_speedscope(tmp_path / "out.json")) == content(table)
 
 
