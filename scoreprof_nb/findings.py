@@ -29,7 +29,8 @@ _ADVICE = {
 @dataclass(frozen=True)
 class Finding:
     """One finding. ``max_speedup``: latency / (latency - component), the most that removing it could
-    give; None where the request path is not defined. Times in milliseconds per request."""
+    give; None where the request path is not defined. Times in milliseconds per request, ``low`` and
+    ``high`` NaN where the interval is not known."""
 
     phase: str
     component: str
@@ -88,8 +89,13 @@ def _path_finding(phase: str, row: "pd.Series[float]") -> Finding:
 
 def _cpu_finding(phase: str, row: "pd.Series[float]") -> Finding:
     name, mean = str(row["component"]), float(row["cpu_ms"])
-    text = f"{phase}: {_title(name)} costs {mean:.1f} ms of CPU time per request{_advice(name)}"
-    return Finding(phase, name, mean, float(row["low"]), float(row["high"]), None, text)
+    low, high = float(row["low"]), float(row["high"])
+    interval = f"{low:.1f} to {high:.1f}" if math.isfinite(low) else "not known"
+    text = (
+        f"{phase}: {_title(name)} costs {mean:.1f} ms of CPU time per request (95 % interval {interval})"
+        f"{_advice(name)}"
+    )
+    return Finding(phase, name, mean, low, high, None, text)
 
 
 def _title(name: str) -> str:

@@ -283,10 +283,11 @@ class Report:
 
 
 def _with_interval(value: float, low: float, high: float) -> str:
+    """``–``: the interval is not known."""
     if math.isnan(value):
         return "n/a"
-    exact = low == value == high  # counted by the kernel, not sampled
-    return f"{value:.1f} ({low:.1f} to {high:.1f})" if math.isfinite(low) and not exact else f"{value:.1f}"
+    known = math.isfinite(low) and math.isfinite(high)
+    return f"{value:.1f} ({low:.1f} to {high:.1f})" if known else f"{value:.1f} (–)"
 
 
 def _percent(share: float | None) -> float | None:

@@ -32,7 +32,7 @@ def summary(analysis: RunAnalysis, found: list[Finding]) -> dict[str, Any]:
                 "phase": finding.phase,
                 "component": finding.component,
                 "ms_per_request": finding.ms_per_request,
-                "ci95": [finding.low, finding.high],
+                "ci95": _interval(finding.low, finding.high),
                 "max_speedup": finding.max_speedup,
                 "text": finding.text,
             }
@@ -75,7 +75,7 @@ def _phase(phase: PhaseAnalysis) -> dict[str, Any]:
         },
         "observer_effect": {
             "p50_ratio": phase.observer.p50_ratio,
-            "ci95": None if phase.observer.low is None else [phase.observer.low, phase.observer.high],
+            "ci95": _interval(phase.observer.low, phase.observer.high),
         },
         "scores": {"consistent": phase.scores.consistent, "digest": phase.scores.digest},
         "checks": [
@@ -88,7 +88,7 @@ def _components(table: pd.DataFrame, column: str) -> dict[str, Any]:
     return {
         str(row["component"]): {
             "mean": float(row[column]),
-            "ci95": [float(row["low"]), float(row["high"])],
+            "ci95": _interval(row["low"], row["high"]),
         }
         for _, row in table.iterrows()
     }
@@ -190,6 +190,12 @@ def _shown(value: float | None, unknown: str = "n/a") -> str:
 
 def _number(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _interval(low: float | None, high: float | None) -> list[float] | None:
+    """None where it is not known."""
+    known = [value for value in map(_number, (low, high)) if value is not None]
+    return known if len(known) == 2 else None
 
 
 def _time(epoch_s: float | None) -> str | None:

@@ -116,7 +116,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, see
     served = breakdown.requests_served(ticks, requests)
     kernel = breakdown.kernel_cpu(ticks, rules)
     threads = breakdown.thread_breakdown(ticks, kernel, seed)
-    cpu = breakdown.cpu_per_request(ticks, kernel, served, seed)
+    cpu = breakdown.cpu_per_request(ticks, kernel, requests, seed)
     path = request_path(ticks, requests, concurrency, seed)
     found = quality(ticks)
     kernel_ms = float(kernel["cpu_s"].sum()) * 1e3 / served if served else 0.0
