@@ -165,6 +165,8 @@ class Report:
                     "ticks": quality.ticks if quality else 0,
                     "lost ticks %": 100 * quality.lost_share if quality else None,
                     "behind s": quality.behind_s if quality else None,
+                    "tick mismatch": _ticks_and_ms(quality.mismatch, quality.rate_hz) if quality else None,
+                    "threads ended within a block": quality.ended if quality else None,
                     "unclassified %": 100 * quality.unclassified_share if quality else None,
                     "p50 with / without py-spy": observer.p50_ratio,
                     "p50 change it could show %": _percent(phase.detectable),
@@ -288,6 +290,10 @@ def _with_interval(value: float, low: float, high: float) -> str:
         return "n/a"
     known = math.isfinite(low) and math.isfinite(high)
     return f"{value:.1f} ({low:.1f} to {high:.1f})" if known else f"{value:.1f} (–)"
+
+
+def _ticks_and_ms(ticks: int, rate_hz: int) -> str:
+    return f"{ticks} ({ticks / rate_hz * 1e3:.0f} ms)"
 
 
 def _percent(share: float | None) -> float | None:

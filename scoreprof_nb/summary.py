@@ -72,6 +72,8 @@ def _phase(phase: PhaseAnalysis) -> dict[str, Any]:
             "lost_share": quality.lost_share if quality else None,
             "behind_s": quality.behind_s if quality else None,
             "unclassified_share": quality.unclassified_share if quality else None,
+            "tick_mismatch": quality.mismatch if quality else None,
+            "threads_ended": quality.ended if quality else None,
         },
         "observer_effect": {
             "p50_ratio": phase.observer.p50_ratio,

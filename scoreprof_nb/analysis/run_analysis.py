@@ -111,22 +111,24 @@ def analyse(run: Run, rules: RuleSet, seed: int, say: Callable[[str], None]) -> 
 
 def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, seed: int) -> PhaseAnalysis:
     ticks = phase_ticks(phase, rules)
-    requests = measured_requests(phase, run.log, concurrency)
+    requests = _with_stacks(measured_requests(phase, run.log, concurrency), ticks)
+    accounted = breakdown.accounted(ticks, rules)
     failed = int((~requests.table["ok"]).sum())
     served = breakdown.requests_served(ticks, requests)
     kernel = breakdown.kernel_cpu(ticks, rules)
     threads = breakdown.thread_breakdown(ticks, kernel, seed)
     cpu = breakdown.cpu_per_request(ticks, kernel, requests, seed)
     path = request_path(ticks, requests, concurrency, seed)
-    found = quality(ticks)
-    kernel_ms = float(kernel["cpu_s"].sum()) * 1e3 / served if served else 0.0
+    found = quality(ticks, accounted)
+    latency = pd.DataFrame(latency_rows(phase.name, requests))
+    profiled_ms = float(latency.loc[latency["which"] == "with py-spy", "mean_ms"].iloc[0])
     failed_share = failed / max(len(requests.table), 1)
     return PhaseAnalysis(
         phase=phase,
         ticks=ticks,
         requests=requests,
         failed=failed,
-        latency=pd.DataFrame(latency_rows(phase.name, requests)),
+        latency=latency,
         throughput=throughput(phase, requests),
         path=path,
         threads=threads,
@@ -140,11 +142,17 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, see
         detectable=detectable_change(requests),
         scores=scores(phase.requests),
         checks=(
-            *laws(phase.name, threads, cpu, kernel_ms, path),
+            *laws(ticks, threads, cpu, accounted, served, path, profiled_ms),
             *limits(phase.name, found, failed_share, ticks.failures),
         ),
         served=served,
     )
+
+
+def _with_stacks(requests: MeasuredRequests, ticks: PhaseTicks) -> MeasuredRequests:
+    """Requests of a block whose recording cannot be read are not profiled ones: no stack is of them."""
+    readable = requests.table["block"].isin([block.block.number for block in ticks.blocks])
+    return MeasuredRequests(requests.table.assign(profiled=requests.table["profiled"] & readable))
 
 
 def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -> pd.DataFrame:
