@@ -1,6 +1,5 @@
 """What the notebook shows and the files it leaves: verdict, tables, summary, flame graph."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,18 @@ import pandas as pd
 from scoreprof_nb.analysis.breakdown import working_stacks
 from scoreprof_nb.analysis.latency import QUANTILES
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse, unclassified_table
-from scoreprof_nb.components.catalog import COMPONENTS, NAMES
+from scoreprof_nb.components.catalog import NAMES
 from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
-from scoreprof_nb.findings import SMALLEST_SHARE, Finding, findings
+from scoreprof_nb.findings import (
+    MARGINAL,
+    SMALLEST_SHARE,
+    Finding,
+    busiest_thread,
+    findings,
+    latency_with_interval,
+    path_column,
+    with_interval,
+)
 from scoreprof_nb.flamegraph import flame_graph
 from scoreprof_nb.parameters import ParameterError, Parameters
 from scoreprof_nb.results import kept_at
@@ -70,7 +78,7 @@ class Report:
                 {
                     "phase": finding.phase,
                     "component": finding.component,
-                    "ms per request": _with_interval(finding.ms_per_request, finding.low, finding.high)
+                    "ms per request": with_interval(finding.ms_per_request, finding.low, finding.high)
                     + ("" if finding.phase in of_path else " CPU"),
                     "at most": "" if finding.max_speedup is None else f"{finding.max_speedup:.2f}x",
                     "what it is": finding.advice,
@@ -86,11 +94,7 @@ class Report:
                 "phase": row["phase"],
                 "requests": row["which"],
                 "n": row["requests"],
-                "mean ms": row["mean_ms"],
-                **{
-                    f"{name} ms": _with_interval(row[f"{name}_ms"], row[f"{name}_low"], row[f"{name}_high"])
-                    for name in QUANTILES
-                },
+                **{f"{name} ms": latency_with_interval(row.to_dict(), name) for name in ("mean", *QUANTILES)},
             }
             for _, row in self.analysis.table("latency").iterrows()
             if row["requests"] or row["which"] == "all"
@@ -109,14 +113,20 @@ class Report:
 
     def path_table(self) -> pd.DataFrame:
         """The request path: one row per component, one column per phase."""
-        return _wide(self.analysis.paths(), "mean_ms")
+        return _wide(self._named_paths(), "mean_ms")
 
     def speedup_table(self) -> pd.DataFrame:
         """``max_speedup`` of each component that is at least 1 % of a request, by phase."""
-        paths = self.analysis.paths()
+        paths = self._named_paths()
         paths = paths[paths["share"] >= SMALLEST_SHARE]
         shown = paths.assign(text=paths["max_speedup"].map(lambda value: f"{value:.2f}x"))
         return _pivoted(shown, "mean_ms", "text")
+
+    def _named_paths(self) -> pd.DataFrame:
+        """The request paths, with the method in the phase's name where it is the marginal one."""
+        paths = self.analysis.paths()
+        names = {phase.name: path_column(phase) for phase in self.analysis.phases}
+        return paths.assign(phase=paths["phase"].map(names))
 
     def cpu_table(self) -> pd.DataFrame:
         """CPU ms per request: one row per component, one column per phase."""
@@ -284,14 +294,6 @@ class Report:
         )
 
 
-def _with_interval(value: float, low: float, high: float) -> str:
-    """``–``: the interval is not known."""
-    if math.isnan(value):
-        return "n/a"
-    known = math.isfinite(low) and math.isfinite(high)
-    return f"{value:.1f} ({low:.1f} to {high:.1f})" if known else f"{value:.1f} (–)"
-
-
 def _ticks_and_ms(ticks: int, rate_hz: int) -> str:
     return f"{ticks} ({ticks / rate_hz * 1e3:.0f} ms)"
 
@@ -304,7 +306,7 @@ def _wide(table: pd.DataFrame, value: str) -> pd.DataFrame:
     if table.empty:
         return table
     columns = (table[name] for name in (value, "low", "high"))
-    return _pivoted(table.assign(text=list(map(_with_interval, *columns))), value, "text")
+    return _pivoted(table.assign(text=list(map(with_interval, *columns))), value, "text")
 
 
 def _pivoted(table: pd.DataFrame, value: str, text: str) -> pd.DataFrame:
@@ -334,18 +336,14 @@ def make_report(parameters: Parameters) -> Report:
 
 
 def _phase_verdict(phase: PhaseAnalysis) -> str:
-    rows = phase.latency.set_index("which")
-    plain = rows.loc["all"]
-    p50_ms = float(phase.latency.loc[phase.latency["which"] == "all", "p50_ms"].iloc[0])
-    p50 = "n/a" if math.isnan(p50_ms) else f"{p50_ms:.1f} ms"
-    mean_ms = float(phase.latency.loc[phase.latency["which"] == "all", "mean_ms"].iloc[0])
-    mean = "n/a" if math.isnan(mean_ms) else f"{mean_ms:.1f} ms"
-    text = f"p50 {p50}, mean {mean} over {plain['requests']} requests without py-spy"
+    plain = phase.latency.set_index("which").loc["all"].to_dict()
+    shown = {name: latency_with_interval(plain, name, " ms") for name in ("p50", "mean")}
+    text = f"p50 {shown['p50']}, mean {shown['mean']} over {plain['requests']} requests without py-spy"
     if phase.failed:
         text += f"; **{phase.failed} requests failed**"
     path = phase.path.table
     if path.empty:
-        return f"{text}. No request path: {phase.path.reason}.{_busiest(phase)}"
+        return f"{text}. No request path: {phase.path.reason}. {busiest_thread(phase)}".rstrip()
     top = "; ".join(
         f"{row['component']} {row['mean_ms']:.1f} ms ({row['share']:.0%})"
         for _, row in path.head(4).iterrows()
@@ -353,25 +351,8 @@ def _phase_verdict(phase: PhaseAnalysis) -> str:
     hit = phase.batching["compile_hit"]
     compiled = f" Requests hit by a compile: {hit}." if hit else ""
     latency_ms = path["latency_ms"].iloc[0]
-    return f"{text}. The average profiled request ({latency_ms:.1f} ms) waits for: {top}.{compiled}"
-
-
-def _busiest(phase: PhaseAnalysis) -> str:
-    """The thread that works most, and at what: where there is no path, what throughput is bound by."""
-    if phase.utilisation.empty:
-        return ""
-    busiest = phase.utilisation.sort_values("busy_share").iloc[-1]
-    if busiest["busy_share"] == 0:
-        return " No thread was seen at work."
-    threads = phase.threads
-    of_thread = (threads["process"] == busiest["process"]) & (threads["thread"] == busiest["thread"])
-    works = threads["component"].map(lambda name: COMPONENTS[name].work)
-    largest = threads[of_thread & works].nlargest(3, "share")
-    doing = ", ".join(f"{row['component']} {row['share']:.0%}" for _, row in largest.iterrows())
-    return (
-        f" Busiest thread: {busiest['process']} / {busiest['thread']}, at work "
-        f"{busiest['busy_share']:.0%} of the time ({doing})."
-    )
+    marked = f"; {MARGINAL}" if phase.path.method == "marginal" else ""
+    return f"{text}. The average profiled request ({latency_ms:.1f} ms{marked}) waits for: {top}.{compiled}"
 
 
 def _flame_stacks(phases: Sequence[PhaseAnalysis]) -> Iterator[tuple[Sequence[str], str, float]]:

@@ -1,6 +1,7 @@
 """How good the capture of a phase is, and the laws its numbers must obey."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from scoreprof_nb.components.classify import UNCLASSIFIED, Role
 FAILED_SHARE = 0.01
 UNCLASSIFIED_SHARE = 0.02
 BEHIND_S = 1.0
+TEXT_CHARACTERS, SHOWN_CAUSES = 300, 3
 _TOLERANCE = 1e-6
 
 
@@ -185,6 +187,14 @@ def _path_law(phase: str, path: RequestPath, profiled_ms: float) -> Check:
     return Check(phase, name, passed, text if passed else f"{text}, {total - profiled_ms:+.3f} ms")
 
 
+def _first_of(causes: Sequence[str]) -> str:
+    """The first causes, of any number of any length, in at most TEXT_CHARACTERS."""
+    shown = causes[:SHOWN_CAUSES]
+    more = f"; and {len(causes) - len(shown)} more" if len(causes) > len(shown) else ""
+    each = (TEXT_CHARACTERS - len(more)) // max(len(shown), 1) - 2
+    return "; ".join(cause if len(cause) <= each else f"{cause[: each - 1]}…" for cause in shown) + more
+
+
 def limits(phase: str, found: Quality | None, failed_share: float, failures: tuple[str, ...]) -> list[Check]:
     """The limits beyond which a phase's numbers are marked."""
     checks = [
@@ -194,7 +204,7 @@ def limits(phase: str, found: Quality | None, failed_share: float, failures: tup
             failed_share <= FAILED_SHARE,
             f"{failed_share:.1%} failed",
         ),
-        Check(phase, "every recording is complete", not failures, "; ".join(failures) or "all are"),
+        Check(phase, "every recording is complete", not failures, _first_of(failures) or "all are"),
     ]
     if found is None:
         return [*checks, Check(phase, "samples", None, "nothing was recorded")]
@@ -223,7 +233,8 @@ def limits(phase: str, found: Quality | None, failed_share: float, failures: tup
             phase,
             "processes are on common ticks",
             found.aligned,
-            f"{'they are' if found.aligned else 'they are not'}: numbers of ticks differ by at most "
-            f"{found.mismatch}, {found.mismatch / found.rate_hz * 1e3:.0f} ms",
+            f"numbers of ticks differ by at most {found.mismatch}, "
+            f"{found.mismatch / found.rate_hz * 1e3:.0f} ms"
+            f"{'' if found.aligned else '; too many, or times of ticks are not known'}",
         ),
     ]

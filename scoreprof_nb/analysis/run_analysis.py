@@ -84,8 +84,9 @@ class RunAnalysis:
         return below_each_other(parts, COLUMNS[name])
 
     def paths(self) -> pd.DataFrame:
-        """The request paths of all phases."""
-        return below_each_other([phase.path.table for phase in self.phases], PATH_COLUMNS)
+        """The request paths of all phases; column ``method`` says how each was found: joint or marginal."""
+        parts = [phase.path.table.assign(method=phase.path.method) for phase in self.phases]
+        return below_each_other(parts, (*PATH_COLUMNS, "method"))
 
     def status(self) -> str:
         """complete, partial or failed: as captured, and partial when too many requests failed."""
@@ -120,7 +121,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, see
     cpu = breakdown.cpu_per_request(ticks, kernel, requests, seed)
     path = request_path(ticks, requests, concurrency, seed)
     found = quality(ticks, accounted)
-    latency = pd.DataFrame(latency_rows(phase.name, requests))
+    latency = pd.DataFrame(latency_rows(phase.name, requests, seed))
     profiled_ms = float(latency.loc[latency["which"] == "with py-spy", "mean_ms"].iloc[0])
     failed_share = failed / max(len(requests.table), 1)
     return PhaseAnalysis(

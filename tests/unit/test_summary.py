@@ -1,7 +1,7 @@
-"""summary.json and the report of a run without recordings: what is unknown is null, with its reason."""
+"""summary.json and the report of a run: what is unknown is null, with its reason."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,9 @@ from written_run import (
     write_run,
 )
 
+from scoreprof_nb.analysis import run_analysis
+from scoreprof_nb.analysis.samples import phase_ticks
+from scoreprof_nb.findings import MARGINAL
 from scoreprof_nb.parameters import Parameters
 
 # As in design.md, The contract with everything outside.
@@ -121,11 +124,49 @@ def test_servers_log_says_what_was_hit(tmp_path):
     assert (requests["compile_hit"], requests["split"]) == (1, 1)
 
 
+WHY_NO_PATH = "for a tick then belongs to several requests at once"
+
+
 def test_above_concurrency_1_the_path_is_not_defined_and_says_so(tmp_path):
-    write_run(tmp_path, concurrency=2)
+    """Broken: the log says that the path is not known, but not why, nor what else is."""
+    write_run(tmp_path, concurrency=2, recording="whole")
     report, summary = reported(tmp_path)
     assert summary["phases"]["small"]["request_path_ms"] == {}
-    assert "not defined with more than one request in flight" in report.path_notes()
+    text = (tmp_path / "summary.md").read_text()
+    for said in (report.path_notes(), report.verdict(), text):
+        assert "not defined with more than one request in flight" in said
+        assert WHY_NO_PATH in said
+    for said in (report.verdict(), text):
+        assert re.search(r"Busiest thread: scheduler / main, at work 5% \(\d+% to \d+%\) of the time", said)
+
+
+def test_cpu_findings_say_their_interval_or_that_it_is_not_known(tmp_path):
+    """Broken: where there is no path, the figure that is read first has no interval, or a wrong one."""
+    write_run(tmp_path, concurrency=2, recording="whole")
+    report, summary = reported(tmp_path)
+    found = {finding["component"]: finding for finding in summary["findings"]}
+    low, high = found["tokenize"]["ci95"]
+    assert low <= found["tokenize"]["ms_per_request"] <= high
+    assert f"(95 % interval {low:.1f} to {high:.1f})" in found["tokenize"]["text"]
+    assert found["native_threads"]["ci95"] is None
+    assert "95 % interval not known" in found["native_threads"]["text"]
+    assert summary["phases"]["small"]["cpu_ms_per_request"]["native_threads"]["ci95"] is None
+    assert report.cpu_table().set_index("component").loc["native_threads", "small"] == "10.0 (–)"
+
+
+def test_marginal_method_is_marked_wherever_its_numbers_are_read(tmp_path):
+    """Broken: shares that cannot tell what overlaps are read as what a request waits for."""
+    write_run(tmp_path, recording="whole")  # without the launcher's clock
+    report, summary = reported(tmp_path)
+    assert summary["phases"]["small"]["request_path_method"] == "marginal"
+    assert MARGINAL in report.verdict()
+    assert "small (marginal)" in report.path_table().columns
+    assert "small (marginal)" in report.speedup_table().columns
+    assert all("by the marginal method" in finding["text"] for finding in summary["findings"])
+    text = (tmp_path / "summary.md").read_text()
+    assert "small (marginal)" in text
+    assert MARGINAL in text
+    assert report.analysis.paths()["method"].unique().tolist() == ["marginal"]
 
 
 # ---- the contract
@@ -248,6 +289,40 @@ def test_markdown_is_bounded_and_names_what_failed(tmp_path):
     assert len(text.splitlines()) < 80
     assert "Checks that FAILED:\n- small: every recording is complete" in text
     assert f"Report: {tmp_path / 'report.ipynb'}" in text
+
+
+def test_log_summary_shows_intervals_and_n(tmp_path):
+    """Broken: whoever reads the log alone takes a chance difference for a real one."""
+    slower = [{**row, "done_ns": row["done_ns"] + row["request"] * 10**6} for row in GOOD]
+    write_run(tmp_path, requests=slower, recording="whole")
+    report, _ = reported(tmp_path)
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    row = report.analysis.phases[0].latency.set_index("which").loc["all"]
+    shown = [
+        f"{row[f'{n}_ms']:.1f} ({row[f'{n}_low']:.1f} to {row[f'{n}_high']:.1f})" for n in ("mean", "p50")
+    ]
+    latency = next(line for line in lines if line.startswith("| small"))
+    assert [cell.strip() for cell in latency.split("|")[2:5]] == ["20", *shown]
+    tokenize = next(line for line in lines if line.startswith("| tokenize"))
+    assert re.search(r"\d+\.\d \(\d+\.\d to \d+\.\d\)", tokenize)
+    assert any("n = 20" in line for line in lines)
+
+
+@pytest.mark.parametrize("skipped", [0, 1, 5000])
+def test_log_summary_is_bounded_whatever_the_run(tmp_path, monkeypatch, skipped):
+    """Broken: a damaged recording makes a log of megabytes."""
+    causes = tuple(f"block 2: profile {number}: sample {'x' * 500}" for number in range(skipped))
+    monkeypatch.setattr(
+        run_analysis, "phase_ticks", lambda phase, rules: replace(phase_ticks(phase, rules), failures=causes)
+    )
+    write_run(tmp_path, recording="whole", phases=2)
+    report, _ = reported(tmp_path)
+    assert len((tmp_path / "summary.md").read_text()) < 10_000
+    tables = report.checks_table().set_index("check")
+    (text, _) = tables.loc["every recording is complete", "found"]
+    assert len(text) <= 300
+    assert ("and 4997 more" in text) == (skipped == 5000)
+    assert all(f"profile {number}" in text for number in range(min(skipped, 3)))
 
 
 def test_files_are_listed_with_what_they_are(tmp_path):
