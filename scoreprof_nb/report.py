@@ -250,8 +250,9 @@ class Report:
         return pd.DataFrame([(name, repr(value)) for name, value in items], columns=["parameter", "value"])
 
     def unclassified(self) -> pd.DataFrame:
-        """The most frequent unclassified stacks."""
-        return unclassified_table(self.analysis, self.rules)
+        """The most frequent unclassified stacks, each with a rule; shares are of the thread's samples."""
+        table = unclassified_table(self.analysis, self.rules)
+        return table.assign(share=100 * table["share"]).rename(columns={"share": "% of thread"})
 
     def files_table(self) -> pd.DataFrame:
         """Columns: file (in the run folder), kB, what."""

@@ -1,5 +1,6 @@
 """All tables of a run, computed from its folder alone."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.samples import PhaseTicks, phase_ticks
 from scoreprof_nb.components.classify import classify, unclassified_stacks
-from scoreprof_nb.components.rules import RuleSet
+from scoreprof_nb.components.rules import RuleSet, rule_text
 from scoreprof_nb.run import Phase, Run
 
 
@@ -157,18 +158,28 @@ def _with_stacks(requests: MeasuredRequests, ticks: PhaseTicks) -> MeasuredReque
 
 
 def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -> pd.DataFrame:
-    """The most frequent unclassified stacks, ready to be turned into rules.
+    """The most frequent unclassified stacks, each with a rule to be pasted into a rules file.
 
-    Columns: phase, process, thread, samples, stack (innermost frame first, eight frames).
+    Columns: phase, process, thread, samples, share (of the thread's samples in the phase), stack
+    (innermost frame first, eight frames), rule (empty for a stack without frames).
     """
-    rows = []
+    keys = ["phase", "process", "thread"]
+    rows, all_samples = [], Counter[tuple[str, str, str]]()
     for phase in analysis.phases:
         for block in phase.ticks.blocks:
             activities = classify(block.table, rules)
+            for activity in activities:
+                role = activity.role
+                all_samples[phase.name, role.process, role.thread] += activity.samples.ticks
             for (role, stack_id), samples in unclassified_stacks(block.table, activities).items():
                 frames = block.table.stack(stack_id)[-8:]
                 text = " < ".join(f"{frame.name} ({frame.file}:{frame.line})" for frame in reversed(frames))
-                rows.append((phase.name, role.process, role.thread, samples, text or "(no Python frame)"))
-    table = pd.DataFrame(rows, columns=["phase", "process", "thread", "samples", "stack"])
-    summed = table.groupby(["phase", "process", "thread", "stack"])[["samples"]].sum().reset_index()
-    return summed.sort_values("samples", ascending=False, ignore_index=True).head(limit)[table.columns]
+                rule = rule_text(rules, role.process, role.thread, frames[-1]) if frames else ""
+                row = (phase.name, role.process, role.thread, text or "(no Python frame)", rule, samples)
+                rows.append(row)
+    table = pd.DataFrame(rows, columns=[*keys, "stack", "rule", "samples"])
+    summed = table.groupby([*keys, "stack", "rule"])[["samples"]].sum().reset_index()
+    top = summed.sort_values("samples", ascending=False, ignore_index=True).head(limit)
+    of_thread = [all_samples[key] for key in top[keys].itertuples(index=False, name=None)]
+    top["share"] = top["samples"] / of_thread
+    return top[[*keys, "samples", "share", "stack", "rule"]]

@@ -61,7 +61,7 @@ def mean_interval(values: Floats, seed: int) -> tuple[float, float] | None:
         return None
     rng = np.random.default_rng(seed)
     replicates = np.array([rng.choice(values, n).mean() for _ in range(RESAMPLES)])
-    low, high = interval(replicates, np.array(values.mean()), n, np.array(values.max()))
+    low, high = interval(replicates, np.array(values.mean()), n, np.inf)
     return float(low), float(high)
 
 

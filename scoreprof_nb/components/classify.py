@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoreprof_nb.components.catalog import INDEX
-from scoreprof_nb.components.rules import RoleRule, RuleSet
+from scoreprof_nb.components.rules import OTHER, RoleRule, RuleSet
 from scoreprof_nb.stacks.table import Frame, StackTable, ThreadSamples
 
 UNCLASSIFIED = INDEX["unclassified"]
@@ -85,13 +85,13 @@ def roles_of(table: StackTable, rules: RuleSet, seen: list[int]) -> list[Role]:
 def process_role(rules: RuleSet, command: str) -> Role:
     """The role of a process by its command line alone; its thread is ``""``."""
     rule = _first(rules.processes, "", command, 0)
-    return Role(rule.role, "", rule.excluded) if rule else Role("other", "")
+    return Role(rule.role, "", rule.excluded) if rule else Role(OTHER, "")
 
 
 def _role(rules: RuleSet, command: str, name: str, process_mask: int, thread_mask: int) -> Role:
     process = _first(rules.processes, "", command, process_mask)
     thread = _first(rules.threads, name, "", thread_mask)
-    role = (thread.process if thread else "") or (process.role if process else "other")
+    role = (thread.process if thread else "") or (process.role if process else OTHER)
     return Role(role, thread.role if thread else _short(name), process.excluded if process else False)
 
 

@@ -325,6 +325,16 @@ def test_log_summary_is_bounded_whatever_the_run(tmp_path, monkeypatch, skipped)
     assert all(f"profile {number}" in text for number in range(min(skipped, 3)))
 
 
+def test_unclassified_stacks_come_with_their_share_and_a_rule(tmp_path):
+    """Broken: the user must translate a stack into a rule by hand, and does not know what it is worth."""
+    write_run(tmp_path, recording="whole")
+    report, _ = reported(tmp_path)
+    (row,) = report.unclassified().to_dict("records")
+    assert (row["process"], row["thread"], row["samples"]) == ("scheduler", "main", 2)
+    assert row["% of thread"] == pytest.approx(0.1)
+    assert row["rule"].splitlines()[-1] == 'leaf = ["brand_new@/new.py"]'
+
+
 def test_files_are_listed_with_what_they_are(tmp_path):
     write_run(tmp_path)
     report, _ = reported(tmp_path)

@@ -80,14 +80,21 @@ SCHEDULER_STACKS = [
 ]
 
 
+NEW_STACK = (
+    "run_scheduler_process@/scheduler.py > event_loop_overlap@/scheduler.py > brand_new@/sgl_jax/new.py"
+)
+
+
 def recorded_block():
-    """The stacks of a recording: 20 ms of each request tokenising, 50 ms in the scheduler's batch."""
+    """The stacks of a recording: 20 ms of each request tokenising, 50 ms in the scheduler's batch, and one
+    tick in a function that no rule knows."""
     at_ms = (np.arange(TICKS) + 0.5) * BLOCK_S * 1e3 / TICKS % (BLOCK_S * 1e3 / PER_BLOCK)
     since_ms = at_ms - 0.5 * BLOCK_S * 1e3 / PER_BLOCK  # a request is sent in the middle of its second
     tokenizes, batches = (since_ms >= 0) & (since_ms < 20), (since_ms >= 20) & (since_ms < 70)
+    scheduler = [SCHEDULER_STACKS[one] for one in batches.astype(int)]
     return stack_table(
         place("http", "main", [HTTP_STACKS[not one] for one in tokenizes], pid=10, tid=10),
-        place("scheduler", "main", [SCHEDULER_STACKS[one] for one in batches.astype(int)], pid=11, tid=11),
+        place("scheduler", "main", [NEW_STACK, *scheduler[1:]], pid=11, tid=11),
     )
 
 
