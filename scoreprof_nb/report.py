@@ -7,8 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from scoreprof_nb.analysis.breakdown import working_stacks
-from scoreprof_nb.analysis.latency import QUANTILES
-from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse, unclassified_table
+from scoreprof_nb.analysis.latency import QUANTILES, ObserverEffect
+from scoreprof_nb.analysis.run_analysis import (
+    PhaseAnalysis,
+    RunAnalysis,
+    analyse,
+    idle_rules,
+    unclassified_table,
+)
 from scoreprof_nb.components.catalog import NAMES
 from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
 from scoreprof_nb.findings import (
@@ -32,6 +38,7 @@ FLAME_GRAPH = "score_api_profile.svg"
 REPORT = "report.ipynb"
 HOT_FUNCTIONS = 12
 SHOWN_FINDINGS = 12
+SHOWN_RULES = 5
 THREAD_COMPONENTS = 5
 TIMELINE_COLUMNS = ("phase", "time_s", "latency_ms", "block", "profiled", "compile_hit", "split", "failed")
 
@@ -66,6 +73,10 @@ class Report:
             lines.append(
                 f"\n**{len(failed)} checks failed** - see Capture quality before using these numbers."
             )
+        idle = idle_rules(self.analysis, self.rules)
+        if idle:
+            more = f" and {len(idle) - SHOWN_RULES} more" if len(idle) > SHOWN_RULES else ""
+            lines.append(f"\nRules that matched nothing in this run: {', '.join(idle[:SHOWN_RULES])}{more}.")
         return "\n".join(lines)
 
     def findings_table(self) -> pd.DataFrame:
@@ -88,13 +99,16 @@ class Report:
         )
 
     def latency_table(self) -> pd.DataFrame:
-        """Columns: phase, which requests, n, and mean and percentiles in ms with their intervals."""
+        """Columns: phase, which requests, n, mean and percentiles in ms with their intervals, and, of all
+        requests without py-spy, requests and items per second."""
+        per_s = {phase.name: phase.throughput for phase in self.analysis.phases}
         rows = [
             {
                 "phase": row["phase"],
                 "requests": row["which"],
                 "n": row["requests"],
                 **{f"{name} ms": latency_with_interval(row.to_dict(), name) for name in ("mean", *QUANTILES)},
+                "requests/s, items/s": _rates(per_s[row["phase"]] if row["which"] == "all" else None),
             }
             for _, row in self.analysis.table("latency").iterrows()
             if row["requests"] or row["which"] == "all"
@@ -178,7 +192,7 @@ class Report:
                     "tick mismatch": _ticks_and_ms(quality.mismatch, quality.rate_hz) if quality else None,
                     "threads ended within a block": quality.ended if quality else None,
                     "unclassified %": 100 * quality.unclassified_share if quality else None,
-                    "p50 with / without py-spy": observer.p50_ratio,
+                    "p50 with / without py-spy": _ratio(observer),
                     "p50 change it could show %": _percent(phase.detectable),
                     "scores consistent": phase.scores.consistent,
                     "largest score difference": phase.scores.max_difference,
@@ -293,6 +307,16 @@ class Report:
             subtitle=f"phases {names}: mean ms per request of each stack, of threads at work only",
             unit="ms per request",
         )
+
+
+def _rates(throughput: tuple[float, float] | None) -> str:
+    return ", ".join(f"{rate:.1f}" for rate in throughput) if throughput else ""
+
+
+def _ratio(observer: ObserverEffect) -> str | None:
+    if observer.p50_ratio is None:
+        return None
+    return f"{observer.p50_ratio:.2f} ({observer.low:.2f} to {observer.high:.2f})"
 
 
 def _ticks_and_ms(ticks: int, rate_hz: int) -> str:

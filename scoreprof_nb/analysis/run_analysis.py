@@ -22,8 +22,8 @@ from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.samples import PhaseTicks, phase_ticks
-from scoreprof_nb.components.classify import classify, unclassified_stacks
-from scoreprof_nb.components.rules import RuleSet, rule_text
+from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
+from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
 from scoreprof_nb.run import Phase, Run
 
 
@@ -183,3 +183,14 @@ def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -
     of_thread = [all_samples[key] for key in top[keys].itertuples(index=False, name=None)]
     top["share"] = top["samples"] / of_thread
     return top[[*keys, "samples", "share", "stack", "rule"]]
+
+
+def idle_rules(analysis: RunAnalysis, rules: RuleSet) -> list[str]:
+    """The rules of the user's file that decided no stack of the run: file and number of each."""
+    if not rules.own:
+        return []
+    used = set[Rule]()
+    for phase in analysis.phases:
+        for block in phase.ticks.blocks:
+            used |= deciding_rules(block.table, rules)
+    return [rule.where for rule in rules.own if rule not in used]

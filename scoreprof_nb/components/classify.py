@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoreprof_nb.components.catalog import INDEX
-from scoreprof_nb.components.rules import OTHER, RoleRule, RuleSet
+from scoreprof_nb.components.rules import OTHER, RoleRule, Rule, RuleSet
 from scoreprof_nb.stacks.table import Frame, StackTable, ThreadSamples
 
 UNCLASSIFIED = INDEX["unclassified"]
@@ -69,6 +69,18 @@ def classify(table: StackTable, rules: RuleSet) -> tuple[ThreadActivity, ...]:
             ThreadActivity(role, thread, components[thread.stack_ids], decode[thread.stack_ids])
         )
     return tuple(activities)
+
+
+def deciding_rules(table: StackTable, rules: RuleSet) -> set[Rule]:
+    """The rules that decide the component of at least one stack of the table."""
+    masks = _masks(table, rules)
+    roles = roles_of(table, rules, [_seen(thread, masks) for thread in table.threads])
+    found = {
+        rules.deciding(role.process, role.thread, masks.stack[stack_id], masks.leaf[stack_id])
+        for thread, role in zip(table.threads, roles, strict=True)
+        for stack_id in np.unique(thread.stack_ids)
+    }
+    return {rule for rule in found if rule is not None}
 
 
 def roles_of(table: StackTable, rules: RuleSet, seen: list[int]) -> list[Role]:

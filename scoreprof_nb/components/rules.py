@@ -49,8 +49,12 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition on a stack; bit masks over the patterns of the rule set (0: nothing asked)."""
+    """A condition on a stack; bit masks over the patterns of the rule set (0: nothing asked).
 
+    ``where``: the file and the number in it.
+    """
+
+    where: str
     component: str
     processes: frozenset[str]
     threads: frozenset[str]
@@ -113,12 +117,20 @@ class RuleSet:
     def frame_mask(self, frame: Frame) -> int:
         return sum(1 << i for i, pattern in enumerate(self.patterns) if pattern.matches(frame))
 
+    @property
+    def own(self) -> tuple[Rule, ...]:
+        """The rules of the user's file."""
+        return tuple(rule for rule in self.rules if not rule.where.startswith(f"{OWN_RULES}:"))
+
+    def deciding(self, process: str, thread: str, stack_mask: int, leaf_mask: int) -> Rule | None:
+        """The first rule that matches a stack, by the masks of its frames."""
+        asked = process, thread, stack_mask, leaf_mask
+        return next((rule for rule in self.rules if rule.matches(*asked)), None)
+
     def component(self, process: str, thread: str, stack_mask: int, leaf_mask: int) -> str:
         """The component of a stack by the masks of its frames; ``unclassified`` when no rule matches."""
-        for rule in self.rules:
-            if rule.matches(process, thread, stack_mask, leaf_mask):
-                return rule.component
-        return "unclassified"
+        rule = self.deciding(process, thread, stack_mask, leaf_mask)
+        return rule.component if rule else "unclassified"
 
 
 def unqualified(name: str) -> str:
@@ -211,6 +223,7 @@ class _Compiler:
         roles = {key: _texts(raw.get(key, []), where) for key in ("process", "thread")}
         self.asked += [(key, role, where) for key, named in roles.items() for role in named]
         return Rule(
+            where=where,
             component=component,
             processes=frozenset(roles["process"]),
             threads=frozenset(roles["thread"]),

@@ -100,7 +100,8 @@ def test_servers_log_is_understood(demo: Finished) -> None:
         assert 0 <= row["decode_batches_at_least"] <= row["decode_batches_at_most"], row
         assert 0 <= row["split"] <= row["requests"], row
         assert 0 <= row["compile_hit"] <= row["requests"], row
-    assert phases["single"].batching["prefills_per_request"] >= 1
+    # One a request; on a busy machine a line may be read only after the next request was sent.
+    assert phases["single"].batching["prefills_per_request"] >= 0.9
     sequences = int((phases["large"].batches["new_sequences"] * phases["large"].batches["batches"]).sum())
     items = int(phases["large"].requests.table["items"].sum())
     assert items - 3 * 32 <= sequences <= items + 32, "but for requests between two blocks: one per item"

@@ -22,6 +22,7 @@ from scoreprof_nb.analysis import run_analysis
 from scoreprof_nb.analysis.samples import phase_ticks
 from scoreprof_nb.findings import MARGINAL
 from scoreprof_nb.parameters import Parameters
+from scoreprof_nb.report import make_report
 
 # As in design.md, The contract with everything outside.
 TOP_KEYS = {"run_id", "label", "status", "started_at", "finished_at", "provenance", "phases", "findings"}
@@ -333,6 +334,31 @@ def test_unclassified_stacks_come_with_their_share_and_a_rule(tmp_path):
     assert (row["process"], row["thread"], row["samples"]) == ("scheduler", "main", 2)
     assert row["% of thread"] == pytest.approx(0.1)
     assert row["rule"].splitlines()[-1] == 'leaf = ["brand_new@/new.py"]'
+
+
+def test_own_rules_that_matched_nothing_are_named(tmp_path):
+    """Broken: a rule with a misspelt function is silently of no use."""
+    path = tmp_path / "mine.toml"
+    rule = '[[rule]]\ncomponent = "batch"\nany = ["{}"]\n'
+    path.write_text(rule.format("brand_new") + rule.format("bramd_new"), encoding="utf-8")
+    write_run(tmp_path / "run", recording="whole")
+    verdict = make_report(Parameters(run_dir=str(tmp_path / "run"), rules_file=str(path))).verdict()
+    assert f"Rules that matched nothing in this run: {path}: rule 2." in verdict
+    assert "matched nothing" not in make_report(Parameters(run_dir=str(tmp_path / "run"))).verdict()
+
+
+def test_notebook_tables_have_throughput_and_the_observer_effect_with_its_interval(tmp_path):
+    """Broken: numbers of the report have no interval, or are in summary.json only."""
+    slower = [{**row, "done_ns": row["done_ns"] + row["request"] * 10**6} for row in GOOD]
+    write_run(tmp_path, requests=slower, recording="whole")
+    report, summary = reported(tmp_path)
+    shown = report.latency_table().set_index("requests")
+    assert shown.loc["all", "requests/s, items/s"] == "1.0, 4.0"
+    assert re.fullmatch(r"119\.5 \(\d+\.\d to \d+\.\d\)", shown.loc["all", "mean ms"])
+    effect = summary["phases"]["small"]["observer_effect"]
+    assert report.quality_table()["p50 with / without py-spy"].tolist() == [
+        f"{effect['p50_ratio']:.2f} ({effect['ci95'][0]:.2f} to {effect['ci95'][1]:.2f})"
+    ]
 
 
 def test_files_are_listed_with_what_they_are(tmp_path):
