@@ -1,7 +1,9 @@
 """What the numbers say, in words: the largest first, each with milliseconds per request."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -9,6 +11,7 @@ from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.components.catalog import CLIENT, COMPONENTS, IPC_AND_WAKEUP, NATIVE_THREADS
 
 SMALLEST_SHARE = 0.01
+MARGINAL = "marginal method: it cannot tell which thread's work overlaps another's"
 
 _ADVICE = {
     "tokenize": "tokenising one item at a time is the usual cause; batch it",
@@ -29,7 +32,8 @@ _ADVICE = {
 @dataclass(frozen=True)
 class Finding:
     """One finding. ``max_speedup``: latency / (latency - component), the most that removing it could
-    give; None where the request path is not defined. Times in milliseconds per request."""
+    give; None where the request path is not defined. Times in milliseconds per request, ``low`` and
+    ``high`` NaN where the interval is not known."""
 
     phase: str
     component: str
@@ -54,7 +58,11 @@ def findings(analysis: RunAnalysis) -> list[Finding]:
 
 def _of_phase(phase: PhaseAnalysis) -> list[Finding]:
     if not phase.path.table.empty:
-        return [_path_finding(phase.name, row) for _, row in phase.path.table.iterrows() if _worth(row)]
+        return [
+            _path_finding(phase.name, phase.path.method, row)
+            for _, row in phase.path.table.iterrows()
+            if _worth(row)
+        ]
     return [_cpu_finding(phase.name, row) for _, row in phase.cpu.iterrows() if _worth_cpu(row, phase.cpu)]
 
 
@@ -66,13 +74,15 @@ def _worth_cpu(row: "pd.Series[float]", cpu: pd.DataFrame) -> bool:
     return float(row["cpu_ms"]) >= SMALLEST_SHARE * float(cpu["cpu_ms"].sum())
 
 
-def _path_finding(phase: str, row: "pd.Series[float]") -> Finding:
+def _path_finding(phase: str, method: str | None, row: "pd.Series[float]") -> Finding:
     name, mean = str(row["component"]), float(row["mean_ms"])
     speedup = float(row["max_speedup"])
     bounded = f"removing all of it could make the request at most {speedup:.2f}x as fast"
+    marked = ", by the marginal method" if method == "marginal" else ""
     text = (
         f"{phase}: {_title(name)} takes {mean:.1f} ms of {row['latency_ms']:.1f} ms "
-        f"({row['share']:.0%}; 95 % interval {row['low']:.1f} to {row['high']:.1f}) of the average request; "
+        f"({row['share']:.0%}; 95 % interval {row['low']:.1f} to {row['high']:.1f}) "
+        f"of the average request{marked}; "
         f"{bounded if math.isfinite(speedup) else 'it is the whole request'}{_advice(name)}"
     )
     return Finding(
@@ -88,8 +98,13 @@ def _path_finding(phase: str, row: "pd.Series[float]") -> Finding:
 
 def _cpu_finding(phase: str, row: "pd.Series[float]") -> Finding:
     name, mean = str(row["component"]), float(row["cpu_ms"])
-    text = f"{phase}: {_title(name)} costs {mean:.1f} ms of CPU time per request{_advice(name)}"
-    return Finding(phase, name, mean, float(row["low"]), float(row["high"]), None, text)
+    low, high = float(row["low"]), float(row["high"])
+    interval = f"{low:.1f} to {high:.1f}" if math.isfinite(low) else "not known"
+    text = (
+        f"{phase}: {_title(name)} costs {mean:.1f} ms of CPU time per request "
+        f"(95 % interval {interval}){_advice(name)}"
+    )
+    return Finding(phase, name, mean, low, high, None, text)
 
 
 def _title(name: str) -> str:
@@ -99,3 +114,40 @@ def _title(name: str) -> str:
 
 def _advice(name: str) -> str:
     return f"; {_ADVICE[name]}" if name in _ADVICE else ""
+
+
+def with_interval(value: float, low: float, high: float, unit: str = "") -> str:
+    """``12.3 ms (11.0 to 13.9)``; ``–``: the interval is not known."""
+    if math.isnan(value):
+        return "n/a"
+    known = math.isfinite(low) and math.isfinite(high)
+    return f"{value:.1f}{unit} ({f'{low:.1f} to {high:.1f}' if known else '–'})"
+
+
+def latency_with_interval(row: Mapping[Any, Any], name: str, unit: str = "") -> str:
+    """The mean or a percentile of a row of the latency table."""
+    return with_interval(row[f"{name}_ms"], row[f"{name}_low"], row[f"{name}_high"], unit)
+
+
+def path_column(phase: PhaseAnalysis) -> str:
+    """The name of a phase's column in a table of request paths."""
+    return f"{phase.name} (marginal)" if phase.path.method == "marginal" else phase.name
+
+
+def busiest_thread(phase: PhaseAnalysis) -> str:
+    """The thread that works most, and at what: where there is no path, what throughput is bound by.
+    Empty where no thread was recorded."""
+    if phase.utilisation.empty:
+        return ""
+    busiest = phase.utilisation.sort_values("busy_share").iloc[-1]
+    if busiest["busy_share"] == 0:
+        return "No thread was seen at work."
+    threads = phase.threads
+    of_thread = (threads["process"] == busiest["process"]) & (threads["thread"] == busiest["thread"])
+    works = threads["component"].map(lambda name: COMPONENTS[name].work)
+    largest = threads[of_thread & works].nlargest(3, "share")
+    doing = ", ".join(f"{row['component']} {row['share']:.0%}" for _, row in largest.iterrows())
+    return (
+        f"Busiest thread: {busiest['process']} / {busiest['thread']}, at work "
+        f"{busiest['busy_share']:.0%} ({busiest['low']:.0%} to {busiest['high']:.0%}) of the time ({doing})."
+    )

@@ -139,7 +139,7 @@ def _html(table: pd.DataFrame) -> str:
     """Texts to the left, numbers to the right."""
     texts = [name for name in table.columns if table[name].map(lambda value: isinstance(value, str)).all()]
     styler = table.style.format(_cell).hide(axis="index")
-    left = styler.set_properties(subset=pd.Index(texts), **{"text-align": "left"})
+    left = styler.set_properties(subset=pd.Index(texts), **{"text-align": "left", "white-space": "pre-line"})
     text: str = left.set_table_styles([{"selector": "th", "props": "text-align: left"}]).to_html()
     return text
 

@@ -1,6 +1,5 @@
 """What the notebook shows and the files it leaves: verdict, tables, summary, flame graph."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,26 @@ from pathlib import Path
 import pandas as pd
 
 from scoreprof_nb.analysis.breakdown import working_stacks
-from scoreprof_nb.analysis.latency import QUANTILES
-from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse, unclassified_table
-from scoreprof_nb.components.catalog import COMPONENTS, NAMES
+from scoreprof_nb.analysis.latency import QUANTILES, ObserverEffect
+from scoreprof_nb.analysis.run_analysis import (
+    PhaseAnalysis,
+    RunAnalysis,
+    analyse,
+    idle_rules,
+    unclassified_table,
+)
+from scoreprof_nb.components.catalog import NAMES
 from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
-from scoreprof_nb.findings import SMALLEST_SHARE, Finding, findings
+from scoreprof_nb.findings import (
+    MARGINAL,
+    SMALLEST_SHARE,
+    Finding,
+    busiest_thread,
+    findings,
+    latency_with_interval,
+    path_column,
+    with_interval,
+)
 from scoreprof_nb.flamegraph import flame_graph
 from scoreprof_nb.parameters import ParameterError, Parameters
 from scoreprof_nb.results import kept_at
@@ -24,6 +38,7 @@ FLAME_GRAPH = "score_api_profile.svg"
 REPORT = "report.ipynb"
 HOT_FUNCTIONS = 12
 SHOWN_FINDINGS = 12
+SHOWN_RULES = 5
 THREAD_COMPONENTS = 5
 TIMELINE_COLUMNS = ("phase", "time_s", "latency_ms", "block", "profiled", "compile_hit", "split", "failed")
 
@@ -58,6 +73,10 @@ class Report:
             lines.append(
                 f"\n**{len(failed)} checks failed** - see Capture quality before using these numbers."
             )
+        idle = idle_rules(self.analysis, self.rules)
+        if idle:
+            more = f" and {len(idle) - SHOWN_RULES} more" if len(idle) > SHOWN_RULES else ""
+            lines.append(f"\nRules that matched nothing in this run: {', '.join(idle[:SHOWN_RULES])}{more}.")
         return "\n".join(lines)
 
     def findings_table(self) -> pd.DataFrame:
@@ -70,7 +89,7 @@ class Report:
                 {
                     "phase": finding.phase,
                     "component": finding.component,
-                    "ms per request": _with_interval(finding.ms_per_request, finding.low, finding.high)
+                    "ms per request": with_interval(finding.ms_per_request, finding.low, finding.high)
                     + ("" if finding.phase in of_path else " CPU"),
                     "at most": "" if finding.max_speedup is None else f"{finding.max_speedup:.2f}x",
                     "what it is": finding.advice,
@@ -80,17 +99,16 @@ class Report:
         )
 
     def latency_table(self) -> pd.DataFrame:
-        """Columns: phase, which requests, n, and mean and percentiles in ms with their intervals."""
+        """Columns: phase, which requests, n, mean and percentiles in ms with their intervals, and, of all
+        requests without py-spy, requests and items per second."""
+        per_s = {phase.name: phase.throughput for phase in self.analysis.phases}
         rows = [
             {
                 "phase": row["phase"],
                 "requests": row["which"],
                 "n": row["requests"],
-                "mean ms": row["mean_ms"],
-                **{
-                    f"{name} ms": _with_interval(row[f"{name}_ms"], row[f"{name}_low"], row[f"{name}_high"])
-                    for name in QUANTILES
-                },
+                **{f"{name} ms": latency_with_interval(row.to_dict(), name) for name in ("mean", *QUANTILES)},
+                "requests/s, items/s": _rates(per_s[row["phase"]] if row["which"] == "all" else None),
             }
             for _, row in self.analysis.table("latency").iterrows()
             if row["requests"] or row["which"] == "all"
@@ -109,14 +127,20 @@ class Report:
 
     def path_table(self) -> pd.DataFrame:
         """The request path: one row per component, one column per phase."""
-        return _wide(self.analysis.paths(), "mean_ms")
+        return _wide(self._named_paths(), "mean_ms")
 
     def speedup_table(self) -> pd.DataFrame:
         """``max_speedup`` of each component that is at least 1 % of a request, by phase."""
-        paths = self.analysis.paths()
+        paths = self._named_paths()
         paths = paths[paths["share"] >= SMALLEST_SHARE]
         shown = paths.assign(text=paths["max_speedup"].map(lambda value: f"{value:.2f}x"))
         return _pivoted(shown, "mean_ms", "text")
+
+    def _named_paths(self) -> pd.DataFrame:
+        """The request paths, with the method in the phase's name where it is the marginal one."""
+        paths = self.analysis.paths()
+        names = {phase.name: path_column(phase) for phase in self.analysis.phases}
+        return paths.assign(phase=paths["phase"].map(names))
 
     def cpu_table(self) -> pd.DataFrame:
         """CPU ms per request: one row per component, one column per phase."""
@@ -165,8 +189,10 @@ class Report:
                     "ticks": quality.ticks if quality else 0,
                     "lost ticks %": 100 * quality.lost_share if quality else None,
                     "behind s": quality.behind_s if quality else None,
+                    "tick mismatch": _ticks_and_ms(quality.mismatch, quality.rate_hz) if quality else None,
+                    "threads ended within a block": quality.ended if quality else None,
                     "unclassified %": 100 * quality.unclassified_share if quality else None,
-                    "p50 with / without py-spy": observer.p50_ratio,
+                    "p50 with / without py-spy": _ratio(observer),
                     "p50 change it could show %": _percent(phase.detectable),
                     "scores consistent": phase.scores.consistent,
                     "largest score difference": phase.scores.max_difference,
@@ -238,8 +264,9 @@ class Report:
         return pd.DataFrame([(name, repr(value)) for name, value in items], columns=["parameter", "value"])
 
     def unclassified(self) -> pd.DataFrame:
-        """The most frequent unclassified stacks."""
-        return unclassified_table(self.analysis, self.rules)
+        """The most frequent unclassified stacks, each with a rule; shares are of the thread's samples."""
+        table = unclassified_table(self.analysis, self.rules)
+        return table.assign(share=100 * table["share"]).rename(columns={"share": "% of thread"})
 
     def files_table(self) -> pd.DataFrame:
         """Columns: file (in the run folder), kB, what."""
@@ -282,11 +309,18 @@ class Report:
         )
 
 
-def _with_interval(value: float, low: float, high: float) -> str:
-    if math.isnan(value):
-        return "n/a"
-    exact = low == value == high  # counted by the kernel, not sampled
-    return f"{value:.1f} ({low:.1f} to {high:.1f})" if math.isfinite(low) and not exact else f"{value:.1f}"
+def _rates(throughput: tuple[float, float] | None) -> str:
+    return ", ".join(f"{rate:.1f}" for rate in throughput) if throughput else ""
+
+
+def _ratio(observer: ObserverEffect) -> str | None:
+    if observer.p50_ratio is None:
+        return None
+    return f"{observer.p50_ratio:.2f} ({observer.low:.2f} to {observer.high:.2f})"
+
+
+def _ticks_and_ms(ticks: int, rate_hz: int) -> str:
+    return f"{ticks} ({ticks / rate_hz * 1e3:.0f} ms)"
 
 
 def _percent(share: float | None) -> float | None:
@@ -297,7 +331,7 @@ def _wide(table: pd.DataFrame, value: str) -> pd.DataFrame:
     if table.empty:
         return table
     columns = (table[name] for name in (value, "low", "high"))
-    return _pivoted(table.assign(text=list(map(_with_interval, *columns))), value, "text")
+    return _pivoted(table.assign(text=list(map(with_interval, *columns))), value, "text")
 
 
 def _pivoted(table: pd.DataFrame, value: str, text: str) -> pd.DataFrame:
@@ -327,18 +361,14 @@ def make_report(parameters: Parameters) -> Report:
 
 
 def _phase_verdict(phase: PhaseAnalysis) -> str:
-    rows = phase.latency.set_index("which")
-    plain = rows.loc["all"]
-    p50_ms = float(phase.latency.loc[phase.latency["which"] == "all", "p50_ms"].iloc[0])
-    p50 = "n/a" if math.isnan(p50_ms) else f"{p50_ms:.1f} ms"
-    mean_ms = float(phase.latency.loc[phase.latency["which"] == "all", "mean_ms"].iloc[0])
-    mean = "n/a" if math.isnan(mean_ms) else f"{mean_ms:.1f} ms"
-    text = f"p50 {p50}, mean {mean} over {plain['requests']} requests without py-spy"
+    plain = phase.latency.set_index("which").loc["all"].to_dict()
+    shown = {name: latency_with_interval(plain, name, " ms") for name in ("p50", "mean")}
+    text = f"p50 {shown['p50']}, mean {shown['mean']} over {plain['requests']} requests without py-spy"
     if phase.failed:
         text += f"; **{phase.failed} requests failed**"
     path = phase.path.table
     if path.empty:
-        return f"{text}. No request path: {phase.path.reason}.{_busiest(phase)}"
+        return f"{text}. No request path: {phase.path.reason}. {busiest_thread(phase)}".rstrip()
     top = "; ".join(
         f"{row['component']} {row['mean_ms']:.1f} ms ({row['share']:.0%})"
         for _, row in path.head(4).iterrows()
@@ -346,25 +376,8 @@ def _phase_verdict(phase: PhaseAnalysis) -> str:
     hit = phase.batching["compile_hit"]
     compiled = f" Requests hit by a compile: {hit}." if hit else ""
     latency_ms = path["latency_ms"].iloc[0]
-    return f"{text}. The average profiled request ({latency_ms:.1f} ms) waits for: {top}.{compiled}"
-
-
-def _busiest(phase: PhaseAnalysis) -> str:
-    """The thread that works most, and at what: where there is no path, what throughput is bound by."""
-    if phase.utilisation.empty:
-        return ""
-    busiest = phase.utilisation.sort_values("busy_share").iloc[-1]
-    if busiest["busy_share"] == 0:
-        return " No thread was seen at work."
-    threads = phase.threads
-    of_thread = (threads["process"] == busiest["process"]) & (threads["thread"] == busiest["thread"])
-    works = threads["component"].map(lambda name: COMPONENTS[name].work)
-    largest = threads[of_thread & works].nlargest(3, "share")
-    doing = ", ".join(f"{row['component']} {row['share']:.0%}" for _, row in largest.iterrows())
-    return (
-        f" Busiest thread: {busiest['process']} / {busiest['thread']}, at work "
-        f"{busiest['busy_share']:.0%} of the time ({doing})."
-    )
+    marked = f"; {MARGINAL}" if phase.path.method == "marginal" else ""
+    return f"{text}. The average profiled request ({latency_ms:.1f} ms{marked}) waits for: {top}.{compiled}"
 
 
 def _flame_stacks(phases: Sequence[PhaseAnalysis]) -> Iterator[tuple[Sequence[str], str, float]]:

@@ -7,8 +7,16 @@ from typing import Any
 
 import pandas as pd
 
+from scoreprof_nb.analysis.quality import TEXT_CHARACTERS
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
-from scoreprof_nb.findings import Finding
+from scoreprof_nb.findings import (
+    MARGINAL,
+    Finding,
+    busiest_thread,
+    latency_with_interval,
+    path_column,
+    with_interval,
+)
 from scoreprof_nb.run import SCHEMA_VERSION
 
 MARKDOWN_FINDINGS = 10
@@ -32,7 +40,7 @@ def summary(analysis: RunAnalysis, found: list[Finding]) -> dict[str, Any]:
                 "phase": finding.phase,
                 "component": finding.component,
                 "ms_per_request": finding.ms_per_request,
-                "ci95": [finding.low, finding.high],
+                "ci95": _interval(finding.low, finding.high),
                 "max_speedup": finding.max_speedup,
                 "text": finding.text,
             }
@@ -72,10 +80,12 @@ def _phase(phase: PhaseAnalysis) -> dict[str, Any]:
             "lost_share": quality.lost_share if quality else None,
             "behind_s": quality.behind_s if quality else None,
             "unclassified_share": quality.unclassified_share if quality else None,
+            "tick_mismatch": quality.mismatch if quality else None,
+            "threads_ended": quality.ended if quality else None,
         },
         "observer_effect": {
             "p50_ratio": phase.observer.p50_ratio,
-            "ci95": None if phase.observer.low is None else [phase.observer.low, phase.observer.high],
+            "ci95": _interval(phase.observer.low, phase.observer.high),
         },
         "scores": {"consistent": phase.scores.consistent, "digest": phase.scores.digest},
         "checks": [
@@ -88,7 +98,7 @@ def _components(table: pd.DataFrame, column: str) -> dict[str, Any]:
     return {
         str(row["component"]): {
             "mean": float(row[column]),
-            "ci95": [float(row["low"]), float(row["high"])],
+            "ci95": _interval(row["low"], row["high"]),
         }
         for _, row in table.iterrows()
     }
@@ -112,17 +122,18 @@ def markdown(analysis: RunAnalysis, found: list[Finding], report: str) -> str:
     manifest = analysis.run.manifest
     lines = [f"# {manifest.label}: {analysis.status()}", ""]
     if manifest.failure:
-        lines += [manifest.failure.splitlines()[0], ""]
-    lines += ["Latency in ms, without py-spy (n/a: too few requests for it):", ""]
+        lines += [_short(manifest.failure.splitlines()[0]), ""]
+    lines += ["Latency in ms, without py-spy, n requests (95 % interval; n/a: too few requests for it):", ""]
     lines += markdown_table(_latency_rows(analysis))
-    lines += ["", "Request path, mean ms per request:", ""]
+    lines += ["", "Request path, mean ms per request (95 % interval):", ""]
     lines += markdown_table(_path_rows(analysis))
+    lines += _path_notes(analysis)
     lines += ["", "Findings, largest first:", ""]
     lines += [f"{i}. {finding.text}" for i, finding in enumerate(found[:MARKDOWN_FINDINGS], start=1)]
     if len(found) > MARKDOWN_FINDINGS:
         lines.append(f"   and {len(found) - MARKDOWN_FINDINGS} more in summary.json")
     wrong = [
-        f"- {check.phase}: {check.name}: {check.text}"
+        f"- {check.phase}: {check.name}: {_short(check.text)}"
         for phase in analysis.phases
         for check in phase.checks
         if check.passed is False
@@ -141,16 +152,14 @@ def markdown(analysis: RunAnalysis, found: list[Finding], report: str) -> str:
 def _latency_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
     rows = []
     for phase in analysis.phases:
-        plain = phase.latency.set_index("which").loc["all"]
+        plain = phase.latency.set_index("which").loc["all"].to_dict()
         rate = phase.throughput[1] if phase.throughput else None
         rows.append(
             {
                 "phase": phase.name,
-                "requests": str(plain["requests"]),
-                **{
-                    name: _shown(_number(plain[f"{name}_ms"]))
-                    for name in ("mean", "p50", "p90", "p95", "p99")
-                },
+                "n": str(plain["requests"]),
+                **{name: latency_with_interval(plain, name) for name in ("mean", "p50")},
+                **{name: _shown(_number(plain[f"{name}_ms"])) for name in ("p90", "p95", "p99")},
                 "items/s": _shown(rate),
                 "failed": str(phase.failed),
             }
@@ -159,16 +168,46 @@ def _latency_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
 
 
 def _path_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
-    paths = analysis.paths()
-    if paths.empty:
+    """A column per phase that has a path: n, then the components, those that take most first."""
+    tables = {
+        path_column(phase): phase.path.table.set_index("component")
+        for phase in analysis.phases
+        if not phase.path.table.empty
+    }
+    if not tables:
         return []
-    wide = paths.pivot(index="component", columns="phase", values="mean_ms")
-    wide = wide.loc[wide.sum(axis=1).sort_values(ascending=False).index]
-    phases = [phase.name for phase in analysis.phases if phase.name in wide.columns]
-    return [
-        {"component": str(name), **{phase: _shown(float(row[phase]), "-") for phase in phases}}
-        for name, row in wide.iterrows()
+    total = pd.concat([table["mean_ms"] for table in tables.values()]).groupby(level=0).sum()
+    rows = [
+        {"component": "(profiled requests)"}
+        | {name: f"n = {int(table['requests'].iloc[0])}" for name, table in tables.items()}
     ]
+    for component in total.sort_values(ascending=False, kind="stable").index:
+        row = {"component": str(component)}
+        for name, table in tables.items():
+            row[name] = "-"
+            if component in table.index:
+                mean, low, high = table.loc[component, ["mean_ms", "low", "high"]]
+                row[name] = with_interval(float(mean), float(low), float(high))
+        rows.append(row)
+    return rows
+
+
+def _path_notes(analysis: RunAnalysis) -> list[str]:
+    """What a reader of the path's numbers must know: the marginal method, and why a phase has none."""
+    notes = []
+    for phase in analysis.phases:
+        if phase.path.method == "marginal":
+            notes.append(f"- {phase.name}: {MARGINAL}; used because {_short(phase.path.reason or '')}")
+        elif phase.path.method is None:
+            reason = _short(phase.path.reason or "not known")
+            notes.append(f"- {phase.name}: no request path: {reason}. {busiest_thread(phase)}".rstrip())
+    return ["", *notes] if notes else []
+
+
+def _short(text: str) -> str:
+    """One line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= TEXT_CHARACTERS else f"{line[: TEXT_CHARACTERS - 1]}…"
 
 
 def markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
@@ -190,6 +229,12 @@ def _shown(value: float | None, unknown: str = "n/a") -> str:
 
 def _number(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _interval(low: float | None, high: float | None) -> list[float] | None:
+    """None where it is not known."""
+    known = [value for value in map(_number, (low, high)) if value is not None]
+    return known if len(known) == 2 else None
 
 
 def _time(epoch_s: float | None) -> str | None:

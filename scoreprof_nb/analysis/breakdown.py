@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def thread_breakdown(ticks: PhaseTicks, cpu: pd.DataFrame, seed: int) -> pd.Data
     """
     rows = []
     for role in _roles(ticks):
-        sliced = _sliced(ticks, role)
+        sliced = _slices_seen(ticks, role)
         totals = sliced.sum(axis=0)
         n = int(totals.sum())
         weights = bootstrap_weights(len(sliced), seed).astype(np.float64)
@@ -56,18 +57,29 @@ def _threads(ticks: PhaseTicks) -> Iterator[tuple[BlockTicks, ThreadTicks]]:
     return ((block, thread) for block in ticks.blocks for thread in block.threads)
 
 
+def _edges(block: Block) -> NDArray[np.float64]:
+    """Epoch seconds at which the slices of a block begin and end: equal parts of about SLICE_S."""
+    return np.linspace(block.start_s, block.stop_s, max(round(block.wall_s / SLICE_S), 1) + 1)
+
+
 def _sliced(ticks: PhaseTicks, role: Role) -> NDArray[np.float64]:
-    """Ticks by slice and component: shape (slices, components)."""
+    """Ticks of a role by slice (all slices of all blocks with stacks) and component: (slices, components)."""
     parts = []
-    for block, thread in _threads(ticks):
-        if thread.role != role or not len(thread.components):
-            continue
-        tick_s = block.tick_s[-len(thread.components) :]
-        number = ((tick_s - tick_s[0]) // SLICE_S).astype(np.int64)
-        part = np.zeros((int(number[-1]) + 1, len(NAMES)))
-        np.add.at(part, (number, thread.components), 1.0)
+    for block in ticks.blocks:
+        edges = _edges(block.block)
+        part = np.zeros((len(edges) - 1, len(NAMES)))
+        for thread in block.threads:
+            if thread.role == role:
+                tick_s = block.tick_s[len(block.tick_s) - len(thread.components) :]
+                number = np.searchsorted(edges[1:-1], tick_s, side="right")
+                np.add.at(part, (number, thread.components), 1.0)
         parts.append(part)
-    whole = np.concatenate(parts)
+    return np.concatenate(parts)
+
+
+def _slices_seen(ticks: PhaseTicks, role: Role) -> NDArray[np.float64]:
+    """``_sliced`` without the slices in which the role has no tick."""
+    whole = _sliced(ticks, role)
     return whole[whole.sum(axis=1) > 0]
 
 
@@ -76,17 +88,11 @@ def kernel_cpu(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
 
     Columns: process, thread (role, ``native_threads`` for threads without Python), pid, tid, cpu_s.
     """
-    phase = ticks.phase
     by_tid = {(thread.pid, thread.tid): thread.role for _, thread in _threads(ticks)}
     by_pid = {thread.pid: thread.role.process for _, thread in _threads(ticks)}
-    excluded = set()
-    for process in phase.record.processes:
-        role = process_role(rules, process.command)
-        if role.excluded and process.pid not in by_pid:
-            excluded.add(process.pid)
-        by_pid.setdefault(process.pid, role.process)
-    blocks = {block.number for block in _measured_blocks(ticks)}
-    rows = phase.threads[phase.threads["block"].isin(blocks) & ~phase.threads["pid"].isin(excluded)]
+    for process in ticks.phase.record.processes:
+        by_pid.setdefault(process.pid, process_role(rules, process.command).process)
+    rows = accounted(ticks, rules)
     used = rows["cpu_after_s"].fillna(rows["cpu_before_s"]) - rows["cpu_before_s"].fillna(0.0)
     whole = rows.assign(cpu_s=used).groupby(["pid", "tid"])[["cpu_s"]].sum().reset_index()
     roles = [by_tid.get((pid, tid)) for pid, tid in zip(whole["pid"], whole["tid"], strict=True)]
@@ -99,6 +105,19 @@ def kernel_cpu(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
     return whole
 
 
+def accounted(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
+    """The rows of threads.parquet that count: of the measured blocks, and not of the kit's own processes."""
+    phase = ticks.phase
+    seen = {thread.pid for _, thread in _threads(ticks)}
+    excluded = {
+        process.pid
+        for process in phase.record.processes
+        if process.pid not in seen and process_role(rules, process.command).excluded
+    }
+    blocks = {block.number for block in _measured_blocks(ticks)}
+    return phase.threads[phase.threads["block"].isin(blocks) & ~phase.threads["pid"].isin(excluded)]
+
+
 def _measured_blocks(ticks: PhaseTicks) -> list[Block]:
     """The blocks whose stacks are there; all, when there are none: CPU time is known without stacks too."""
     return [block.block for block in ticks.blocks] or list(ticks.phase.record.blocks)
@@ -106,50 +125,59 @@ def _measured_blocks(ticks: PhaseTicks) -> list[Block]:
 
 def requests_served(ticks: PhaseTicks, requests: MeasuredRequests) -> float:
     """Requests in the blocks whose CPU time is counted; one that lies in a block in part counts in part."""
+    return sum(
+        float(_answered(requests, np.array([block.start_s, block.stop_s])).sum())
+        for block in _measured_blocks(ticks)
+    )
+
+
+def _answered(requests: MeasuredRequests, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How many requests lie between each two edges (epoch seconds), parts of requests counted in part."""
     table = requests.table[requests.table["ok"]]
-    total = 0.0
-    for block in _measured_blocks(ticks):
-        start, stop = block.start_s * 1e9, block.stop_s * 1e9
-        inside = table["done_ns"].clip(upper=stop) - table["sent_ns"].clip(lower=start)
-        total += float((inside.clip(lower=0) / (table["done_ns"] - table["sent_ns"])).sum())
-    return total
+    sent, done = (table[name].to_numpy(dtype=np.float64) for name in ("sent_ns", "done_ns"))
+    inside = [
+        np.clip(np.minimum(done, stop) - np.maximum(sent, start), 0, None) / (done - sent)
+        for start, stop in pairwise(edges * 1e9)
+    ]
+    return np.array([part.sum() for part in inside])
 
 
-def cpu_per_request(ticks: PhaseTicks, cpu: pd.DataFrame, served: float, seed: int) -> pd.DataFrame:
+def cpu_per_request(
+    ticks: PhaseTicks, cpu: pd.DataFrame, requests: MeasuredRequests, seed: int
+) -> pd.DataFrame:
     """CPU milliseconds per request by component: columns CPU_COLUMNS, largest first.
 
     The kernel's CPU time of each thread is spread over the thread's running components by its ticks
     (over all of its components when it was never seen running), so the rows sum to the kernel's
-    figure divided by the requests. ``low`` and ``high``: bootstrap over slices of one second of the
-    spreading; the kernel's total itself is exact.
+    figure divided by the requests. ``low`` and ``high``: bootstrap of CPU / requests over slices of one
+    second, a slice's CPU being its running ticks times the thread's CPU time per running tick; so a
+    thread's total varies as well as its split (a little too much: ticks add chance of their own, which
+    the kernel's total does not have). Threads without ticks (``native_threads``) have no
+    slices: their interval is not known, NaN.
     """
-    if served <= 0 or not ticks.blocks:  # without stacks it is not known what a thread's time was for
+    if not ticks.blocks:  # without stacks it is not known what a thread's time was for
         return pd.DataFrame(columns=list(CPU_COLUMNS))
-    means, lows, highs = (np.zeros(len(NAMES)) for _ in range(3))
-    explained = 0.0
+    answered = np.concatenate([_answered(requests, _edges(block.block)) for block in ticks.blocks])
+    served = float(answered.sum())
+    if served <= 0:
+        return pd.DataFrame(columns=list(CPU_COLUMNS))
+    spent_ms = np.zeros((len(answered), len(NAMES)))
     for role in _roles(ticks):
         of_role = (cpu["process"] == role.process) & (cpu["thread"] == role.thread)
-        cpu_ms = float(cpu.loc[of_role, "cpu_s"].sum()) * 1e3 / served
-        explained += cpu_ms
         sliced = _sliced(ticks, role)
         running = np.where(WAITING, 0.0, sliced)
         if running.sum() == 0:
             running = sliced
-        sums = bootstrap_weights(len(sliced), seed).astype(np.float64) @ running
-        empty = sums.sum(axis=1) == 0
-        sums[empty] = running.sum(axis=0)
-        of_role_ms = running.sum(axis=0) / running.sum() * cpu_ms
-        replicates = sums / sums.sum(axis=1, keepdims=True) * cpu_ms
-        low, high = interval(replicates, of_role_ms, len(sliced), cpu_ms)
-        means += of_role_ms
-        lows, highs = lows + low, highs + high
-    rows = [
-        (ticks.phase.name, NAMES[i], means[i], min(lows[i], means[i]), max(highs[i], means[i]), served)
-        for i in np.flatnonzero(means)
-    ]
-    native = float(cpu["cpu_s"].sum()) * 1e3 / served - explained
+        spent_ms += running / running.sum() * float(cpu.loc[of_role, "cpu_s"].sum()) * 1e3
+    means = spent_ms.sum(axis=0) / served
+    weights = bootstrap_weights(len(answered), seed).astype(np.float64)
+    replicates = (weights @ spent_ms) / np.maximum(weights @ answered, 1e-9)[:, None]
+    all_running_ms = sum(len(block.threads) * block.block.wall_s * 1e3 for block in ticks.blocks)
+    low, high = interval(replicates, means, len(answered), all_running_ms / served)
+    rows = [(ticks.phase.name, NAMES[i], means[i], low[i], high[i], served) for i in np.flatnonzero(means)]
+    native = float(cpu["cpu_s"].sum()) * 1e3 / served - float(means.sum())
     if native > 1e-9:
-        rows.append((ticks.phase.name, NATIVE_THREADS, native, native, native, served))
+        rows.append((ticks.phase.name, NATIVE_THREADS, native, np.nan, np.nan, served))
     table = pd.DataFrame(rows, columns=list(CPU_COLUMNS))
     return table.sort_values("cpu_ms", ascending=False, kind="stable", ignore_index=True)
 
@@ -224,7 +252,7 @@ def utilisation(ticks: PhaseTicks, seed: int) -> pd.DataFrame:
     """Share of the time each thread works: columns phase, process, thread, busy_share, low, high."""
     rows = []
     for role in _roles(ticks):
-        sliced = _sliced(ticks, role)
+        sliced = _slices_seen(ticks, role)
         work = sliced[:, _WORK].sum(axis=1)
         weights = bootstrap_weights(len(sliced), seed).astype(np.float64)
         busy = np.array(work.sum() / sliced.sum())

@@ -9,12 +9,17 @@ import numpy as np
 import pandas as pd
 
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.statistics import log_ratio_interval, percentile, percentile_interval
+from scoreprof_nb.analysis.statistics import (
+    log_ratio_interval,
+    mean_interval,
+    percentile,
+    percentile_interval,
+)
 from scoreprof_nb.run import Phase
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 LATENCY_COLUMNS = (
-    *("phase", "which", "requests", "mean_ms"),
+    *("phase", "which", "requests", "mean_ms", "mean_low", "mean_high"),
     *(f"{name}_{part}" for name in QUANTILES for part in ("ms", "low", "high")),
 )
 _WHICH = ("profiled", "plain")
@@ -23,18 +28,21 @@ _WHICH = ("profiled", "plain")
 SCORE_TOLERANCE = 2**-7
 
 
-def latency(phase: str, which: str, requests: pd.DataFrame) -> dict[str, object]:
+def latency(phase: str, which: str, requests: pd.DataFrame, seed: int = 0) -> dict[str, object]:
     """One row of the latency table.
 
-    Keys: phase, which, requests, mean_ms, and for each of p50, p90, p95, p99 ``_ms``, ``_low``,
-    ``_high``; NaN where there are too few requests for it.
+    Keys: phase, which, requests, and for each of mean, p50, p90, p95, p99 ``_ms``, ``_low``, ``_high``;
+    NaN where there are too few requests for it.
     """
     values = requests["latency_ms"].to_numpy(dtype=np.float64)
+    mean_low, mean_high = mean_interval(values, seed) or (math.nan, math.nan)
     row: dict[str, object] = {
         "phase": phase,
         "which": which,
         "requests": len(values),
         "mean_ms": values.mean() if len(values) else math.nan,
+        "mean_low": mean_low,
+        "mean_high": mean_high,
     }
     for name, quantile in QUANTILES.items():
         value = percentile(values, quantile)
@@ -43,21 +51,21 @@ def latency(phase: str, which: str, requests: pd.DataFrame) -> dict[str, object]
     return row
 
 
-def latency_rows(phase: str, requests: MeasuredRequests) -> list[dict[str, object]]:
+def latency_rows(phase: str, requests: MeasuredRequests, seed: int = 0) -> list[dict[str, object]]:
     """Rows by ``which``: all (without py-spy), not hit (by a compile or a split), and what was hit, as far
     as that is known."""
     plain = requests.plain()
-    rows = [latency(phase, "all", plain)]
+    parts = {"all": plain}
     hit = {name: plain[name].fillna(False).astype(bool) for name in ("compile_hit", "split")}
     if plain["split"].notna().any():
-        rows.append(latency(phase, "neither compiled nor split", plain[~hit["compile_hit"] & ~hit["split"]]))
-        rows.append(latency(phase, "hit by a compile", plain[hit["compile_hit"]]))
-        rows.append(latency(phase, "split, no compile", plain[hit["split"] & ~hit["compile_hit"]]))
+        parts["neither compiled nor split"] = plain[~hit["compile_hit"] & ~hit["split"]]
+        parts["hit by a compile"] = plain[hit["compile_hit"]]
+        parts["split, no compile"] = plain[hit["split"] & ~hit["compile_hit"]]
     elif plain["compile_hit"].notna().any():
-        rows.append(latency(phase, "not compiled (splits not known)", plain[~hit["compile_hit"]]))
-        rows.append(latency(phase, "hit by a compile", plain[hit["compile_hit"]]))
-    rows.append(latency(phase, "with py-spy", requests.profiled()))
-    return rows
+        parts["not compiled (splits not known)"] = plain[~hit["compile_hit"]]
+        parts["hit by a compile"] = plain[hit["compile_hit"]]
+    parts["with py-spy"] = requests.profiled()
+    return [latency(phase, which, part, seed) for which, part in parts.items()]
 
 
 def detectable_change(requests: MeasuredRequests) -> float | None:

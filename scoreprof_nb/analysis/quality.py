@@ -1,17 +1,20 @@
 """How good the capture of a phase is, and the laws its numbers must obey."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from scoreprof_nb.analysis.request_path import RequestPath
-from scoreprof_nb.analysis.samples import PhaseTicks
+from scoreprof_nb.analysis.samples import BlockTicks, PhaseTicks, late_ticks
 from scoreprof_nb.components.classify import UNCLASSIFIED, Role
 
 FAILED_SHARE = 0.01
 UNCLASSIFIED_SHARE = 0.02
 BEHIND_S = 1.0
+TEXT_CHARACTERS, SHOWN_CAUSES = 300, 3
 _TOLERANCE = 1e-6
 
 
@@ -22,7 +25,9 @@ class Quality:
     ``lost_share``: the largest share of ticks that py-spy could not read, or not whole, of one thread
     (they are put back as running); ``errors``: processes that could not be read, a tick each, by
     py-spy's count, and ``errors_timed``: those whose time its log gave; ``unclassified_share``: the
-    largest of one thread; ``aligned``: the threads are on common ticks; ``samples``: thread stacks that
+    largest of one thread; ``aligned``: the threads are on common ticks; ``mismatch``: the largest
+    difference between two processes' numbers of ticks in a block, lost ones put back; ``ended``: threads
+    that ended within a block, so that what they used in it is not known; ``samples``: thread stacks that
     were read, and ``samples_written``: that py-spy says it wrote, None when it does not.
     """
 
@@ -35,6 +40,8 @@ class Quality:
     behind_s: float
     unclassified_share: float
     aligned: bool
+    mismatch: int
+    ended: int
     samples: int
     samples_written: int | None
 
@@ -49,8 +56,8 @@ class Check:
     text: str
 
 
-def quality(ticks: PhaseTicks) -> Quality | None:
-    """None when nothing was recorded."""
+def quality(ticks: PhaseTicks, accounted: pd.DataFrame) -> Quality | None:
+    """``accounted``: rows of threads.parquet. None when nothing was recorded."""
     if not ticks.blocks:
         return None
     n = sum(block.ticks for block in ticks.blocks)
@@ -78,42 +85,114 @@ def quality(ticks: PhaseTicks) -> Quality | None:
         behind_s=max(block.recording.behind_s for block in ticks.blocks),
         unclassified_share=max(unclassified[role] / max(by_role[role], 1) for role in by_role),
         aligned=all(block.aligned for block in ticks.blocks),
+        mismatch=max(block.mismatch for block in ticks.blocks),
+        ended=_ended(accounted),
         samples=sum(thread.ticks for block in ticks.blocks for thread in block.table.threads),
         samples_written=None if None in written else sum(filter(None, written)),
     )
 
 
 def laws(
-    phase: str, threads: pd.DataFrame, cpu: pd.DataFrame, kernel_ms: float, path: RequestPath
+    ticks: PhaseTicks,
+    threads: pd.DataFrame,
+    cpu: pd.DataFrame,
+    accounted: pd.DataFrame,
+    served: float,
+    path: RequestPath,
+    profiled_ms: float,
 ) -> list[Check]:
-    """The three sums of the design. ``kernel_ms``: the kernel's CPU time per request."""
-    return [_threads_law(phase, threads), _cpu_law(phase, cpu, kernel_ms), _path_law(phase, path)]
+    """The three sums of the design, each against a source that its table was not made from.
+
+    ``threads`` and ``cpu``: as breakdown.py makes them; ``accounted``: rows of threads.parquet;
+    ``served``: requests in the blocks; ``profiled_ms``: mean latency with py-spy by the latency table.
+    """
+    name = ticks.phase.name
+    return [
+        _threads_law(name, ticks, threads),
+        _cpu_law(name, cpu, accounted, served),
+        _path_law(name, path, profiled_ms),
+    ]
 
 
-def _threads_law(phase: str, threads: pd.DataFrame) -> Check:
+def _threads_law(phase: str, ticks: PhaseTicks, threads: pd.DataFrame) -> Check:
     name = "components of each thread sum to its ticks"
     if threads.empty:
         return Check(phase, name, None, "no thread was recorded")
-    off = float((threads.groupby(["process", "thread"])["share"].sum() - 1).abs().max())
-    return Check(phase, name, off < _TOLERANCE, f"largest difference {off:.1e} of a thread")
+    bounds: dict[str, tuple[int, int]] = {}
+    for block in ticks.blocks:
+        for thread, (least, most) in zip(block.threads, _recorded(block), strict=True):
+            before = bounds.get(str(thread.role), (0, 0))
+            bounds[str(thread.role)] = before[0] + least, before[1] + most
+    off = {}
+    for (process, thread_name), rows in threads.groupby(["process", "thread"]):
+        total, role = float((rows["share"] * rows["ticks"]).sum()), f"{process} / {thread_name}"
+        least, most = bounds.get(role, (0, 0))
+        off[role] = max(least - total, total - most, 0.0)
+    worst = max(off, key=lambda role: off[role])
+    if off[worst] < 0.5:
+        return Check(phase, name, True, f"all recorded ticks of {len(off)} threads")
+    recorded = bounds.get(worst, (0, 0))[1]
+    return Check(phase, name, False, f"{worst}: {off[worst]:.0f} ticks off, of {recorded} recorded ones")
 
 
-def _cpu_law(phase: str, cpu: pd.DataFrame, kernel_ms: float) -> Check:
+def _recorded(block: BlockTicks) -> list[tuple[int, int]]:
+    """The fewest and the most ticks that each thread of a block can have, by its recording alone: its
+    samples and its process's lost ticks, less the recording's ticks outside of the block.
+
+    They are the same but for a thread that began within the recording: which of the lost ticks are from
+    before is not known then.
+    """
+    samples = {(thread.pid, thread.tid): thread.ticks for thread in block.table.threads}
+    lost = Counter(pid for _, pid, _ in block.recording.lost)
+    n = max((count + lost[pid] for (pid, _), count in samples.items()), default=0)
+    bounds = []
+    for thread in block.threads:
+        recorded = samples.get((thread.pid, thread.tid), 0) + lost[thread.pid]
+        if n - recorded <= late_ticks(block.recording):  # what it lacks at the beginning is put back too
+            bounds.append((block.ticks, block.ticks))
+        else:
+            outside = n - block.ticks
+            bounds.append((recorded - outside - lost[thread.pid], min(recorded, block.ticks)))
+    return bounds
+
+
+def _cpu_law(phase: str, cpu: pd.DataFrame, accounted: pd.DataFrame, served: float) -> Check:
     name = "CPU per request sums to the kernel's figure"
     if cpu.empty:
         return Check(phase, name, None, "no CPU time was recorded")
+    lived = accounted[accounted["cpu_after_s"].notna()]
+    kernel_ms = float(lived["cpu_after_s"].sum() - lived["cpu_before_s"].sum()) * 1e3 / served
     total = float(cpu["cpu_ms"].sum())
     passed = bool(np.isclose(total, kernel_ms, rtol=_TOLERANCE))
-    return Check(phase, name, passed, f"{total:.3f} ms of {kernel_ms:.3f} ms per request")
+    text = f"{total:.3f} ms of {kernel_ms:.3f} ms per request"
+    if not passed:
+        text += f", {total - kernel_ms:+.3f} ms too many or too few"
+    ended = _ended(accounted)
+    if ended:
+        text += f"; {ended} threads ended within a block: what they used in it is not known and not in here"
+    return Check(phase, name, passed, text)
 
 
-def _path_law(phase: str, path: RequestPath) -> Check:
+def _ended(accounted: pd.DataFrame) -> int:
+    return int((accounted["cpu_after_s"].isna() & accounted["cpu_before_s"].notna()).sum())
+
+
+def _path_law(phase: str, path: RequestPath, profiled_ms: float) -> Check:
     name = "request path sums to the mean latency"
     if path.table.empty:
         return Check(phase, name, None, path.reason or "no request path")
-    total, latency = float(path.table["mean_ms"].sum()), float(path.table["latency_ms"].iloc[0])
-    passed = bool(np.isclose(total, latency, rtol=_TOLERANCE))
-    return Check(phase, name, passed, f"{total:.3f} ms of {latency:.3f} ms")
+    total = float(path.table["mean_ms"].sum())
+    passed = bool(np.isclose(total, profiled_ms, rtol=_TOLERANCE))
+    text = f"{total:.3f} ms of {profiled_ms:.3f} ms"
+    return Check(phase, name, passed, text if passed else f"{text}, {total - profiled_ms:+.3f} ms")
+
+
+def _first_of(causes: Sequence[str]) -> str:
+    """The first causes, of any number of any length, in at most TEXT_CHARACTERS."""
+    shown = causes[:SHOWN_CAUSES]
+    more = f"; and {len(causes) - len(shown)} more" if len(causes) > len(shown) else ""
+    each = (TEXT_CHARACTERS - len(more)) // max(len(shown), 1) - 2
+    return "; ".join(cause if len(cause) <= each else f"{cause[: each - 1]}…" for cause in shown) + more
 
 
 def limits(phase: str, found: Quality | None, failed_share: float, failures: tuple[str, ...]) -> list[Check]:
@@ -125,7 +204,7 @@ def limits(phase: str, found: Quality | None, failed_share: float, failures: tup
             failed_share <= FAILED_SHARE,
             f"{failed_share:.1%} failed",
         ),
-        Check(phase, "every recording is complete", not failures, "; ".join(failures) or "all are"),
+        Check(phase, "every recording is complete", not failures, _first_of(failures) or "all are"),
     ]
     if found is None:
         return [*checks, Check(phase, "samples", None, "nothing was recorded")]
@@ -154,6 +233,8 @@ def limits(phase: str, found: Quality | None, failed_share: float, failures: tup
             phase,
             "processes are on common ticks",
             found.aligned,
-            "the request path is joint" if found.aligned else "the request path chains marginal shares",
+            f"numbers of ticks differ by at most {found.mismatch}, "
+            f"{found.mismatch / found.rate_hz * 1e3:.0f} ms"
+            f"{'' if found.aligned else '; too many, or times of ticks are not known'}",
         ),
     ]

@@ -39,6 +39,9 @@ from scoreprof_nb.analysis.samples import BlockTicks, PhaseTicks, ThreadTicks
 from scoreprof_nb.analysis.statistics import bootstrap_weights, interval
 from scoreprof_nb.components.catalog import CLIENT, COMPONENTS, INDEX, IPC_AND_WAKEUP, NAMES
 
+MORE_IN_FLIGHT = (
+    "not defined with more than one request in flight, for a tick then belongs to several requests at once"
+)
 PATH_NAMES: tuple[str, ...] = (*NAMES, IPC_AND_WAKEUP, CLIENT)
 COLUMNS = ("phase", "component", "mean_ms", "low", "high", "share", "max_speedup", "requests", "latency_ms")
 SLICE_S = 1.0
@@ -74,7 +77,7 @@ def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int
     """The request path of one phase over its profiled requests."""
     nothing = pd.DataFrame(columns=list(COLUMNS))
     if concurrency > 1:
-        return RequestPath(nothing, None, "not defined with more than one request in flight")
+        return RequestPath(nothing, None, MORE_IN_FLIGHT)
     profiled = requests.profiled()
     profiled = profiled[profiled["block"].isin([block.block.number for block in ticks.blocks])]
     if not ticks.blocks or profiled.empty:

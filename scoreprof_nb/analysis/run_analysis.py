@@ -1,5 +1,6 @@
 """All tables of a run, computed from its folder alone."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,8 +22,8 @@ from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.samples import PhaseTicks, phase_ticks
-from scoreprof_nb.components.classify import classify, unclassified_stacks
-from scoreprof_nb.components.rules import RuleSet
+from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
+from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
 from scoreprof_nb.run import Phase, Run
 
 
@@ -84,8 +85,9 @@ class RunAnalysis:
         return below_each_other(parts, COLUMNS[name])
 
     def paths(self) -> pd.DataFrame:
-        """The request paths of all phases."""
-        return below_each_other([phase.path.table for phase in self.phases], PATH_COLUMNS)
+        """The request paths of all phases; column ``method`` says how each was found: joint or marginal."""
+        parts = [phase.path.table.assign(method=phase.path.method) for phase in self.phases]
+        return below_each_other(parts, (*PATH_COLUMNS, "method"))
 
     def status(self) -> str:
         """complete, partial or failed: as captured, and partial when too many requests failed."""
@@ -111,22 +113,24 @@ def analyse(run: Run, rules: RuleSet, seed: int, say: Callable[[str], None]) -> 
 
 def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, seed: int) -> PhaseAnalysis:
     ticks = phase_ticks(phase, rules)
-    requests = measured_requests(phase, run.log, concurrency)
+    requests = _with_stacks(measured_requests(phase, run.log, concurrency), ticks)
+    accounted = breakdown.accounted(ticks, rules)
     failed = int((~requests.table["ok"]).sum())
     served = breakdown.requests_served(ticks, requests)
     kernel = breakdown.kernel_cpu(ticks, rules)
     threads = breakdown.thread_breakdown(ticks, kernel, seed)
-    cpu = breakdown.cpu_per_request(ticks, kernel, served, seed)
+    cpu = breakdown.cpu_per_request(ticks, kernel, requests, seed)
     path = request_path(ticks, requests, concurrency, seed)
-    found = quality(ticks)
-    kernel_ms = float(kernel["cpu_s"].sum()) * 1e3 / served if served else 0.0
+    found = quality(ticks, accounted)
+    latency = pd.DataFrame(latency_rows(phase.name, requests, seed))
+    profiled_ms = float(latency.loc[latency["which"] == "with py-spy", "mean_ms"].iloc[0])
     failed_share = failed / max(len(requests.table), 1)
     return PhaseAnalysis(
         phase=phase,
         ticks=ticks,
         requests=requests,
         failed=failed,
-        latency=pd.DataFrame(latency_rows(phase.name, requests)),
+        latency=latency,
         throughput=throughput(phase, requests),
         path=path,
         threads=threads,
@@ -140,26 +144,53 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, see
         detectable=detectable_change(requests),
         scores=scores(phase.requests),
         checks=(
-            *laws(phase.name, threads, cpu, kernel_ms, path),
+            *laws(ticks, threads, cpu, accounted, served, path, profiled_ms),
             *limits(phase.name, found, failed_share, ticks.failures),
         ),
         served=served,
     )
 
 
-def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -> pd.DataFrame:
-    """The most frequent unclassified stacks, ready to be turned into rules.
+def _with_stacks(requests: MeasuredRequests, ticks: PhaseTicks) -> MeasuredRequests:
+    """Requests of a block whose recording cannot be read are not profiled ones: no stack is of them."""
+    readable = requests.table["block"].isin([block.block.number for block in ticks.blocks])
+    return MeasuredRequests(requests.table.assign(profiled=requests.table["profiled"] & readable))
 
-    Columns: phase, process, thread, samples, stack (innermost frame first, eight frames).
+
+def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -> pd.DataFrame:
+    """The most frequent unclassified stacks, each with a rule to be pasted into a rules file.
+
+    Columns: phase, process, thread, samples, share (of the thread's samples in the phase), stack
+    (innermost frame first, eight frames), rule (empty for a stack without frames).
     """
-    rows = []
+    keys = ["phase", "process", "thread"]
+    rows, all_samples = [], Counter[tuple[str, str, str]]()
     for phase in analysis.phases:
         for block in phase.ticks.blocks:
             activities = classify(block.table, rules)
+            for activity in activities:
+                role = activity.role
+                all_samples[phase.name, role.process, role.thread] += activity.samples.ticks
             for (role, stack_id), samples in unclassified_stacks(block.table, activities).items():
                 frames = block.table.stack(stack_id)[-8:]
                 text = " < ".join(f"{frame.name} ({frame.file}:{frame.line})" for frame in reversed(frames))
-                rows.append((phase.name, role.process, role.thread, samples, text or "(no Python frame)"))
-    table = pd.DataFrame(rows, columns=["phase", "process", "thread", "samples", "stack"])
-    summed = table.groupby(["phase", "process", "thread", "stack"])[["samples"]].sum().reset_index()
-    return summed.sort_values("samples", ascending=False, ignore_index=True).head(limit)[table.columns]
+                rule = rule_text(rules, role.process, role.thread, frames[-1]) if frames else ""
+                row = (phase.name, role.process, role.thread, text or "(no Python frame)", rule, samples)
+                rows.append(row)
+    table = pd.DataFrame(rows, columns=[*keys, "stack", "rule", "samples"])
+    summed = table.groupby([*keys, "stack", "rule"])[["samples"]].sum().reset_index()
+    top = summed.sort_values("samples", ascending=False, ignore_index=True).head(limit)
+    of_thread = [all_samples[key] for key in top[keys].itertuples(index=False, name=None)]
+    top["share"] = top["samples"] / of_thread
+    return top[[*keys, "samples", "share", "stack", "rule"]]
+
+
+def idle_rules(analysis: RunAnalysis, rules: RuleSet) -> list[str]:
+    """The rules of the user's file that decided no stack of the run: file and number of each."""
+    if not rules.own:
+        return []
+    used = set[Rule]()
+    for phase in analysis.phases:
+        for block in phase.ticks.blocks:
+            used |= deciding_rules(block.table, rules)
+    return [rule.where for rule in rules.own if rule not in used]

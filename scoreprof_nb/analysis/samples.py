@@ -76,7 +76,7 @@ class BlockTicks:
     def aligned(self) -> bool:
         """Whether the joint state of the threads at a tick may be used."""
         untimed = (self.recording.errors or 0) - len(self.recording.lost)
-        return self.timed and self.mismatch <= _most_late(self.recording) and untimed <= MOST_UNTIMED
+        return self.timed and self.mismatch <= late_ticks(self.recording) and untimed <= MOST_UNTIMED
 
     def thread(self, process: str, thread: str) -> ThreadTicks | None:
         """The thread of these roles with the most samples, None when there is none."""
@@ -128,7 +128,7 @@ def block_ticks(
     totals = [count + len(lost[pid]) for pid, count in read.items()]
     n = max(totals, default=0)
     times = _clock_times(activities, table, recording)
-    most_late = _most_late(recording)
+    most_late = late_ticks(recording)
     if times is not None and n - len(times) <= most_late:
         timed, tick_s = True, _from_the_beginning(times, n, recording)
     else:
@@ -153,7 +153,7 @@ def block_ticks(
     return BlockTicks(block, recording, table, tick_s[inside], timed, mismatch, there)
 
 
-def _most_late(recording: Recording) -> float:
+def late_ticks(recording: Recording) -> float:
     """The ticks by which a process may have been attached later than the first."""
     return max(2.0, LATE_S * recording.rate_hz)
 

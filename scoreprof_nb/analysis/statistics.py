@@ -54,6 +54,17 @@ def percentile_interval(values: Floats, quantile: float) -> tuple[float, float] 
     return float(ordered[low - 1]), float(ordered[high - 1])
 
 
+def mean_interval(values: Floats, seed: int) -> tuple[float, float] | None:
+    """Bootstrap interval of the mean of independent observations; None for fewer than two."""
+    n = len(values)
+    if n < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    replicates = np.array([rng.choice(values, n).mean() for _ in range(RESAMPLES)])
+    low, high = interval(replicates, np.array(values.mean()), n, np.inf)
+    return float(low), float(high)
+
+
 def wilson_interval(hits: int, n: int) -> tuple[float, float]:
     """Wilson's score interval of a share; (0, 1) without observations."""
     if n == 0:

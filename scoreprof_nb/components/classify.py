@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoreprof_nb.components.catalog import INDEX
-from scoreprof_nb.components.rules import RoleRule, RuleSet
+from scoreprof_nb.components.rules import OTHER, RoleRule, Rule, RuleSet
 from scoreprof_nb.stacks.table import Frame, StackTable, ThreadSamples
 
 UNCLASSIFIED = INDEX["unclassified"]
@@ -71,6 +71,18 @@ def classify(table: StackTable, rules: RuleSet) -> tuple[ThreadActivity, ...]:
     return tuple(activities)
 
 
+def deciding_rules(table: StackTable, rules: RuleSet) -> set[Rule]:
+    """The rules that decide the component of at least one stack of the table."""
+    masks = _masks(table, rules)
+    roles = roles_of(table, rules, [_seen(thread, masks) for thread in table.threads])
+    found = {
+        rules.deciding(role.process, role.thread, masks.stack[stack_id], masks.leaf[stack_id])
+        for thread, role in zip(table.threads, roles, strict=True)
+        for stack_id in np.unique(thread.stack_ids)
+    }
+    return {rule for rule in found if rule is not None}
+
+
 def roles_of(table: StackTable, rules: RuleSet, seen: list[int]) -> list[Role]:
     """The role of every thread; ``seen`` holds the frame masks of each thread's stacks, or-ed."""
     by_process: dict[int, int] = {}
@@ -85,13 +97,13 @@ def roles_of(table: StackTable, rules: RuleSet, seen: list[int]) -> list[Role]:
 def process_role(rules: RuleSet, command: str) -> Role:
     """The role of a process by its command line alone; its thread is ``""``."""
     rule = _first(rules.processes, "", command, 0)
-    return Role(rule.role, "", rule.excluded) if rule else Role("other", "")
+    return Role(rule.role, "", rule.excluded) if rule else Role(OTHER, "")
 
 
 def _role(rules: RuleSet, command: str, name: str, process_mask: int, thread_mask: int) -> Role:
     process = _first(rules.processes, "", command, process_mask)
     thread = _first(rules.threads, name, "", thread_mask)
-    role = (thread.process if thread else "") or (process.role if process else "other")
+    role = (thread.process if thread else "") or (process.role if process else OTHER)
     return Role(role, thread.role if thread else _short(name), process.excluded if process else False)
 
 

@@ -4,7 +4,9 @@ The kit's own rules are ``rules.toml``; a user's file of the same form is put be
 roles and rules win.
 """
 
+import difflib
 import fnmatch
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -19,6 +21,8 @@ OWN_RULES = Path(__file__).with_name("rules.toml")
 _RULE_KEYS = {"component", "process", "thread", "any", "and", "leaf", "none"}
 _ROLE_KEYS = {"role", "process", "name", "frames", "command", "excluded"}
 _SECTIONS = {"process", "thread", "rule", "marks"}
+MARKS = {"decode"}
+OTHER = "other"  # the role of a process that no entry names
 
 
 class RulesError(ValueError):
@@ -45,8 +49,12 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition on a stack; bit masks over the patterns of the rule set (0: nothing asked)."""
+    """A condition on a stack; bit masks over the patterns of the rule set (0: nothing asked).
 
+    ``where``: the file and the number in it.
+    """
+
+    where: str
     component: str
     processes: frozenset[str]
     threads: frozenset[str]
@@ -95,15 +103,34 @@ class RuleSet:
     rules: tuple[Rule, ...]
     marks: Mapping[str, int]
 
+    @property
+    def process_roles(self) -> frozenset[str]:
+        """The roles that a rule's ``process`` may name."""
+        named = (*(rule.role for rule in self.processes), *(rule.process for rule in self.threads), OTHER)
+        return frozenset(filter(None, named))
+
+    @property
+    def thread_roles(self) -> frozenset[str]:
+        """The roles that a rule's ``thread`` may name."""
+        return frozenset(rule.role for rule in self.threads)
+
     def frame_mask(self, frame: Frame) -> int:
         return sum(1 << i for i, pattern in enumerate(self.patterns) if pattern.matches(frame))
 
+    @property
+    def own(self) -> tuple[Rule, ...]:
+        """The rules of the user's file."""
+        return tuple(rule for rule in self.rules if not rule.where.startswith(f"{OWN_RULES}:"))
+
+    def deciding(self, process: str, thread: str, stack_mask: int, leaf_mask: int) -> Rule | None:
+        """The first rule that matches a stack, by the masks of its frames."""
+        asked = process, thread, stack_mask, leaf_mask
+        return next((rule for rule in self.rules if rule.matches(*asked)), None)
+
     def component(self, process: str, thread: str, stack_mask: int, leaf_mask: int) -> str:
         """The component of a stack by the masks of its frames; ``unclassified`` when no rule matches."""
-        for rule in self.rules:
-            if rule.matches(process, thread, stack_mask, leaf_mask):
-                return rule.component
-        return "unclassified"
+        rule = self.deciding(process, thread, stack_mask, leaf_mask)
+        return rule.component if rule else "unclassified"
 
 
 def unqualified(name: str) -> str:
@@ -119,6 +146,16 @@ def load_rules(own_file: str = "") -> RuleSet:
     return compiler.finished()
 
 
+def rule_text(rules: RuleSet, process: str, thread: str, leaf: Frame) -> str:
+    """A rule for stacks with this innermost frame, to be pasted into a rules file: only the component is
+    still to be said."""
+    place = f"{unqualified(leaf.name)}@/{leaf.file.rpartition('/')[2]}"
+    lines = ["[[rule]]", 'component = "unclassified"  # say which one it is']
+    lines += [f"process = [{json.dumps(process)}]"] if process in rules.process_roles else []
+    lines += [f"thread = [{json.dumps(thread)}]"] if thread in rules.thread_roles else []
+    return "\n".join([*lines, f"leaf = [{json.dumps(place, ensure_ascii=False)}]"])
+
+
 @dataclass
 class _Compiler:
     patterns: dict[Pattern, int] = field(default_factory=dict)
@@ -126,6 +163,8 @@ class _Compiler:
     threads: list[RoleRule] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
     marks: dict[str, int] = field(default_factory=dict)
+    marked: list[tuple[str, str]] = field(default_factory=list)
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
 
     def add(self, path: Path) -> None:
         try:
@@ -142,12 +181,20 @@ class _Compiler:
         if not isinstance(marks, dict):
             raise RulesError(f"{path}: marks must be a table")
         for mark, value in marks.items():
+            self.marked.append((mark, f"{path}: marks"))
             self.marks[mark] = self.marks.get(mark, 0) | self._mask(value, f"{path}: marks.{mark}")
 
     def finished(self) -> RuleSet:
-        return RuleSet(
+        """Raises RulesError for a role or a mark that is not there: such a rule would never match."""
+        rules = RuleSet(
             tuple(self.patterns), tuple(self.processes), tuple(self.threads), tuple(self.rules), self.marks
         )
+        for key, role, where in self.asked:
+            roles = rules.process_roles if key == "process" else rules.thread_roles
+            _one_of(role, roles, f"{where}: {key} role", f"no [[{key}]] defines it")
+        for mark, where in self.marked:
+            _one_of(mark, MARKS, f"{where}: mark", "nothing asks for it")
+        return rules
 
     def _role(self, raw: Mapping[str, Any], where: str) -> RoleRule:
         _known(raw, _ROLE_KEYS, where)
@@ -173,10 +220,13 @@ class _Compiler:
             raise RulesError(f"{where}: component {component!r} is not one of {', '.join(COMPONENTS)}")
         if not raw.get("any") and not raw.get("leaf"):
             raise RulesError(f"{where}: needs any or leaf, or it would match every stack")
+        roles = {key: _texts(raw.get(key, []), where) for key in ("process", "thread")}
+        self.asked += [(key, role, where) for key, named in roles.items() for role in named]
         return Rule(
+            where=where,
             component=component,
-            processes=frozenset(_texts(raw.get("process", []), where)),
-            threads=frozenset(_texts(raw.get("thread", []), where)),
+            processes=frozenset(roles["process"]),
+            threads=frozenset(roles["thread"]),
             any_mask=self._mask(raw.get("any", []), where),
             and_mask=self._mask(raw.get("and", []), where),
             leaf_mask=self._mask(raw.get("leaf", []), where),
@@ -210,6 +260,14 @@ def _known(raw: Mapping[str, Any], keys: set[str], where: str) -> None:
     unknown = sorted(set(raw) - keys)
     if unknown:
         raise RulesError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(sorted(keys))}")
+
+
+def _one_of(name: str, known: Iterable[str], what: str, why: str) -> None:
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise RulesError(f"{what} {name!r}: {why}; {hint}there are {', '.join(sorted(known))}")
 
 
 _GLOBS: dict[str, re.Pattern[str]] = {}

@@ -38,8 +38,8 @@ def plot_request_path(path: pd.DataFrame) -> Figure:
     """Where the wall time of a request goes: one stacked bar per phase, in milliseconds.
 
     ``path``: phase, component, mean_ms (per request), low and high (95 % interval of mean_ms, NaN =
-    not known), requests (profiled ones of the phase) and latency_ms (mean latency of the phase),
-    the last two the same on all rows of a phase.
+    not known), requests (profiled ones of the phase), latency_ms (mean latency of the phase), the last two
+    the same on all rows of a phase, and, if there is one, method (joint or marginal).
     """
     title = "Where a request's wall time goes, by component"
     path = finite(path)
@@ -55,6 +55,10 @@ def plot_request_path(path: pd.DataFrame) -> Figure:
         f"mean per request, {counts_line(path, 'requests', 'profiled requests')}\n"
         f"ranges in the segments: 95 % interval of the mean{unknown_line(path, 'mean_ms')}"
     )
+    marginal = _marginal_phases(known)
+    if marginal:
+        title += f" (marginal method: {', '.join(marginal)})"
+        denominator += "\nmarginal method: chained shares of the threads; it cannot tell what overlaps"
     figure = new_figure(title, denominator, height_for(0.85 * len(phases), len(handles)))
     (axes,) = panel_row(figure, [1], handles, "component")
     segments = []
@@ -230,6 +234,12 @@ def _write_beside(axes: Axes, y: float, self_time: str, cumulative: str) -> None
             fontsize=SMALL,
             annotation_clip=False,
         )
+
+
+def _marginal_phases(path: pd.DataFrame) -> list[str]:
+    if "method" not in path:
+        return []
+    return [plain(phase) for phase, rows in by_phase(path) if (rows["method"] == "marginal").any()]
 
 
 def _is_work(component: str) -> bool:

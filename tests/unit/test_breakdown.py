@@ -1,5 +1,7 @@
 """Threads, CPU cost and hot functions: every table adds up to what it was made from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -192,18 +194,30 @@ CPU = cpu_table(
 )
 
 
+def answered(n, wall_s=1.0):
+    """``n`` requests, one after the other, that fill a block."""
+    each_ms = wall_s * 1e3 / n
+    return measured(*({"at_ms": number * each_ms, "latency_ms": each_ms} for number in range(n)))
+
+
 def test_cpu_per_request_sums_to_the_kernels_figure():
-    table = cpu_per_request(some_ticks(), CPU, served=20.0, seed=1)
-    assert table["cpu_ms"].sum() == pytest.approx(13.0 * 1e3 / 20, rel=1e-12)
-    native = table.set_index("component").loc[NATIVE_THREADS]
-    assert native["cpu_ms"] == native["low"] == native["high"] == pytest.approx(7.0 * 1e3 / 20)
-    assert (table["low"] <= table["cpu_ms"]).all()
-    assert (table["cpu_ms"] <= table["high"]).all()
+    table = cpu_per_request(some_ticks(), CPU, answered(20, 5.0), seed=1)
+    assert table["cpu_ms"].sum() == pytest.approx(13.0 * 1e3 / 20, rel=1e-9)
     assert table["cpu_ms"].tolist() == sorted(table["cpu_ms"], reverse=True)
+    seen = table[table["component"] != NATIVE_THREADS]
+    assert (seen["low"] <= seen["cpu_ms"]).all()
+    assert (seen["cpu_ms"] <= seen["high"]).all()
+
+
+def test_cpu_of_threads_without_ticks_has_no_known_interval():
+    """Broken: a figure of some seconds of one run is shown as exact."""
+    native = cpu_per_request(some_ticks(), CPU, answered(20, 5.0), seed=1).set_index("component")
+    assert native.loc[NATIVE_THREADS, "cpu_ms"] == pytest.approx(7.0 * 1e3 / 20)
+    assert native.loc[NATIVE_THREADS, ["low", "high"]].isna().all()
 
 
 def test_waiting_gets_no_cpu_time():
-    table = cpu_per_request(some_ticks(), CPU, served=20.0, seed=1)
+    table = cpu_per_request(some_ticks(), CPU, answered(20, 5.0), seed=1)
     assert not [name for name in table["component"] if name in COMPONENTS and COMPONENTS[name].waiting]
 
 
@@ -211,7 +225,7 @@ def test_cpu_time_is_spread_over_the_running_components_by_their_ticks():
     ticks = phase_of(
         ticked([thread_ticks("scheduler", "main", "batch*30 idle_poll*10 wait_forward*60", pid=3, tid=3)])
     )
-    table = cpu_per_request(ticks, cpu_table(("scheduler", "main", 3, 3, 0.8)), served=2.0, seed=1)
+    table = cpu_per_request(ticks, cpu_table(("scheduler", "main", 3, 3, 0.8)), answered(2), seed=1)
     assert table.set_index("component")["cpu_ms"].to_dict() == {
         "batch": pytest.approx(300),
         "idle_poll": pytest.approx(100),
@@ -221,18 +235,80 @@ def test_cpu_time_is_spread_over_the_running_components_by_their_ticks():
 def test_a_thread_never_seen_running_keeps_its_cpu_time():
     """It was spread over what the thread was seen in: dropping it would break the sum."""
     ticks = phase_of(ticked([thread_ticks("scheduler", "forward", "device_wait*10", pid=3, tid=4)]))
-    table = cpu_per_request(ticks, cpu_table(("scheduler", "forward", 3, 4, 0.1)), served=1.0, seed=1)
+    table = cpu_per_request(ticks, cpu_table(("scheduler", "forward", 3, 4, 0.1)), answered(1), seed=1)
     assert table[["component", "cpu_ms"]].to_numpy().tolist() == [["device_wait", pytest.approx(100)]]
 
 
 def test_cpu_without_stacks_or_without_requests_is_not_known():
     """Without stacks nothing says what a thread's time was for: it must not be shown as XLA's."""
     for empty in (
-        cpu_per_request(phase_of(), CPU, served=10.0, seed=1),
-        cpu_per_request(some_ticks(), CPU, served=0.0, seed=1),
+        cpu_per_request(phase_of(), CPU, answered(10), seed=1),
+        cpu_per_request(some_ticks(), CPU, measured(), seed=1),
+        cpu_per_request(some_ticks(), CPU, measured({"at_ms": 60_000, "latency_ms": 10}), seed=1),
     ):
         assert empty.empty
         assert tuple(empty.columns) == CPU_COLUMNS
+
+
+SPENT_MS = {("detokenizer", "detokenize"): 20.0, ("http", "tokenize"): 12.0, ("http", "http"): 4.0}
+WAIT_MS = 30.0
+BLOCKS, BLOCK_S = 2, 8.0
+
+
+def simulated_cpu(seed):
+    """Two blocks of requests one after the other, whose stages' CPU times vary by a third, and what the
+    kernel charged; ticks at random times, 100 a second. Gives the arguments of cpu_per_request."""
+    rng = np.random.default_rng(seed)
+    rows, found, cpu_s = [], [], dict.fromkeys(("http", "detokenizer"), 0.0)
+    for number in range(BLOCKS):
+        of = block(number, START_S + 20 * number, BLOCK_S)
+        n = rng.poisson(BLOCK_S * 100)
+        tick_s = np.sort(rng.uniform(0, BLOCK_S, n))
+        seen = {process: np.full(n, NAMES.index("await_request"), dtype=np.int16) for process in cpu_s}
+        at_s = 0.0
+        while at_s < BLOCK_S:
+            sent_s = at_s
+            for (process, component), mean_ms in SPENT_MS.items():
+                stop_s = at_s + mean_ms / 1e3 * rng.gamma(9, 1 / 9)
+                first, last = np.searchsorted(tick_s, [at_s, stop_s])
+                seen[process][first:last] = NAMES.index(component)
+                cpu_s[process] += max(min(stop_s, BLOCK_S) - at_s, 0)
+                at_s = stop_s
+            at_s += WAIT_MS / 1e3 * rng.gamma(9, 1 / 9)
+            rows.append({"at_ms": (20 * number + sent_s) * 1e3, "latency_ms": (at_s - sent_s) * 1e3})
+        threads = [
+            replace(thread_ticks(process, "main", f"http*{n}", pid=pid, tid=pid), components=seen[process])
+            for pid, process in enumerate(cpu_s)
+        ]
+        found.append(replace(ticked(threads, of=of), tick_s=of.start_s + tick_s))
+    kernel = cpu_table(*((process, "main", pid, pid, cpu_s[process]) for pid, process in enumerate(cpu_s)))
+    return phase_of(*found), kernel, measured(*rows)
+
+
+def test_cpu_intervals_hold_the_truth_as_often_as_they_say():
+    """Broken: the next run's CPU cost lies outside this run's interval, or the interval says nothing.
+
+    The truth is the mean of all requests there could be, so the total of a thread varies too. Its chance
+    is seen through ticks, which have their own: the intervals are rather too wide.
+    """
+    seeds = 100
+    held = dict.fromkeys((component for _, component in SPENT_MS), 0)
+    widths = dict.fromkeys(held, 0.0)
+    for seed in range(seeds):
+        table = cpu_per_request(*simulated_cpu(seed), seed).set_index("component")
+        for (_, component), truth in SPENT_MS.items():
+            low, high = table.loc[component, ["low", "high"]]
+            held[component] += low <= truth <= high
+            widths[component] += (high - low) / truth / seeds
+    for component, count in held.items():
+        assert count / seeds >= 0.90, f"{component}: {count / seeds:.3f}"
+        assert widths[component] < 0.5, f"{component}: {widths[component]:.2f} of the truth wide"
+
+
+def test_cpu_of_a_thread_with_one_component_is_not_exact():
+    """Broken: how a thread's total is split is all that varies, so one component gets no interval."""
+    table = cpu_per_request(*simulated_cpu(0), seed=0).set_index("component").loc["detokenize"]
+    assert table["low"] < 0.99 * table["cpu_ms"] < 1.01 * table["cpu_ms"] < table["high"]
 
 
 # ---- requests served

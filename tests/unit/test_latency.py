@@ -44,6 +44,8 @@ def test_a_row_says_mean_and_percentiles_with_intervals():
     assert row["p90_ms"] == pytest.approx(90.1)
     assert row["p95_ms"] == pytest.approx(95.05)
     assert row["p50_low"] < 50.5 < row["p50_high"]
+    assert row["mean_low"] == pytest.approx(50.5 - 1.96 * 2.9, abs=1)  # standard error of the mean: 2.9
+    assert row["mean_high"] == pytest.approx(50.5 + 1.96 * 2.9, abs=1)
 
 
 def test_too_few_requests_give_no_number_rather_than_a_wrong_one():
@@ -56,6 +58,7 @@ def test_too_few_requests_give_no_number_rather_than_a_wrong_one():
     empty = latency("small", "all", measured().table)
     assert empty["requests"] == 0
     assert math.isnan(empty["mean_ms"])
+    assert math.isnan(latency("small", "all", measured(*plain([10])).table)["mean_high"])
     assert math.isnan(empty["p50_ms"])
 
 

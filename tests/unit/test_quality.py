@@ -24,8 +24,15 @@ def lost(thread, n):
     return replace(thread, lost=np.arange(len(thread.components)) < n)
 
 
+def quality_of(*threads):
+    ticks = ticks_of(*threads)
+    return quality(ticks, ticks.phase.threads)
+
+
 def checks_of(ticks):
-    return {check.name: check.passed for check in limits("small", quality(ticks), 0.0, ())}
+    return {
+        check.name: check.passed for check in limits("small", quality(ticks, ticks.phase.threads), 0.0, ())
+    }
 
 
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
@@ -34,7 +41,7 @@ def test_lost_share_is_that_of_the_thread_that_lost_most(order):
     scheduler = lost(thread_ticks("scheduler", "main", "batch*10", pid=2, tid=2), 3)
     watchdog = thread_ticks("scheduler", "watchdog", "idle_wait*10", pid=2, tid=3)
     http = thread_ticks("http", "main", "http*10", pid=1, tid=1)
-    assert quality(ticks_of(*[http, scheduler, watchdog][order])).lost_share == pytest.approx(0.3)
+    assert quality_of(*[http, scheduler, watchdog][order]).lost_share == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(("written", "passed"), [(20, True), (25, False), (None, None)])
@@ -45,5 +52,5 @@ def test_samples_that_were_not_read_fail_a_check(written, passed):
 
 
 def test_rate_is_that_of_the_block():
-    found = quality(ticks_of(thread_ticks("http", "main", "http*10", pid=1, tid=1)))
+    found = quality_of(thread_ticks("http", "main", "http*10", pid=1, tid=1))
     assert (found.ticks, found.effective_rate_hz) == (10, pytest.approx(100))

@@ -1,10 +1,10 @@
 """Rules files: what the user's own file can do, and what is said of a file that cannot be used."""
 
 import pytest
-from synthetic import component_of
+from synthetic import component_of, frames_of
 
 from scoreprof_nb.components.catalog import NAMES
-from scoreprof_nb.components.rules import OWN_RULES, Pattern, RulesError, load_rules, unqualified
+from scoreprof_nb.components.rules import OWN_RULES, Pattern, RulesError, load_rules, rule_text, unqualified
 from scoreprof_nb.stacks.table import Frame
 
 PREFIX_CACHE = (
@@ -84,6 +84,19 @@ RULE = '[[rule]]\ncomponent = "http"\n'
         ("marks = 1\n", "marks must be a table"),
         ('[marks]\ndecode = "f"\n', "marks.decode: 'f' must be a list of texts"),
         ('[marks]\ndecode = [""]\n', "marks.decode: '' is an empty pattern"),
+        (
+            RULE + 'any = ["f"]\nprocess = ["shceduler"]\n',
+            "rule 1: process role 'shceduler': no [[process]] defines it; did you mean 'scheduler'? there are ",
+        ),
+        (
+            RULE + 'any = ["f"]\n' + RULE + 'any = ["f"]\nthread = ["main", "mian"]\n',
+            "rule 2: thread role 'mian': no [[thread]] defines it; did you mean 'main'? there are ",
+        ),
+        (
+            '[marks]\ndecod = ["f"]\n',
+            "marks: mark 'decod': nothing asks for it; did you mean 'decode'? there",
+        ),
+        ('[marks]\nqqq = ["f"]\n', "marks: mark 'qqq': nothing asks for it; there are decode"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_place_and_mend(tmp_path, text, says):
@@ -92,6 +105,38 @@ def test_a_file_that_cannot_be_used_is_named_with_place_and_mend(tmp_path, text,
         load_rules(path)
     assert str(raised.value).startswith(path)
     assert says in str(raised.value)
+
+
+def test_rules_may_name_roles_of_their_own_file_whatever_the_order(tmp_path):
+    """Broken: a branch's new process cannot have rules."""
+    mine = write(
+        tmp_path,
+        '[[rule]]\ncomponent = "http"\nany = ["f"]\nprocess = ["router"]\nthread = ["io"]\n'
+        '[[process]]\nrole = "router"\ncommand = ["router"]\n'
+        '[[thread]]\nrole = "io"\nname = ["io"]\n',
+    )
+    assert {"router", "scheduler", "other"} <= load_rules(mine).process_roles
+    assert {"io", "forward"} <= load_rules(mine).thread_roles
+
+
+@pytest.mark.parametrize(
+    "leaf", ["brand_new@branch.py", "Mixer.<locals>.<lambda>@/opt/my branch/new.py", 'odd"name@<string>']
+)
+def test_text_of_a_rule_can_be_pasted_and_matches(tmp_path, leaf):
+    """Broken: the rule that the report offers is refused, or does not match the stack it stands beside."""
+    stack = f"run_scheduler_process@/scheduler.py > {leaf}"
+    assert component_of("scheduler", "main", stack) == "unclassified"
+    text = rule_text(load_rules(), "scheduler", "main", frames_of(stack)[-1])
+    assert load_rules(write(tmp_path, text)).rules[0].component == "unclassified"
+    mine = write(tmp_path, text.replace('"unclassified"', '"batch"'))
+    assert component_of("scheduler", "main", stack, load_rules(mine)) == "batch"
+
+
+def test_text_of_a_rule_leaves_out_roles_that_no_entry_defines(tmp_path):
+    """A thread without an entry is called by its own name, which a rule cannot ask for."""
+    text = rule_text(load_rules(), "other", "my_pool", Frame("work", "pool.py", 3))
+    assert "thread" not in text
+    assert load_rules(write(tmp_path, text)).rules[0].processes == {"other"}
 
 
 def test_a_missing_file_and_one_that_is_no_text_are_named(tmp_path):
