@@ -1,9 +1,9 @@
 # make report   the main job: real server, executed report         (PARAMS, RUN_DIR)
 # make compare  two sides of runs that are there                     (CONTROL, TEST, PARAMS, COMPARE_DIR)
 # make ab       demo: overlap scheduling on against off, short        (PARAMS, COMPARE_DIR)
-# make image    the profiling image of a branch                       (IMAGE, BRANCH, REPO, BASELINE)
+# make image    the profiling image of a branch, tag or commit      (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA...)
 # make job      the manifests of a run, for kubectl apply -f -        (VARIANT, SETTINGS)
-# make image-check  builds the image without Docker and runs the main job in it (root, eight minutes)
+# make image-check  builds the image without Docker and runs the main job in it (root, ten minutes)
 # make test     every test
 # make lab      JupyterLab on the notebooks
 # Each sets itself up: Python 3.12 and the packages pinned in constraints/.
@@ -75,13 +75,22 @@ REPO ?= https://github.com/sgl-project/sglang-jax.git
 BRANCH ?= main
 BASELINE ?=
 IMAGE ?= score-profiler:$(subst /,-,$(BRANCH))
-commit_of = $(or $(shell git ls-remote $(REPO) refs/heads/$(1) refs/tags/$(1) | head -1 | cut -f1),$(error $(REPO) has no branch $(1)))
+# Of a branch, else of a tag; of an annotated tag what it stands on, its last line. A whole commit is itself.
+commit_of = $(or \
+  $(shell echo '$(1)' | grep -Ex '[0-9a-f]{40}'), \
+  $(shell git ls-remote $(REPO) 'refs/heads/$(1)' | cut -f1), \
+  $(shell git ls-remote $(REPO) 'refs/tags/$(1)' 'refs/tags/$(1)^{}' | tail -1 | cut -f1), \
+  $(error $(REPO) has no branch or tag $(1); a commit is given by all of its 40 digits))
+# Arguments of the Dockerfile that are passed on when they are given, empty ones too.
+PASSED_ON := BASE_IMAGE SGLANG_EXTRA SERVER_CONSTRAINTS
+given = $(filter-out undefined,$(origin $(1)))
 
 # A branch that moved is a new commit, and so a new layer.
 image:
 	docker build --file docker/Dockerfile.profiling --tag $(IMAGE) \
 	  --build-arg REPO_URL=$(REPO) --build-arg BRANCH_NAME=$(BRANCH) --build-arg GIT_COMMIT=$(call commit_of,$(BRANCH)) \
 	  $(if $(BASELINE),--build-arg BASELINE_BRANCH=$(BASELINE) --build-arg BASELINE_COMMIT=$(call commit_of,$(BASELINE))) \
+	  $(foreach name,$(PASSED_ON),$(if $(call given,$(name)),--build-arg $(name)=$($(name)))) \
 	  --build-arg KIT_COMMIT=$(shell git rev-parse HEAD) .
 
 image-check:

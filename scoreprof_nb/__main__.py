@@ -5,30 +5,38 @@
 Exit codes: 0 done; 42 a parameter has to be changed; 143 stopped by SIGTERM, 130 by Ctrl-C (finished
 phases are safe, the next start with the same run_dir goes on); 3 a comparison that fail_on does not
 let pass; 1 anything else.
+A stop takes less than 8 s: what has not ended by then, such as a copy to a slow bucket, is left.
 The last line of the output says where the report is.
 """
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import psutil
 
-from scoreprof_nb.ending import keep_results, say_summary, write_termination_message
+from scoreprof_nb.ending import keep_results, keep_stopped, say_summary, write_termination_message
 from scoreprof_nb.executed import GATE_ERROR, Executed, read_executed
 
 WRONG_PARAMETER = 42
 GATE = 3
 PAPERMILL_USAGE = 2
-STOP_S = 7.0
+STOP_S = 6.2  # from the signal until all is left as it is; processes that begin and end take their time too
+INTERRUPTED_S = 5.0  # of these, until papermill is killed: for the end of the server, and the notebook
+ENDED_S = 3.0  # for killed processes to be gone
 POLL_S = 0.1
 _PR_SET_CHILD_SUBREAPER = 36
 _QUIET = ["--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-"]
@@ -38,8 +46,8 @@ class Runner:
     """Runs papermill in a process of its own, and ends everything it leaves behind."""
 
     def __init__(self, arguments: list[str]) -> None:
-        self._stopped_by: int | None = None
-        self._deadline = 0.0
+        self.stopped_by: int | None = None
+        self._stopped_s = 0.0
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans become our children: none is lost
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
@@ -53,23 +61,44 @@ class Runner:
         self._errors = threading.Thread(target=self._pass_on_errors, daemon=True)
         self._errors.start()
 
-    def wait(self) -> tuple[int, int | None]:
-        """papermill's exit code, and the signal that stopped it, if one did."""
+    def wait(self) -> int:
+        """papermill's exit code; all of its processes are gone then."""
         while (code := self._papermill.poll()) is None:
             _reap_orphans(self._papermill.pid)
-            if self._stopped_by is not None and time.monotonic() > self._deadline:
+            if self._left_s(INTERRUPTED_S) <= 0:
                 self._papermill.kill()
             time.sleep(POLL_S)
-        _end_descendants()
-        self._errors.join(timeout=2)
-        return code, self._stopped_by
+        _end_descendants(min(ENDED_S, self._left_s(STOP_S)))
+        self._errors.join(min(ENDED_S, self._left_s(STOP_S)))
+        return code
+
+    def finish(self, ending: Callable[[], Path]) -> Path | None:
+        """What ``ending`` gives; None when a signal came and it did not end in time."""
+        ended: Future[Path] = Future()
+
+        def run() -> None:
+            try:
+                ended.set_result(ending())
+            except BaseException as error:
+                ended.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        while not ended.done() and self._left_s(STOP_S) > 0:
+            time.sleep(POLL_S)
+        return ended.result() if ended.done() else None
 
     def hold(self, seconds: float) -> None:
         """Wait, so that files can be fetched from the container; a signal ends it at once."""
         print(f"holding for {seconds:.0f} s, so that files can be fetched; SIGTERM ends it", flush=True)
         deadline = time.monotonic() + seconds
-        while self._stopped_by is None and time.monotonic() < deadline:
+        while self.stopped_by is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
+
+    def _left_s(self, limit_s: float) -> float:
+        """Of a time that begins with the signal; endless without one."""
+        if self.stopped_by is None:
+            return math.inf
+        return max(0.0, self._stopped_s + limit_s - time.monotonic())
 
     def _pass_on_errors(self) -> None:
         """papermill's stderr, without the kernel's remark that it talks over local TCP, and without the
@@ -84,10 +113,10 @@ class Runner:
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         """Interrupt the kernel, once: its cell ends the server, papermill saves the notebook."""
-        if self._stopped_by is not None:
+        if self.stopped_by is not None:
             return
-        self._stopped_by = signum
-        self._deadline = time.monotonic() + STOP_S
+        self._stopped_s = time.monotonic()
+        self.stopped_by = signum
         print(f"stopping ({signal.Signals(signum).name}): finished phases are safe", flush=True)
         kernels = _kernels(self._papermill.pid)
         for kernel in kernels:
@@ -114,12 +143,12 @@ def _reap_orphans(papermill: int) -> None:
             os.waitpid(ended.si_pid, 0)
 
 
-def _end_descendants() -> None:
+def _end_descendants(limit_s: float) -> None:
     left = psutil.Process().children(recursive=True)
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(left, timeout=3)
+    psutil.wait_procs(left, timeout=limit_s)
 
 
 def main(arguments: list[str]) -> int:
@@ -135,17 +164,26 @@ def main(arguments: list[str]) -> int:
     started = time.time()
     output.parent.mkdir(parents=True, exist_ok=True)
     runner = Runner(arguments)
-    code, signum = runner.wait()
+    code = runner.wait()
+    signum = runner.stopped_by
     executed = None
     if output.exists() and output.stat().st_mtime >= started:
         try:
             executed = read_executed(output)
         except (OSError, ValueError) as error:  # papermill was killed while it wrote
             print(f"scoreprof-nb: {output} cannot be read: {error}", file=sys.stderr, flush=True)
-    report = keep_results(executed) if executed is not None else None
     result = _exit_code(code, signum, executed)
     if executed is not None and signum is not None:
         executed = replace(executed, error=f"stopped by {signal.Signals(signum).name}")
+    # What is known by now is said before anything that may take its time, and again when all is done.
+    write_termination_message(result, executed, None)
+    report = None
+    if executed is not None:
+        keep = partial(keep_results if signum is None else keep_stopped, executed)
+        report = runner.finish(keep)
+        if report is None and runner.stopped_by is not None:
+            result = 128 + runner.stopped_by
+            print("scoreprof-nb: stopped before all was copied", file=sys.stderr, flush=True)
     write_termination_message(result, executed, report)
     if executed is not None:
         say_summary(executed)
@@ -153,7 +191,7 @@ def main(arguments: list[str]) -> int:
         print(f"scoreprof-nb: {executed.error}", file=sys.stderr, flush=True)
     if report is not None:
         print(f"report: {report}", flush=True)
-    if executed is not None and signum is None and executed.hold_s:
+    if executed is not None and runner.stopped_by is None and executed.hold_s:
         runner.hold(executed.hold_s)
     return result
 
@@ -177,5 +215,12 @@ def _exit_code(code: int, signum: int | None, executed: Executed | None) -> int:
     return 1
 
 
+def _leave(code: int) -> NoReturn:
+    """End without the interpreter's tidying up, which takes a second that a stop does not have."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _leave(main(sys.argv[1:]))

@@ -19,7 +19,15 @@ _ERROR_CHARACTERS = 600
 
 def keep_results(executed: Executed) -> Path:
     """Keep the report in the run folder and in the results folder; gives where to look for it."""
-    report = executed.keep()
+    return _copied(executed, executed.keep())
+
+
+def keep_stopped(executed: Executed) -> Path:
+    """The same in haste, of a notebook that was stopped: without report.html, which would show little."""
+    return _copied(executed, executed.keep_notebook())
+
+
+def _copied(executed: Executed, report: Path) -> Path:
     if executed.results_dir is None or executed.run_dir is None or executed.error_name == "ParameterError":
         return report
     try:

@@ -16,6 +16,7 @@ from scoreprof_nb.run import write_text
 
 RUN_MIME = "application/vnd.scoreprof.run+json"
 GATE_ERROR = "ComparisonGate"
+REPORT = "report.ipynb"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,14 @@ class Executed:
     hold_s: float = 0.0
 
     def keep(self) -> Path:
-        """Take secrets out, copy it into the run folder as report.ipynb with report.html beside it.
+        """``keep_notebook``, and report.html beside the report in the run folder; gives the report's path."""
+        report = self.keep_notebook()
+        if self.run_dir is not None and report == self.run_dir / REPORT:
+            write_text(report.with_suffix(".html"), to_html(report))
+        return report
+
+    def keep_notebook(self) -> Path:
+        """Take secrets out, copy it into the run folder as report.ipynb.
 
         A parameter error says nothing of the run: it never replaces a report that is there. Gives the
         path of the report: the notebook itself when there is no run folder.
@@ -45,14 +53,13 @@ class Executed:
         write_text(self.path, text + "\n")
         if self.run_dir is None or not self.run_dir.is_dir():
             return self.path
-        report = self.run_dir / "report.ipynb"
+        report = self.run_dir / REPORT
         if self.error_name == "ParameterError" and report.exists():
             return self.path
         if self.path.resolve().parent == self.run_dir.resolve():
             self.path.replace(report)
         else:
             shutil.copyfile(self.path, report)
-        write_text(self.run_dir / "report.html", to_html(report))
         return report
 
 

@@ -29,6 +29,7 @@ from scoreprof_nb.run import Recording
 
 START_S = 30.0
 STOP_S = 20.0
+KILL_S = 0.5
 
 MODE_FLAGS = {"nonblocking": ["--nonblocking"], "blocking": [], "native": ["--native"]}
 
@@ -173,10 +174,13 @@ class PySpy:
         )
 
     def kill(self) -> None:
-        """End py-spy at once; a target it left stopped goes on."""
-        with suppress(ProcessLookupError):
+        """End py-spy, in order if it does so at once; a target it left stopped goes on."""
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(KILL_S)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-        self._process.wait()
+            self._process.wait()
         with suppress(psutil.NoSuchProcess):
             for process in [self._target, *self._target.children(recursive=True)]:
                 with suppress(psutil.NoSuchProcess):

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Builds docker/Dockerfile.profiling for real, without a Docker engine, runs the main job in the image with
-# short phases, and stops another (`make image-check`; as root, about eight minutes the first time).
+# short phases, and stops another, of the baseline's branch (`make image-check`; as root, about ten minutes
+# the first time).
 #
 # What a registry would give is made here: the base image by debootstrap and this machine's Python 3.12, the
-# branch to clone from sglang-jax 0.0.2's source on PyPI, laid into a local git repository.
+# branches to clone from sglang-jax 0.0.2's source on PyPI, laid into a local git repository.
 # The base, the layers and the downloads are kept in $SCOREPROF_IMAGE_CACHE (default: scoreprof-nb/image in
 # the user's cache); remove it to begin anew.
 set -euo pipefail
@@ -83,28 +84,36 @@ make_base() {
   rm -rf "$system"
 }
 
-make_branch() {
+# The same commits each time, so that their layers are kept.
+commit_all() {
+  git -C "$work/repo" add .
+  GIT_AUTHOR_DATE=2025-10-01T00:00:00Z GIT_COMMITTER_DATE=2025-10-01T00:00:00Z \
+    git -C "$work/repo" -c user.name=check -c user.email=check@example.org commit --quiet --message "$1"
+  git -C "$work/repo" rev-parse HEAD
+}
+
+make_branches() {
   "$python" -m pip download --quiet --no-deps --no-binary :all: --dest "$work" sglang-jax==0.0.2
   mkdir -p "$work/repo/python"
   tar --extract --file "$work/sglang_jax-0.0.2.tar.gz" --directory "$work/repo/python" --strip-components 1
   git -C "$work/repo" init --quiet --initial-branch serving-fixes
-  git -C "$work/repo" add .
-  # The same commit each time, so that its layer is kept.
-  GIT_AUTHOR_DATE=2025-10-01T00:00:00Z GIT_COMMITTER_DATE=2025-10-01T00:00:00Z \
-    git -C "$work/repo" -c user.name=check -c user.email=check@example.org commit --quiet --message 0.0.2
+  commit=$(commit_all 0.0.2)
+  git -C "$work/repo" checkout --quiet -b main
+  echo 'BRANCH = "main"' > "$work/repo/python/sgl_jax/branch.py"
+  baseline_commit=$(commit_all main)
 }
 
 buildah_ inspect --type image "$base" > /dev/null 2>&1 || { say "the base: debootstrap, Python 3.12"; make_base; }
 
-say "the branch: sglang-jax 0.0.2 in a local git repository"
-make_branch
-commit=$(git -C "$work/repo" rev-parse HEAD)
+say "the branches: sglang-jax 0.0.2 in a local git repository"
+make_branches
 
 say "the image"
 buildah_ bud --isolation chroot --pull-never "${layers[@]}" --tag "$image" --file "$root/docker/Dockerfile.profiling" \
   --volume "$work/repo:/repo:ro" \
   --build-arg BASE_IMAGE="$base" --build-arg REPO_URL=file:///repo --build-arg BRANCH_NAME=serving-fixes \
   --build-arg GIT_COMMIT="$commit" --build-arg SGLANG_EXTRA= --build-arg SERVER_CONSTRAINTS=server.txt \
+  --build-arg BASELINE_BRANCH=main --build-arg BASELINE_COMMIT="$baseline_commit" \
   --build-arg KIT_COMMIT="$(git -C "$root" rev-parse HEAD)" \
   "$root" > "$work/build.log" 2>&1 || { tail -40 "$work/build.log"; exit 1; }
 
@@ -120,29 +129,50 @@ in_image "${entrypoint[@]}" notebooks/profile_score_api.ipynb /outputs/out.ipynb
   -p label serving-fixes -p phases single,small -p phase_s 4 -p warmup_s 40
 
 say "what it left"
-"$python" - "$work/outputs/run" "$commit" <<'PYTHON'
+"$python" - "$work/outputs/run" "$commit" "$baseline_commit" <<'PYTHON'
 import json, pathlib, sys
 
-run, commit = pathlib.Path(sys.argv[1]), sys.argv[2]
+run, commit, baseline_commit = pathlib.Path(sys.argv[1]), *sys.argv[2:]
 summary = json.loads((run / "summary.json").read_text())
 assert summary["status"] == "complete", summary["status"]
-source = summary["provenance"]["sglang_jax_source"]
-assert source == {"repo": "file:///repo", "branch": "serving-fixes", "commit": commit}, source
-assert summary["provenance"]["image"]["server"]["commit"] == commit
+source = {"repo": "file:///repo", "branch": "serving-fixes", "commit": commit}
+image = summary["provenance"]["image"]
+assert summary["provenance"]["sglang_jax_source"] == image["server"] == source, summary["provenance"]
+assert image["baseline"] == {"repo": "file:///repo", "branch": "main", "commit": baseline_commit}, image
 assert commit in (run / "report.html").read_text(), "the report does not name the commit"
 for name, phase in summary["phases"].items():
     assert phase["requests"]["ok"] and phase["quality"]["ticks"], name
 PYTHON
-label=$(buildah_ inspect --type image \
-  --format '{{index .OCIv1.Config.Labels "org.opencontainers.image.revision"}}' "$image")
-[ "$label" = "$commit" ] || { echo "image-check: the image's label names $label"; exit 1; }
+label() { buildah_ inspect --type image --format "{{index .OCIv1.Config.Labels \"$1\"}}" "$image"; }
+[ "$(label org.opencontainers.image.revision)" = "$commit" ] \
+  && [ "$(label scoreprof.baseline-commit)" = "$baseline_commit" ] \
+  || { echo "image-check: the image's labels do not name the commits"; exit 1; }
 build_tools=$(in_image /bin/sh -c 'command -v git cc || true')
 [ -z "$build_tools" ] || { echo "image-check: the final stage has" $build_tools; exit 1; }
+in_image /opt/baseline/bin/python -c 'from sgl_jax import branch; assert branch.BRANCH == "main"'
 
-say "SIGTERM in the image"
+say "SIGTERM in the image, while py-spy records the baseline's server"
+cat > "$work/outputs/stop.sh" <<'BASH'
+"$@" > /outputs/stopped.log 2>&1 &
+job=$!
+until grep --quiet 'block 2 of 4' /outputs/stopped.log; do
+  kill -0 "$job" 2> /dev/null || exit 1
+  sleep 0.2
+done
+started=$(date +%s%N)
+kill -TERM "$job"
 code=0
-in_image timeout --foreground --preserve-status --signal TERM 25 "${entrypoint[@]}" \
-  notebooks/profile_score_api.ipynb /outputs/stopped.ipynb -p run_dir /outputs/stopped -p phase_s 60 || code=$?
-[ "$code" = 143 ] && [ -s "$work/outputs/stopped.ipynb" ] \
-  || { echo "image-check: SIGTERM ended it with $code, the notebook is not saved, or both"; exit 1; }
-say "the image builds, the job runs and stops in it, and its report names the commit"
+wait "$job" || code=$?
+echo "$code $((($(date +%s%N) - started) / 1000000))" > /outputs/stopped
+BASH
+in_image timeout 180 /bin/bash /outputs/stop.sh "${entrypoint[@]}" notebooks/profile_score_api.ipynb \
+  /outputs/stopped.ipynb -p run_dir /outputs/stopped-run -p server_python /opt/baseline/bin/python \
+  -p phases single -p phase_s 60 -p warmup_s 40 || { cat "$work/outputs/stopped.log"; exit 1; }
+read -r code stop_ms < "$work/outputs/stopped"
+[ "$code" = 143 ] && [ "$stop_ms" -lt 8000 ] && [ -s "$work/outputs/stopped.ipynb" ] \
+  && grep --quiet "$baseline_commit" "$work/outputs/stopped-run/provenance.json" || {
+  cat "$work/outputs/stopped.log"
+  echo "image-check: SIGTERM: exit code $code after $stop_ms ms, or the notebook or the baseline's commit is missing"
+  exit 1
+}
+say "the image builds, the job runs and stops in it ($stop_ms ms), and its report names the commit"

@@ -16,7 +16,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
+import psutil
 import pytest
+import yaml
 from conftest import lacking, left_behind
 from job import ROOT, Command, command_of, job_of, render
 
@@ -25,9 +28,9 @@ from scoreprof_nb.run import load_run
 
 pytestmark = pytest.mark.server
 HERE = ("-p", "device", "cpu", "-p", "phases", "single,small", "-p", "phase_s", "4", "-p", "warmup_s", "30")
-MATRIX_HERE = (*HERE, "-p", "server_flags", " ".join(demo.flags("0.0.2")))
+FLAGS = " ".join(demo.flags("0.0.2"))
 END_S = 300
-GRACE_S = 15  # terminationGracePeriodSeconds
+STOPPED_WITHIN_S = 8  # of the 15 that a spot node gives
 SYS_PTRACE = 19  # its bit, of linux/capability.h
 
 
@@ -43,7 +46,7 @@ def command(tiny_model: Path, may_trace: None, tmp_path: Path) -> Iterator[Comma
     """The Job's command with the tiny model in the models' bucket."""
     if shutil.which("kubectl") is None:
         lacking("no kubectl, which renders the manifest")
-    manifests = render("MODEL=tiny", "LABEL=feature/x", f"SERVER_FLAGS={' '.join(demo.flags('0.0.2'))}")
+    manifests = render("MODEL=tiny", "LABEL=feature/x", f"SERVER_FLAGS={FLAGS}")
     found = command_of(job_of(manifests), tmp_path)
     shutil.copytree(tiny_model, found.mounted("/models/tiny"))
     yield found
@@ -94,39 +97,86 @@ def test_job_leaves_results_a_summary_in_the_log_and_a_message(command: Command)
     assert (results / "summary.md").read_text().strip().endswith(f"Report: {results / 'report.ipynb'}")
     assert output.strip().splitlines()[-1] == f"report: {results / 'report.ipynb'}"
     assert len(output) < 20_000
-    message = message_of(command)
-    assert (message["exit_code"], message["status"]) == (0, "complete")
+    assert_complete(message_of(command))
+    assert compiled(command), "the second try of a Job would compile everything again"
+
+
+def assert_complete(message: dict[str, object]) -> None:
+    assert (message["exit_code"], message["status"], message["error"]) == (0, "complete", None)
     assert set(message["p50_ms"]) == {"single", "small"}  # type: ignore[call-overload]
+    assert message["top_finding"]
+
+
+def compiled(command: Command) -> set[str]:
+    """The programs in JAX's cache of compiled ones, in the results' bucket."""
+    return {path.name for path in command.mounted("/results/jax-cache").glob("*-cache")}
+
+
+def recorders(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The processes of py-spy that record."""
+    with suppress(psutil.NoSuchProcess):
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [one for one in children if one.name() == "py-spy" and "record" in one.cmdline()]
+    return []
+
+
+def stop_while_recording(process: "subprocess.Popen[str]", phase: str) -> tuple[int, str, float]:
+    """SIGTERM in the first block of the phase with py-spy on: exit code, output since, and seconds."""
+    assert process.stdout is not None
+    lines = iter(process.stdout)
+    assert any(f"phase {phase}" in line for line in lines)
+    assert any("block 1 of 4" in line and "requests" in line for line in lines)
+    deadline = time.monotonic() + 10
+    while not recorders(process) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    assert recorders(process), "this is no block with py-spy on"
+    sent_s = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    code, output = finish(process)
+    return code, output, time.monotonic() - sent_s
 
 
 def test_preempted_job_goes_on_on_another_node(command: Command) -> None:
-    """SIGTERM within a phase; the next Pod has nothing but the results folder."""
-    first = command.start(*HERE)
-    assert first.stdout is not None
-    for line in first.stdout:
-        if "phase small" in line:
-            break
-    time.sleep(2)
-    started = time.monotonic()
-    first.send_signal(signal.SIGTERM)
-    code, output = finish(first)
+    """SIGTERM while py-spy records; the next Pod has nothing but the results folder."""
+    here = (*HERE, "-p", "phase_s", "8")
+    first = command.start(*here)
+    code, output, stop_s = stop_while_recording(first, "small")
     assert code == 143, output
-    assert time.monotonic() - started < GRACE_S
+    assert "block 2 of 4" not in output, "it was stopped in this block"
+    assert stop_s < STOPPED_WITHIN_S
+    print(f"stopped {stop_s:.1f} s after SIGTERM")
     assert message_of(command)["error"] == "stopped by SIGTERM"
+    assert message_of(command)["status"] == "partial"
     kept = results_of(command)
     assert load_run(kept).manifest.phases_done == ("single",)
+    assert (kept / "report.ipynb").exists(), "the notebook is saved as far as it got"
     recordings = {path.name: path.stat().st_mtime_ns for path in (kept / "phases" / "single").iterdir()}
 
     shutil.rmtree(command.mounted("/scratch"))
     command.mounted("/scratch").mkdir()
-    code, output = finish(command.start(*HERE))
+    cached = compiled(command)
+    code, output = finish(command.start(*here))
     assert code == 0, output
+    assert len(compiled(command) - cached) < len(cached) / 2, "it compiled everything again"
     assert results_of(command) == kept, "the same Job has the same folder"
     run = load_run(kept)
     assert run.manifest.status == "complete"
     assert tuple(run.phases) == ("single", "small")
     after = {path.name: path.stat().st_mtime_ns for path in (kept / "phases" / "single").iterdir()}
     assert after == recordings, "a finished phase is neither measured nor copied again"
+    summary = json.loads((kept / "summary.json").read_text())
+    assert (summary["status"], list(summary["phases"])) == ("complete", ["single", "small"])
+    assert all(phase["latency_ms"]["p50"] for phase in summary["phases"].values())
+    assert "small" in (kept / "report.html").read_text()
+    cells = nbformat.read(kept / "report.ipynb", as_version=4).cells
+    outputs = [one for cell in cells for one in cell.get("outputs", [])]
+    assert len(outputs) > 10
+    assert not any(one.output_type == "error" for one in outputs), "the report is still that of the stop"
+    text = (kept / "summary.md").read_text().strip()
+    assert text in output
+    assert output.strip().endswith(f"report: {kept / 'report.ipynb'}")
+    assert_complete(message_of(command))
 
 
 def test_wrong_model_ends_the_job_at_once(command: Command) -> None:
@@ -158,23 +208,30 @@ def test_index_of_the_matrix_has_its_own_parameters_and_folder(
     files = next(manifest for manifest in manifests if manifest["kind"] == "ConfigMap")["data"]
     found = command_of(job_of(manifests), tmp_path)
     for name, text in files.items():
-        (found.mounted("/matrix") / name).write_text(text)
+        parameters = yaml.safe_load(text)
+        flags = f"{parameters.pop('server_flags', '')} {FLAGS}"  # its own first, which are what differs
+        (found.mounted("/matrix") / name).write_text(yaml.safe_dump({**parameters, "server_flags": flags}))
     shutil.copytree(tiny_model, found.mounted("/models/tiny"))
     arguments = tuple(argument.replace("$(JOB_COMPLETION_INDEX)", "1") for argument in found.arguments)
     one = replace(found, arguments=arguments)
-    code, output = finish(one.start(*MATRIX_HERE, "-p", "phases", "single"))
+    code, output = finish(one.start(*HERE, "-p", "phases", "single"))
     assert code == 0, output
     (job,) = found.mounted("/results/runs").iterdir()
     run = load_run(job / "1")
     assert run.manifest.label == "no-overlap"
+    assert "--disable-overlap-schedule" in yaml.safe_load(files["1.yaml"])["server_flags"]
+    assert run.manifest.parameters["server_flags"].startswith("--disable-overlap-schedule ")
+    launched = next(
+        line for line in (job / "1" / "server.log").read_text().splitlines() if "launching" in line
+    )
+    assert "--disable-overlap-schedule" in launched
 
 
 def test_comparing_job_goes_on_after_a_preemption(tiny_model: Path, may_trace: None, tmp_path: Path) -> None:
     """Broken: twelve runs of TPU time are lost, or two branches are compared that were not measured."""
     if shutil.which("kubectl") is None:
         lacking("no kubectl, which renders the manifest")
-    flags = " ".join(demo.flags("0.0.2"))
-    manifests = render("compare", "MODEL=tiny", "LABEL=serving-fixes", f"SERVER_FLAGS={flags}")
+    manifests = render("compare", "MODEL=tiny", "LABEL=serving-fixes", f"SERVER_FLAGS={FLAGS}")
     found = command_of(job_of(manifests), tmp_path)
     shutil.copytree(tiny_model, found.mounted("/models/tiny"))
     servers = ("/opt/baseline/bin/python", "/opt/server/bin/python")  # the image's two environments

@@ -1,5 +1,6 @@
 """The Dockerfile and its scripts: what a linter knows, and what it does not. `make image-check` builds it."""
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,50 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "docker" / "Dockerfile.profiling"
 TEXT = DOCKERFILE.read_text()
+# A package that needs no other, not even to be built.
+PACKAGE = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "branch"
+version = "1"
+"""
+BACKEND = """
+import zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(f"{folder}/branch-1-py3-none-any.whl", "w") as wheel:
+        wheel.write("branch.py")
+        info = "branch-1.dist-info"
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: branch\\nVersion: 1\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return "branch-1-py3-none-any.whl"
+"""
+
+
+def git(folder, *words):
+    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    answer = subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True, text=True)
+    return answer.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A repository with two commits: the first tagged ``v1`` (annotated), the second the branch ``main``."""
+    folder = tmp_path_factory.mktemp("repository")
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    (folder / "python").mkdir()
+    (folder / "python" / "pyproject.toml").write_text(PACKAGE)
+    (folder / "python" / "backend.py").write_text(BACKEND)
+    for number in (1, 2):
+        (folder / "python" / "branch.py").write_text(f"NUMBER = {number}\n")
+        git(folder, "add", ".")
+        git(folder, "commit", "--quiet", "--message", str(number))
+        if number == 1:
+            git(folder, "tag", "--annotate", "v1", "--message", "1")
+    return folder
 
 
 def instructions(name):
@@ -44,6 +89,72 @@ def test_arguments_of_the_rfc():
     """`docker build --build-arg BRANCH_NAME=...` is how its users build."""
     names = {value.partition("=")[0] for value in instructions("ARG")}
     assert {"REPO_URL", "BRANCH_NAME", "GIT_COMMIT", "SGLANG_EXTRA", "BASELINE_BRANCH"} <= names
+
+
+@pytest.mark.parametrize(
+    ("branch", "commit", "is_commit"),
+    [("main", "", "main"), ("v1", "", "v1^{commit}"), ("main", "v1^{commit}", "v1^{commit}")],
+)
+def test_resolved_commit_is_written_down_also_where_none_is_given(
+    repository, tmp_path, branch, commit, is_commit
+):
+    """Broken: after the RFC's own `docker build`, nobody can tell what was profiled."""
+    is_commit = git(repository, "rev-parse", is_commit)
+    commit = commit and git(repository, "rev-parse", commit)
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.base_prefix + "/bin/python3")
+    subprocess.run(
+        [
+            "bash",
+            ROOT / "docker" / "install_server.sh",
+            tmp_path / "server",
+            f"file://{repository}",
+            branch,
+            commit,
+            "",
+            "",
+        ],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"},
+    )
+    written = json.loads((tmp_path / "server" / "scoreprof-source.json").read_text())
+    assert written == {"repo": f"file://{repository}", "branch": branch, "commit": is_commit}
+    (installed,) = (tmp_path / "server").rglob("branch.py")
+    assert installed.read_text() == git(repository, "show", f"{is_commit}:python/branch.py") + "\n"
+
+
+def made(repository, *words):
+    """The docker command that `make image` would run."""
+    command = ["make", "--dry-run", "image", f"REPO={repository}", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("branch", "commit"), [("main", "main"), ("v1", "v1^{commit}"), (None, "v1^{commit}")]
+)
+def test_make_image_names_the_commit(repository, branch, commit):
+    """Broken: an annotated tag's own id is taken for a commit; None: the commit itself is asked for."""
+    commit = git(repository, "rev-parse", commit)
+    answer = made(repository, f"BRANCH={branch or commit}", f"BASELINE={branch or commit}")
+    assert f"GIT_COMMIT={commit} " in answer.stdout
+    assert f"BASELINE_COMMIT={commit} " in answer.stdout
+
+
+def test_make_image_says_what_is_no_branch(repository):
+    answer = made(repository, "BRANCH=nope")
+    assert answer.returncode != 0
+    assert "no branch or tag nope; a commit is given by all of its 40 digits" in answer.stderr
+
+
+def test_make_image_passes_the_dockerfiles_arguments_on(repository):
+    """Broken: an image for the CPU cannot be made but without make."""
+    answer = made(repository, "SGLANG_EXTRA=", "SERVER_CONSTRAINTS=server.txt", "BASE_IMAGE=x@sha256:0")
+    words = answer.stdout.replace("\\\n", " ").split()
+    for argument in ("SGLANG_EXTRA=", "SERVER_CONSTRAINTS=server.txt", "BASE_IMAGE=x@sha256:0"):
+        assert argument in words
+    assert "SGLANG_EXTRA" not in made(repository).stdout, "the Dockerfile's own default is for TPUs"
 
 
 def test_no_compiler_and_no_git_in_the_final_stage():

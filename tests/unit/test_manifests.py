@@ -8,13 +8,14 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 
-from job import job_of, render
+from job import FILLED_IN, job_of, render
 
 from scoreprof_nb.compare_parameters import CompareParameters
 from scoreprof_nb.parameters import Parameters
@@ -68,7 +69,6 @@ def container(pod):
 
 
 def test_valid_against_the_schemas(manifests):
-    kubernetes_validate = pytest.importorskip("kubernetes_validate")
     setup = subprocess.run(
         ["kubectl", "kustomize", str(ROOT / "k8s" / "setup")], check=True, capture_output=True, text=True
     ).stdout
@@ -99,6 +99,13 @@ def test_the_plain_file_marks_what_has_to_be_filled_in():
         (["compare", "matrix"], "'matrix' is neither"),
         (["FAIL_UN=regression"], "settings.env has no FAIL_UN"),
         (["LABEL=x"], "fill in IMAGE MODELS_BUCKET RESULTS_BUCKET MODEL"),
+        ([*FILLED_IN, "RUN=Bad_name"], "RUN='Bad_name'"),
+        ([*FILLED_IN, "RUN=-1"], "RUN='-1'"),
+        ([*FILLED_IN, "RUN="], "RUN=''"),
+        ([*FILLED_IN, f"RUN={'a' * 41}"], "at most 40"),
+        ([*FILLED_IN, "IMAGE=host:5000/x/y"], "has no tag"),
+        ([*FILLED_IN, "IMAGE=host:5000/x/y:latest"], "latest"),
+        ([*FILLED_IN, "IMAGE=REGISTRY/y:1"], "lower case"),
     ],
 )
 def test_what_render_does_not_know_is_refused(words, said):
@@ -111,14 +118,29 @@ def test_what_render_does_not_know_is_refused(words, said):
 
 def test_two_runs_in_a_row_have_two_names():
     """A Job is immutable: applying one of the same name again fails."""
-    names = {job_of(rendered("single", RUN=run))["metadata"]["name"] for run in ("a1", "a2")}
-    assert names == {"score-profiling-a1", "score-profiling-a2"}
-    assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) for name in names)
+    names = {job_of(rendered("single"))["metadata"]["name"] for _ in range(2)}
+    assert len(names) == 2
+    for name in names:
+        assert re.fullmatch(r"score-profiling-[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+        assert len(name) <= 57, "the Pods of an index add to it, and 63 characters are all there are"
 
 
-def test_image_is_named_exactly(container):
-    assert container["image"] == "repository/score-profiler:1.2"
-    assert not container["image"].endswith(":latest")
+def test_run_can_be_named():
+    assert job_of(rendered("single", RUN="fixes-1"))["metadata"]["name"] == "score-profiling-fixes-1"
+
+
+@pytest.mark.parametrize("image", [FILLED["IMAGE"], "host:5000/x/y:v1.0", f"x/y@sha256:{'0a' * 32}"])
+def test_image_is_named_exactly(image):
+    (container,) = job_of(rendered("single", IMAGE=image))["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == image
+
+
+def test_compiled_programs_are_kept_where_a_retry_finds_them(container):
+    """Broken: each try of a preempted Job compiles for minutes."""
+    (cache,) = [one["value"] for one in container["env"] if one["name"] == "JAX_COMPILATION_CACHE_DIR"]
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert Path(cache).parent == Path("/results")
+    assert not mounts["/results"].get("readOnly", False)
 
 
 def test_one_tpu_chip_is_asked_for_and_is_the_limit(container):

@@ -212,6 +212,21 @@ def test_kill_sets_a_stopped_target_going(record, target):
     wait_ended(py_spy._process.pid)
 
 
+def test_pyspy_may_end_in_order_before_it_is_killed(record):
+    """Broken: a stop in a block with py-spy tears it off the server in the middle of a read."""
+    py_spy = record()
+    time.sleep(0.3)  # it takes SIGINT only some time after it said that it samples
+    py_spy.kill()
+    assert py_spy._process.returncode == 0
+
+
+def test_wedged_pyspy_does_not_hold_up_a_stop(record):
+    py_spy = record()
+    os.kill(py_spy._process.pid, signal.SIGSTOP)
+    py_spy.kill()
+    assert py_spy._process.returncode == -signal.SIGKILL
+
+
 def test_kill_after_the_target_is_gone_is_no_error(record, target):
     py_spy = record()
     target.kill()
