@@ -26,6 +26,7 @@ from scoreprof_nb.stacks.recording import read_recording
 
 pytestmark = pytest.mark.server
 START_S = 120
+SERVER_THREADS = {"http / main", "scheduler / main", "scheduler / forward", "detokenizer / main"}
 SETTLE_S = 5.0  # a health check is a request too: what it compiles is work
 
 
@@ -85,7 +86,9 @@ def test_idle_server_is_idle(running: tuple[str, int], tmp_path: Path) -> None:
     assert recording.failure is None
     table = read_recording(output)
     block = Block(0, recording.started_s, recording.stopped_s, recording)
-    for thread in block_ticks(block, recording, table, classify(table, load_rules())).threads:
+    threads = block_ticks(block, recording, table, classify(table, load_rules())).threads
+    assert {str(thread.role) for thread in threads} >= SERVER_THREADS
+    for thread in threads:
         names = [NAMES[i] for i in thread.components]
         idle = sum(not COMPONENTS[name].work for name in names) / len(names)
         unknown = Counter(

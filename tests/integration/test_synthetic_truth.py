@@ -14,24 +14,26 @@ from synthetic_server import STAGES
 
 from scoreprof_nb.analysis.request_path import request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, analyse
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse
 from scoreprof_nb.capture import session
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.server import free_port
 from scoreprof_nb.capture.workload import request_bodies
 from scoreprof_nb.components.rules import load_rules
+from scoreprof_nb.findings import findings
 from scoreprof_nb.parameters import Parameters
 from scoreprof_nb.run import load_run
 
 PHASE_S = 40.0
 STRETCH = 20  # requests
+MOST = 5  # of the eight stages: in its own interval lies each in 95 of 100 captures
 WIDE = 2.0  # a 95 % interval misses one time in twenty: two of them wide it misses hardly ever
 ROUNDING_MS = 0.5  # a sleep is longer than asked for; calls cost something too
 
 
 @pytest.fixture(scope="module")
-def measured(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> PhaseAnalysis:
+def run(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> RunAnalysis:
     folder = tmp_path_factory.mktemp("synthetic")
 
     def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
@@ -51,7 +53,12 @@ def measured(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Phase
         patch.setattr(session, "prepare", prepare)
         outcome = session.capture(parameters, lambda text: None)
     assert outcome.failure is None
-    return analyse(load_run(folder), load_rules(), 0, lambda text: None).phases[0]
+    return analyse(load_run(folder), load_rules(), 0, lambda text: None)
+
+
+@pytest.fixture(scope="module")
+def measured(run: RunAnalysis) -> PhaseAnalysis:
+    return run.phases[0]
 
 
 def half_widths(measured: PhaseAnalysis) -> Mapping[str, tuple[float, float]]:
@@ -74,7 +81,14 @@ def test_request_path_is_the_truth(measured: PhaseAnalysis, component: str) -> N
     """Broken: the split of a request's time is not where its time went."""
     mean, half = half_widths(measured)[component]
     off = abs(mean - STAGES[component])
-    assert off <= max(0.05 * STAGES[component], WIDE * half) + ROUNDING_MS, f"{mean:.2f} +- {half:.2f}"
+    assert off <= WIDE * half + ROUNDING_MS, f"{mean:.2f} +- {half:.2f}"
+
+
+def test_most_of_the_request_path_lies_in_its_own_intervals(measured: PhaseAnalysis) -> None:
+    """Broken: the intervals are too narrow, or a part of every stage is put elsewhere."""
+    found = {name: half_widths(measured)[name] for name in STAGES}
+    within = [abs(mean - STAGES[name]) <= half + ROUNDING_MS for name, (mean, half) in found.items()]
+    assert sum(within) >= MOST, found
 
 
 def test_intervals_hold_the_truth(measured: PhaseAnalysis) -> None:
@@ -118,16 +132,25 @@ def test_cpu_cost_is_the_truth(measured: PhaseAnalysis) -> None:
         assert share == pytest.approx(truth / sum(scheduler.values()), abs=0.12), name
     spun = sum(STAGES.values()) - STAGES["device_wait"]
     assert cpu.sum() <= 1.15 * spun
+    # Of the threads that do nothing else. A third: other programs take the rest of a busy machine's cores.
+    for name in ("tokenize", "response", "dispatch", "detokenize"):
+        assert STAGES[name] / 3 <= cpu[name] <= 1.5 * STAGES[name], name
 
 
 def test_shares_of_the_threads_are_the_truth(measured: PhaseAnalysis) -> None:
     """A thread's share of a component is its time over the time between two requests."""
-    latency = float(measured.path.table["latency_ms"].iloc[0])
-    for row in measured.threads.itertuples():
-        if row.component in STAGES:
-            half = WIDE * (row.high - row.low) / 2
-            assert abs(row.share - STAGES[row.component] / latency) <= half + 0.02, row
+    between_ms = measured.requests.profiled().groupby("block")["sent_ns"].diff().mean() / 1e6
+    rows = [row for row in measured.threads.itertuples() if row.component in STAGES]
+    assert {row.component for row in rows} == set(STAGES)
+    for row in rows:
+        half = WIDE * (row.high - row.low) / 2
+        off = abs(row.share - STAGES[row.component] / between_ms)
+        assert off <= half + ROUNDING_MS / between_ms, row
 
 
-def test_largest_finding_is_the_largest_cost(measured: PhaseAnalysis) -> None:
-    assert measured.path.table["component"].iloc[0] == max(STAGES, key=STAGES.__getitem__)
+def test_largest_finding_is_the_largest_cost(run: RunAnalysis) -> None:
+    """Broken: what costs most is not what the report says first."""
+    first = findings(run)[0]
+    assert first.component == max(STAGES, key=STAGES.__getitem__)
+    latency_ms = float(run.phases[0].path.table["latency_ms"].iloc[0])
+    assert first.max_speedup == pytest.approx(latency_ms / (latency_ms - first.ms_per_request))

@@ -1,42 +1,80 @@
-"""A known cost in the real server is found in the right component, with the right size.
+"""A known cost in the real server is found in the right component, with the right size, and nowhere else.
 
-`make truth` tries more places; here are one each in the HTTP process, the scheduler and the
-detokenizer.
+`make truth` measures the same longer and prints it. A 95 % interval misses one time in twenty, and there
+are many here, so a single cost is judged by a wide one; that most costs lie in their own interval and all
+together are right is what a systematic error does not get past.
 """
 
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "truth"))
 
 from truth import INJECTIONS, Found, compare, measure
 
+from scoreprof_nb.analysis.run_analysis import RunAnalysis
+from scoreprof_nb.findings import findings
+
 pytestmark = pytest.mark.server
-PHASE_S = 20.0
-PLACES = ("tokenising", "forming the batch", "detokenising")
-WIDE = 2.0  # a 95 % interval misses one time in twenty: two of them wide it misses hardly ever
+PHASE_S = 16.0
+NUMBERS = range(len(INJECTIONS))
+WIDE = 2.0  # two 95 % intervals wide: missed hardly ever
+MOST = 5  # of the eight costs: each lies in its interval in 95 of 100 runs
+BIAS = 0.15
+LARGEST = max(NUMBERS, key=lambda number: INJECTIONS[number].truth_ms)
+
+Measured = Callable[[int], tuple[Found, RunAnalysis]]
 
 
 @pytest.fixture(scope="module")
-def found(server_python: str, may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
+def measured(server_python: str, may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """What was found of an injection, by its number, and the run with it. Each is measured once."""
     folder = tmp_path_factory.mktemp("truth")
-    base = measure(folder / "base", "single", PHASE_S)
-    return {
-        injection.name: compare(
-            injection, base, measure(folder / injection.component, "single", PHASE_S, injection.spec)
-        )
-        for injection in INJECTIONS
-        if injection.name in PLACES
-    }
+
+    @cache
+    def base(phase: str) -> RunAnalysis:
+        return measure(folder / f"base-{phase}", phase, PHASE_S)
+
+    @cache
+    def of(number: int) -> tuple[Found, RunAnalysis]:
+        injection = INJECTIONS[number]
+        run = measure(folder / str(number), injection.phase, PHASE_S, injection.spec)
+        return compare(injection, base(injection.phase).phases[0], run.phases[0]), run
+
+    return of
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_known_cost_is_found(found: dict[str, Found], place: str) -> None:
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: INJECTIONS[number].name)
+def test_known_cost_is_found(measured: Measured, number: int) -> None:
     """Broken: an engineer rewrites the wrong function."""
-    one = found[place]
-    off = abs(one.growth_ms - one.injection.truth_ms)
-    assert off <= max(0.15 * one.injection.truth_ms, WIDE * one.half_width_ms), one
-    largest = max(one.others.items(), key=lambda item: item[1][0] if item[0] != "device_wait" else 0.0)
-    assert one.growth_ms > largest[1][0], f"{largest} grew more than {one.injection.component}"
+    found, _ = measured(number)
+    assert found.right(WIDE), found
+    assert not found.moved(WIDE), found
+
+
+def test_costs_are_right_together(measured: Measured) -> None:
+    """Broken: a part of every cost is lost, as with ticks that are not put back."""
+    all_found = [measured(number)[0] for number in NUMBERS]
+    assert sum(found.right() for found in all_found) >= MOST, all_found
+    truth_ms = np.array([found.injection.truth_ms for found in all_found])
+    off = np.array([found.growth_ms for found in all_found]) / truth_ms - 1
+    half = np.array([found.half_width_ms for found in all_found]) / truth_ms
+    half_of_mean = np.sqrt((half**2).sum()) / len(half)
+    assert abs(off.mean()) <= max(BIAS, WIDE * half_of_mean), all_found
+
+
+def test_findings_name_the_largest_cost_first(measured: Measured) -> None:
+    """Broken: what costs most is not what the report says first, or with another size."""
+    found, run = measured(LARGEST)
+    first = findings(run)[0]
+    assert first.component == found.injection.component
+    latency_ms = float(run.phases[0].path.table["latency_ms"].iloc[0])
+    assert first.ms_per_request == pytest.approx(
+        found.injection.truth_ms, abs=max(0.15 * found.injection.truth_ms, WIDE * found.half_width_ms)
+    )
+    assert first.max_speedup == pytest.approx(latency_ms / (latency_ms - first.ms_per_request))
