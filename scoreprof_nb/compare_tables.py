@@ -28,7 +28,7 @@ def metrics_table(comparison: Comparison) -> pd.DataFrame:
                 "test": row["test"],
                 "test / control": _ratio(row),
                 "p (sign-flip)": row["p_sign_flip"],
-                "p (corrected)": row["p_corrected"],
+                "p (paired t, corrected)": row["p_corrected"],
                 "could have seen": _share(row["detectable"]),
                 "margin": _share(row["delta"]),
                 "verdict": row["verdict"],
@@ -48,8 +48,8 @@ def components_table(comparison: Comparison) -> pd.DataFrame:
                 "component": row["component"],
                 "control ms": row["control_ms"],
                 "test ms": row["test_ms"],
-                "change ms": _change(row),
-                "p (corrected)": row["p_corrected"],
+                "change ms": _change(row["change_ms"], row, digits=1),
+                "p (paired t, corrected)": row["p_corrected"],
                 "margin ms": row["margin_ms"],
                 "verdict": row["verdict"],
             }
@@ -122,6 +122,23 @@ def counts_table(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["phase", "requests", *SIDES, "p (Fisher)", "result"])
 
 
+def batching_table(comparison: Comparison) -> pd.DataFrame:
+    """Compiles and prefill batches of a run: mean of each side, and the change with its interval."""
+    return pd.DataFrame(
+        [
+            {
+                "phase": row["phase"],
+                "mean of the runs": row["what"],
+                "control": row["control"],
+                "test": row["test"],
+                "change": _change(row["change"], row, digits=2),
+                "p (paired t)": row["p"],
+            }
+            for row in comparison.batching.to_dict("records")
+        ]
+    )
+
+
 def runs_table(comparison: Comparison) -> pd.DataFrame:
     """One row per run and phase, in the order of time."""
     table = comparison.runs.sort_values("started_s", kind="stable")
@@ -134,10 +151,13 @@ def _count_text(hits: int, n: int) -> str:
     return f"{hits} of {n} ({low:.1%} to {high:.1%})"
 
 
-def _change(row: Mapping[Any, Any]) -> str:
-    if not math.isfinite(row["low"]):
+def _change(value: float, row: Mapping[Any, Any], digits: int) -> str:
+    """Such as "+1.5 (+1.0 to +2.0)"."""
+    if not math.isfinite(value):
         return "n/a"
-    return f"{row['change_ms']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
+    text = f"{value:+.{digits}f}"
+    known = math.isfinite(row["low"])
+    return f"{text} ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})" if known else text
 
 
 def _ratio(row: Mapping[Any, Any]) -> str:

@@ -193,6 +193,7 @@ class ComparisonReport:
             "components": _records(comparison.components),
             "scores": _records(comparison.correctness.scores),
             "counts": _records(comparison.correctness.counts),
+            "batching": _records(comparison.batching),
             "functions": _records(functions_table(self.comparison)),
             "stacks": _records(stacks_table(self.comparison)),
             "runs": _records(comparison.runs),

@@ -16,9 +16,11 @@ from scoreprof_nb.analysis.correctness import (
     over_phases,
 )
 from scoreprof_nb.analysis.difference import (
+    BATCH_COLUMNS,
     CHANGE_COLUMNS,
     FUNCTION_COLUMNS,
     STACK_COLUMNS,
+    batch_changes,
     function_changes,
     path_change,
     stack_changes,
@@ -40,15 +42,16 @@ class Comparison:
     """``control`` and ``test``: the runs that were compared, those of a pair at the same place.
 
     ``metrics``: columns METRIC_COLUMNS; ``components``: COMPONENT_COLUMNS (request path, ms);
-    ``functions``, ``stacks``: as in analysis/difference.py; ``likeness``: as in analysis/likeness.py;
-    ``runs``: RUN_COLUMNS; ``left_out``: run ids without a partner, phases that only one side has, and
-    request paths and metrics that are not known, or not comparable, in some run.
+    ``batching``, ``functions``, ``stacks``: as in analysis/difference.py; ``likeness``: as in
+    analysis/likeness.py; ``runs``: RUN_COLUMNS; ``left_out``: run ids without a partner, phases that only
+    one side has, and request paths and metrics that are not known, or not comparable, in some run.
     """
 
     control: tuple[RunAnalysis, ...]
     test: tuple[RunAnalysis, ...]
     metrics: pd.DataFrame
     components: pd.DataFrame
+    batching: pd.DataFrame
     functions: pd.DataFrame
     stacks: pd.DataFrame
     correctness: Correctness
@@ -117,6 +120,7 @@ def compare(
     paths = [path_change(name, *both) for name, both in complete.items()]
     left_out += [path.left_out for path in paths if path.left_out is not None]
     changes = below_each_other([path.table for path in paths], CHANGE_COLUMNS)
+    batches = [batch_changes(name, *both) for name, both in complete.items()]
     functions = [function_changes(name, *both) for name, both in complete.items()]
     stacks = [stack_changes(name, *both) for name, both in complete.items()]
     return Comparison(
@@ -124,6 +128,7 @@ def compare(
         test=after,
         metrics=_unless_blocked(metric_changes(complete, delta, noise, seed), blocked),
         components=_unless_blocked(_components(changes, pairs, noise), blocked),
+        batching=below_each_other(batches, BATCH_COLUMNS),
         functions=below_each_other(functions, FUNCTION_COLUMNS),
         stacks=below_each_other(stacks, STACK_COLUMNS),
         correctness=correctness,

@@ -1,8 +1,9 @@
 """Where a difference comes from: components, functions and stacks of two sides, in ms per request."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ CHANGE_COLUMNS = (
 )
 METHODS = ("joint", "marginal")  # of a request path
 WHOLE_PATH = "request path"  # in place of a component, where no pair has a path
+BATCH_COLUMNS = ("phase", "what", "control", "test", "change", "low", "high", "p", "pairs")
 FUNCTION_COLUMNS = (
     *("phase", "process", "thread", "function", "file"),
     *(f"{which}_{side}_ms" for which in ("self", "cumulative") for side in ("control", "test", "change")),
@@ -93,6 +95,33 @@ def _change_interval(left: NDArray[np.float64], right: NDArray[np.float64]) -> t
     below = np.hypot(right[0, 0] - right[0, 1], left[0, 2] - left[0, 0])
     above = np.hypot(right[0, 2] - right[0, 0], left[0, 0] - left[0, 1])
     return float(change - below), float(change + above), float("nan")
+
+
+def batch_changes(
+    phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]
+) -> pd.DataFrame:
+    """Compiles and prefill batches of a run, over the pairs: columns BATCH_COLUMNS, mean of the runs.
+
+    Student's interval of the pairs' differences; NaN with one pair, and all NaN where a log does not tell.
+    """
+    rows = []
+    for what, value in _BATCH_COUNTS.items():
+        left, right = (
+            np.array([math.nan if (found := value(run)) is None else found for run in side])
+            for side in (control, test)
+        )
+        change = right - left
+        known = len(change) > 1 and not np.isnan(change).any()
+        low, high, p = student(change) if known else [math.nan] * 3
+        rows.append((phase, what, left.mean(), right.mean(), change.mean(), low, high, p, len(change)))
+    return pd.DataFrame(rows, columns=list(BATCH_COLUMNS))
+
+
+_BATCH_COUNTS: Mapping[str, Callable[[PhaseAnalysis], Any]] = {
+    "compiles in the warm-up": lambda run: run.phase.record.warmup.compiles,
+    "compiles while measured": lambda run: run.batching["compiles"],
+    "prefill batches per request": lambda run: run.batching["prefills_per_request"],
+}
 
 
 def function_changes(

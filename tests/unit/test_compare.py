@@ -44,6 +44,8 @@ def phase(
     stack="work@/x/site-packages/sgl_jax/a.py",
     requests=40,
     workload="8 small x 4; SHA-256 0123456789abcdef",
+    compiles=2,
+    prefills=1.0,
 ):
     """One phase: every request takes the sum of the path."""
     latency_ms = sum(path.values()) * factor
@@ -85,7 +87,11 @@ def phase(
     plain = [{key: value for key, value in row.items() if key != "profiled"} for row in rows]
     return SimpleNamespace(
         name=name,
-        phase=SimpleNamespace(requests=sent(*plain), record=SimpleNamespace(workload=workload)),
+        phase=SimpleNamespace(
+            requests=sent(*plain),
+            record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles)),
+        ),
+        batching={"compiles": 0, "prefills_per_request": prefills},
         requests=found,
         latency=pd.DataFrame(latency_rows(name, found)),
         throughput=(1e3 / latency_ms, 4e3 / latency_ms),
@@ -385,6 +391,20 @@ def test_compiles_and_splits_are_compared_as_results_of_their_own():
     assert counts.loc["compile_hit", "changed"]
     assert (counts.loc["compile_hit", "control"], counts.loc["compile_hit", "test"]) == (0, 60)
     assert not counts.loc["split", "changed"]
+
+
+def test_compiles_and_batches_of_a_run_are_compared_over_the_pairs():
+    """Broken: a branch that compiles more shapes, or splits each request, shows it nowhere."""
+    comparison = compared(side(prefills=None), side(compiles=5, prefills=None, at=1))
+    found = comparison.batching.set_index("what")
+    assert found.loc["compiles in the warm-up", ["control", "test", "change", "low", "high"]].tolist() == [
+        *(2, 5),
+        *[3] * 3,
+    ]
+    assert found.loc["compiles while measured", "change"] == 0
+    table = tables.batching_table(comparison).set_index("mean of the runs")["change"]
+    assert table["compiles in the warm-up"] == "+3.00 (+3.00 to +3.00)"
+    assert table["prefill batches per request"] == "n/a"
 
 
 def test_what_the_log_does_not_tell_is_not_known():
