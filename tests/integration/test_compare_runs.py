@@ -175,7 +175,7 @@ def implied(row: dict[str, Any]) -> str:
     """The verdict that a row's own numbers leave, by the rules that the README gives."""
     low, high, delta = row["low"], row["high"], row["delta"]
     if low is None:
-        return "not known" if row["pairs"] == 1 else "insufficient"
+        return "not known"
     slower, faster = low > 1 + delta, high < 1 - delta
     if slower or faster:
         word = "regression" if slower != (row["metric"] == "throughput") else "improvement"
