@@ -15,7 +15,8 @@ KIT := .venv
 SERVER := .venv-server
 NOTEBOOK := notebooks/profile_score_api.ipynb
 COMPARE := notebooks/compare_runs.ipynb
-COMPARE_DIR ?= comparisons/demo
+compare: COMPARE_DIR ?= comparisons/latest
+ab: COMPARE_DIR ?= comparisons/demo
 
 export SCOREPROF_SERVER_PYTHON ?= $(CURDIR)/$(SERVER)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -11,10 +11,15 @@ from scoreprof_nb.parameters import ParameterError, Parameters, check, parameter
 CONTROL, TEST = "control", "test"
 SIDES = (CONTROL, TEST)
 FAIL_ON = ("never", "regression", "not_improved")
+MARGIN = 0.05  # a smaller relative change is not meaningful
 FEWEST_PAIRS = 5  # below, an exact sign-flip test cannot come near 5 %
 # What a side may have of its own: control_label, test_server_flags and so on.
 OF_SIDE = ("label", "server_python", "server_flags", "server_environment", "model_path")
 MANIFEST = "manifest.json"
+BUCKET = (
+    "mount the bucket and give its folder, or fetch the summaries and give theirs: "
+    "gcloud storage rsync --recursive --exclude='^(?!.*summary\\.json$).*' gs://BUCKET/runs runs"
+)
 
 
 def _same(name: str) -> Any:
@@ -45,7 +50,7 @@ class CompareParameters:
     test_server_flags: str = parameter("", "as server_flags, for test")
     test_server_environment: str = parameter("", "as server_environment, for test")
     test_model_path: str = parameter("", "as model_path, for test. Empty: model_path")
-    delta: float = parameter(0.05, "smallest relative change that is meaningful")
+    delta: float = parameter(MARGIN, "smallest relative change that is meaningful, at least 0.05")
     noise_from: str = parameter(
         "", "comparison.json of a server with itself: where its noise is larger than delta, it is taken"
     )
@@ -77,10 +82,12 @@ class CompareParameters:
     def from_mapping(cls, values: Mapping[str, Any]) -> "CompareParameters":
         """Build and check them. Raises ParameterError."""
         parameters = cls(**typed_values(cls, values))
-        for name, low, high in (("pairs", 1, 1000), ("delta", 0, 10)):
+        for name, low, high in (("pairs", 1, 1000), ("delta", MARGIN, 10)):
             value = getattr(parameters, name)
             if not low <= value <= high:
                 raise ParameterError(name, value, f"must be from {low} to {high}")
+        if "://" in parameters.history:
+            raise ParameterError("history", parameters.history, BUCKET)
         if parameters.fail_on not in FAIL_ON:
             raise ParameterError("fail_on", parameters.fail_on, f"must be one of {', '.join(FAIL_ON)}")
         if bool(parameters.control) != bool(parameters.test):

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,20 @@ import pandas as pd
 
 from scoreprof_nb.analysis import paired
 from scoreprof_nb.analysis.compare import BLOCKED, Comparison, compare, noise_of
-from scoreprof_nb.analysis.difference import only_one_side
 from scoreprof_nb.analysis.history import History, read_history
 from scoreprof_nb.analysis.likeness import UNLIKE, differences, must_be_alike
+from scoreprof_nb.analysis.metrics import Noise
 from scoreprof_nb.analysis.run_analysis import RunAnalysis, analyse
-from scoreprof_nb.analysis.statistics import wilson_interval
 from scoreprof_nb.compare_parameters import CONTROL, FEWEST_PAIRS, SIDES, TEST, CompareParameters
+from scoreprof_nb.compare_tables import (
+    COMPONENTS,
+    components_table,
+    functions_table,
+    metrics_table,
+    scores_table,
+    stacks_table,
+)
+from scoreprof_nb.compare_verdict import MIXED, changes_text, overall
 from scoreprof_nb.components.rules import RulesError, load_rules
 from scoreprof_nb.diff_flamegraph import Side, diff_flame_graph
 from scoreprof_nb.parameters import ParameterError
@@ -29,10 +36,6 @@ SCHEMA_VERSION = 1
 HISTORY = "history.csv"
 JSON, MARKDOWN = "comparison.json", "comparison.md"
 FLAME_GRAPHS: Mapping[Side, str] = {"test": "diff_test.svg", "control": "diff_control.svg"}
-MIXED = "mixed"
-FUNCTIONS, STACKS, COMPONENTS = 12, 10, 8
-_CUMULATIVE = ("cumulative_control_ms", "cumulative_test_ms")
-_ENTRY_SHARE = 0.95
 UNLIKE_MARK = "UNLIKE CAPTURES"
 
 
@@ -45,7 +48,7 @@ class ComparisonReport:
 
     parameters: CompareParameters
     comparison: Comparison
-    noise: Mapping[str, float]
+    noise: Noise
     stopped: Mapping[str, Sequence[str]]
     missing: str | None = None
 
@@ -68,30 +71,8 @@ class ComparisonReport:
 
     @property
     def verdict(self) -> str:
-        """One word for the whole: blocked, regression, improvement, mixed, or as analysis/paired.py has it.
-
-        A regression of any metric counts; an improvement is one of p50, and none when the p50 of another
-        phase is not known, or became worse by an uncertain size.
-        """
-        metrics = self.comparison.metrics
-        said = set(metrics["verdict"])
-        p50 = metrics[metrics["metric"] == "p50"]
-        said_p50 = list(p50["verdict"])
-        if self.blocked:
-            return BLOCKED
-        perhaps_worse = bool(((p50["verdict"] == paired.SIZE_UNCERTAIN) & (p50["ratio"] > 1)).any())
-        for prefix in ("", paired.SUGGESTIVE):
-            worse, better = prefix + paired.REGRESSION in said, prefix + paired.IMPROVEMENT in said_p50
-            if worse:
-                return MIXED if better else prefix + paired.REGRESSION
-            if better and perhaps_worse:
-                return MIXED
-            if better and paired.NOT_KNOWN not in said_p50:
-                return prefix + paired.IMPROVEMENT
-        for weak in (paired.NOT_KNOWN, paired.INSUFFICIENT, paired.SIZE_UNCERTAIN, paired.INCONCLUSIVE):
-            if weak in said_p50:
-                return weak
-        return paired.NO_CHANGE if said_p50 else paired.NOT_KNOWN
+        """One word for the whole: blocked, or as ``compare_verdict.overall`` has it."""
+        return BLOCKED if self.blocked else overall(self.comparison.metrics)
 
     @property
     def gate_fails(self) -> bool:
@@ -103,33 +84,14 @@ class ComparisonReport:
 
     def sentence(self) -> str:
         """The verdict in one sentence."""
-        metrics, names = self.comparison.metrics, self._names()
+        names = self._names()
         if self.blocked:
             return self._why_blocked()
-        rows = metrics.to_dict("records")
-        p50 = [row for row in rows if row["metric"] == "p50"]
-        parts = []
-        for word, found in (
-            ("worse in", [row for row in rows if row["verdict"].endswith(paired.REGRESSION)]),
-            ("better in", [row for row in rows if row["verdict"].endswith(paired.IMPROVEMENT)]),
-            ("changed, size uncertain:", [row for row in p50 if row["verdict"] == paired.SIZE_UNCERTAIN]),
-            ("not known:", [row for row in p50 if row["verdict"] == paired.NOT_KNOWN]),
-        ):
-            if found:
-                parts.append(f"{word} {', '.join(map(_change_text, found))}")
-        if parts:
-            weak = " (suggestive only: one run a side)" if self.comparison.pairs == 1 else ""
-            return f"{names[TEST]} against {names[CONTROL]}: {'; '.join(parts)}{weak}."
-        if self.verdict == paired.NO_CHANGE:
+        found = changes_text(self.comparison.metrics, self.comparison.pairs)
+        if not found:
             return f"{names[TEST]} is as fast as {names[CONTROL]}: no meaningful change of p50 in any phase."
-        if self.verdict == paired.INSUFFICIENT:
-            return (
-                f"{self.comparison.pairs} pairs are insufficient for a verdict; "
-                f"{FEWEST_PAIRS} are needed, 6 are better."
-            )
-        seen = metrics.loc[metrics["metric"] == "p50", "detectable"].max()
-        could = f"; it could have seen a change of p50 of {seen:.0%}" if math.isfinite(seen) else ""
-        return f"{names[TEST]} against {names[CONTROL]}: {self.verdict}{could}."
+        weak = " (suggestive only: one run a side)" if self.comparison.pairs == 1 else ""
+        return f"{names[TEST]} against {names[CONTROL]}: {found}{weak}."
 
     def _why_blocked(self) -> str:
         names, correctness = self._names(), self.comparison.correctness
@@ -174,6 +136,17 @@ class ComparisonReport:
         apart = max(started[CONTROL]) < min(started[TEST]) or max(started[TEST]) < min(started[CONTROL])
         if apart and self.comparison.pairs > 1:
             found.append("the sides were not measured in turn: a drift of the machine counts as a change")
+        if not self.noise:
+            found.append(
+                "the A/A noise of this machine was not measured (parameter noise_from): two launches of one "
+                f"server may differ by more than {self.parameters.delta:.0%}"
+            )
+        marginal = self.comparison.components.query("method == 'marginal'")["phase"].unique()
+        if len(marginal):
+            found.append(
+                f"the request path of {', '.join(marginal)} is marginal on both sides: the threads' shares, "
+                "chained, which cannot tell what overlaps"
+            )
         if self.comparison.pairs == 1:
             found.append(
                 "one run a side: intervals are of the variation within a run; two launches differ by more"
@@ -191,112 +164,6 @@ class ComparisonReport:
             found.append(f"{failed} checks of the runs failed: see Runs, and each run's own summary.md")
         return found
 
-    def metrics_table(self) -> pd.DataFrame:
-        """Columns: phase, metric, control, test, ratio with interval, p, verdict."""
-        return pd.DataFrame(
-            [
-                {
-                    "phase": row["phase"],
-                    "metric": f"{row['metric']}, {row['unit']}",
-                    "control": row["control"],
-                    "test": row["test"],
-                    "test / control": _ratio(row),
-                    "p (sign-flip)": row["p_sign_flip"],
-                    "p (corrected)": row["p_corrected"],
-                    "could have seen": _share(row["detectable"]),
-                    "margin": _share(row["delta"]),
-                    "verdict": row["verdict"],
-                }
-                for row in self.comparison.metrics.to_dict("records")
-            ]
-        )
-
-    def components_table(self) -> pd.DataFrame:
-        """The request path side by side, the largest changes of each phase first."""
-        table = self.comparison.components.groupby("phase", sort=False).head(COMPONENTS)
-        return pd.DataFrame(
-            [
-                {
-                    "phase": row["phase"],
-                    "component": row["component"],
-                    "control ms": row["control_ms"],
-                    "test ms": row["test_ms"],
-                    "change ms": f"{row['change_ms']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})",
-                    "p (corrected)": row["p_corrected"],
-                    "verdict": row["verdict"],
-                }
-                for row in table.to_dict("records")
-            ]
-        )
-
-    def functions_table(self) -> pd.DataFrame:
-        """The functions whose own time changed most, then those whose time with what they call did.
-
-        Columns: phase, thread, function, time (self or cumulative), control_ms, test_ms, change_ms per
-        request. Functions that are in nearly every stack of their thread on both sides (its entry points)
-        tell nothing of where, and are left out of the second part.
-        """
-        rows = []
-        for phase, of_phase in self.comparison.functions.groupby("phase", sort=False):
-            of_thread = of_phase.groupby(["process", "thread"])[list(_CUMULATIVE)].transform("max")
-            entry = (of_phase[list(_CUMULATIVE)] >= _ENTRY_SHARE * of_thread).all(axis=1)
-            for time, of_part in (("self", of_phase), ("cumulative", of_phase[~entry])):
-                changes = of_part[f"{time}_change_ms"].abs().sort_values(ascending=False, kind="stable")
-                largest = of_part.loc[changes[changes > 0].index[: FUNCTIONS // 2]]
-                rows += [
-                    {
-                        "phase": phase,
-                        "thread": f"{row['process']} / {row['thread']}",
-                        "function": f"{row['function']} ({row['file']})",
-                        "time": time,
-                        **{f"{part}_ms": row[f"{time}_{part}_ms"] for part in (*SIDES, "change")},
-                    }
-                    for row in largest.to_dict("records")
-                ]
-        columns = ["phase", "thread", "function", "time", "control_ms", "test_ms", "change_ms"]
-        return pd.DataFrame(rows, columns=columns)
-
-    def stacks_table(self) -> pd.DataFrame:
-        """Stacks that only one side has. Columns: phase, which, ms per request, samples, innermost frames."""
-        found = only_one_side(self.comparison.stacks)
-        found = found.groupby(["phase", "which"], sort=False).head(STACKS)
-        return pd.DataFrame(
-            [
-                {
-                    "phase": row["phase"],
-                    "which": row["which"],
-                    "ms per request": row["control_ms"] + row["test_ms"],
-                    "samples": row["control_samples"] + row["test_samples"],
-                    "thread": row["stack"][0],
-                    "stack, innermost first": " < ".join(reversed(row["stack"][1:][-6:])),
-                }
-                for row in found.to_dict("records")
-            ]
-        )
-
-    def scores_table(self) -> pd.DataFrame:
-        words = {True: "same", False: "CHANGED", None: "not known"}
-        table = self.comparison.correctness.scores
-        return table.assign(same=[words[same] for same in table["same"]])
-
-    def counts_table(self) -> pd.DataFrame:
-        """Requests that failed, were compiled for, or were split: share of each side with its interval."""
-        rows = []
-        for row in self.comparison.correctness.counts.to_dict("records"):
-            known = row["control_of"] is not None and not pd.isna(row["control_of"])
-            texts = [
-                _count_text(int(row[side]), int(row[f"{side}_of"])) if known else "n/a" for side in SIDES
-            ]
-            changed = "not known" if not known else "changed" if row["changed"] else "no difference shown"
-            rows.append((row["phase"], row["what"], *texts, row["p"], changed))
-        return pd.DataFrame(rows, columns=["phase", "requests", *SIDES, "p (Fisher)", "result"])
-
-    def runs_table(self) -> pd.DataFrame:
-        """One row per run and phase, in the order of time."""
-        table = self.comparison.runs.sort_values("started_s", kind="stable")
-        started = [datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in table["started_s"]]
-        return table.assign(started_at=started).drop(columns="started_s")
-
     def as_json(self) -> dict[str, Any]:
         """comparison.json, schema_version 1; the README documents it. Numbers not known are null."""
         comparison = self.comparison
@@ -310,7 +177,7 @@ class ComparisonReport:
             "unlike": not comparison.unlike.empty,
             "pairs": comparison.pairs,
             "delta": self.parameters.delta,
-            "noise": {**self.noise},
+            "noise": self._noise_by_phase(),
             **{
                 side: {
                     "label": runs[0].run.manifest.label,
@@ -326,15 +193,23 @@ class ComparisonReport:
             "components": _records(comparison.components),
             "scores": _records(comparison.correctness.scores),
             "counts": _records(comparison.correctness.counts),
-            "functions": _records(self.functions_table()),
-            "stacks": _records(self.stacks_table()),
+            "batching": _records(comparison.batching),
+            "functions": _records(functions_table(self.comparison)),
+            "stacks": _records(stacks_table(self.comparison)),
             "runs": _records(comparison.runs),
         }
 
+    def _noise_by_phase(self) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for (phase, name), share in self.noise.items():
+            found.setdefault(phase, {})[name] = share
+        return found
+
     def as_markdown(self) -> str:
         """comparison.md: fit for a comment on a pull request, bounded in length."""
-        metrics = _texts(self.metrics_table(), ("phase", "metric", *SIDES, "test / control", "verdict"))
-        table = self.components_table()
+        columns = ("phase", "metric", *SIDES, "test / control", "verdict")
+        metrics = _texts(metrics_table(self.comparison), columns)
+        table = components_table(self.comparison)
         if not table.empty:
             table = table[table["verdict"] != paired.NO_CHANGE].head(COMPONENTS)
         columns = ("phase", "component", "control ms", "test ms", "change ms", "verdict")
@@ -342,7 +217,7 @@ class ComparisonReport:
         right = (
             "Scores or failures CHANGED: see the report."
             if self.comparison.blocked
-            else f"Scores: {', '.join(dict.fromkeys(self.scores_table()['same']))}."
+            else f"Scores: {', '.join(dict.fromkeys(scores_table(self.comparison)['same']))}."
         )
         return "\n".join(
             [
@@ -474,12 +349,12 @@ def past_runs(parameters: CompareParameters) -> History | None:
     found = read_history(Path(parameters.history).expanduser())
     if found.runs.empty:
         raise ParameterError("history", parameters.history, "holds no run with a summary.json")
-    found.runs.to_csv(Path(parameters.compare_dir) / HISTORY, index=False)
+    found.table().to_csv(Path(parameters.compare_dir) / HISTORY, index=False)
     return found
 
 
-def _noise(path: str) -> dict[str, float]:
-    """By phase: what the comparison of a server with itself could not exclude."""
+def _noise(path: str) -> Noise:
+    """What the comparison of a server with itself could not exclude."""
     if not path:
         return {}
     try:
@@ -489,46 +364,20 @@ def _noise(path: str) -> dict[str, float]:
         other = [row["what"] for row in raw["differences"] if row["what"] != "label"]
         if other:
             raise ValueError(f"not of a server with itself: the sides differ in {', '.join(other)}")
-        return noise_of(pd.DataFrame(raw["metrics"]).astype({"low": float, "high": float}))
+        tables = [pd.DataFrame(raw[name]) for name in ("metrics", "components")]
+        return noise_of(*(table.astype({"low": float, "high": float}) for table in tables))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ParameterError("noise_from", path, f"cannot be used: {error}") from error
 
 
 def _texts(table: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, str]]:
-    return [
-        {name: f"{row[name]:.1f}" if isinstance(row[name], float) else str(row[name]) for name in columns}
-        for row in table.to_dict("records")
-    ]
+    return [{name: _text(row[name]) for name in columns} for row in table.to_dict("records")]
 
 
-def _count_text(hits: int, n: int) -> str:
-    low, high = wilson_interval(hits, n)
-    return f"{hits} of {n} ({low:.1%} to {high:.1%})"
-
-
-def _ratio(row: Mapping[Any, Any]) -> str:
-    if not math.isfinite(row["low"]):
-        return f"{row['ratio']:.3f}" if math.isfinite(row["ratio"]) else "n/a"
-    return f"{row['ratio']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-
-
-def _change_text(row: Mapping[Any, Any]) -> str:
-    """Such as "p50 of small +3.1% (+1.0% to +5.2%)"."""
-    text = f"{row['metric']} of {row['phase']}"
-    if not math.isfinite(row["ratio"]):
-        return text
-    text += f" {_percent(row['ratio'])}"
-    if row["verdict"] != paired.SIZE_UNCERTAIN:
-        return text
-    return f"{text} ({_percent(row['low'])} to {_percent(row['high'])})"
-
-
-def _percent(ratio: float) -> str:
-    return f"{ratio - 1:+.1%}"
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}" if math.isfinite(value) else "n/a"
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}" if math.isfinite(value) else "n/a"
+    return str(value)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,11 +1,10 @@
 """Control against test: a verdict per phase and metric, and where the difference comes from."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
 
-import numpy as np
 import pandas as pd
 
 from scoreprof_nb.analysis.correctness import (
@@ -17,70 +16,25 @@ from scoreprof_nb.analysis.correctness import (
     over_phases,
 )
 from scoreprof_nb.analysis.difference import (
+    BATCH_COLUMNS,
     CHANGE_COLUMNS,
     FUNCTION_COLUMNS,
     STACK_COLUMNS,
+    batch_changes,
     function_changes,
     path_change,
     stack_changes,
 )
 from scoreprof_nb.analysis.likeness import UNLIKE, likeness
-from scoreprof_nb.analysis.paired import (
-    IMPROVEMENT,
-    MARGIN,
-    NOT_KNOWN,
-    Effect,
-    holm,
-    paired_effect,
-    verdict,
-    within_run_effect,
-)
-from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, below_each_other
-from scoreprof_nb.analysis.statistics import percentile_floor
+from scoreprof_nb.analysis.metrics import Noise, Sides, metric_changes, unknown_metrics
+from scoreprof_nb.analysis.paired import IMPROVEMENT, NOT_KNOWN, Effect, holm, verdict
+from scoreprof_nb.analysis.run_analysis import RunAnalysis, below_each_other
+from scoreprof_nb.compare_parameters import FEWEST_PAIRS, MARGIN
 
 COMPONENT_MARGIN = 0.01  # of control's mean latency: a smaller change of a component is not meaningful
 BLOCKED = "blocked"
-METRIC_COLUMNS = (
-    *("phase", "metric", "unit", "control", "test", "ratio", "low", "high", "pairs"),
-    *("p_sign_flip", "p_corrected", "detectable", "delta", "verdict"),
-)
-COMPONENT_COLUMNS = (*CHANGE_COLUMNS, "p_corrected", "verdict")
+COMPONENT_COLUMNS = (*CHANGE_COLUMNS, "p_corrected", "margin_ms", "verdict")
 RUN_COLUMNS = ("phase", "side", "pair", "run_id", "started_s", "p50_ms", "mean_ms", "requests")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number of a phase of a run; None where it is not known."""
-
-    name: str
-    unit: str
-    value: Callable[[PhaseAnalysis], float | None]
-    lower_is_better: bool = True
-
-
-def _percentile(name: str) -> Callable[[PhaseAnalysis], float | None]:
-    def value(phase: PhaseAnalysis) -> float | None:
-        found: float = phase.latency.set_index("which")[f"{name}_ms"]["all"]
-        return float(found) if math.isfinite(found) else None
-
-    return value
-
-
-def _throughput(phase: PhaseAnalysis) -> float | None:
-    return phase.throughput[1] if phase.throughput is not None else None
-
-
-def _cpu(phase: PhaseAnalysis) -> float | None:
-    return None if phase.cpu.empty else float(phase.cpu["cpu_ms"].sum())
-
-
-P50 = Metric("p50", "ms", _percentile("p50"))
-METRICS = (
-    P50,
-    Metric("p90", "ms", _percentile("p90")),
-    Metric("throughput", "items/s", _throughput, lower_is_better=False),
-    Metric("CPU per request", "ms", _cpu),
-)
 
 
 @dataclass(frozen=True)
@@ -88,15 +42,16 @@ class Comparison:
     """``control`` and ``test``: the runs that were compared, those of a pair at the same place.
 
     ``metrics``: columns METRIC_COLUMNS; ``components``: COMPONENT_COLUMNS (request path, ms);
-    ``functions``, ``stacks``: as in analysis/difference.py; ``likeness``: as in analysis/likeness.py;
-    ``runs``: RUN_COLUMNS; ``left_out``: run ids without a partner, phases that only one side has, and
-    phases whose p50 is not known in some run.
+    ``batching``, ``functions``, ``stacks``: as in analysis/difference.py; ``likeness``: as in
+    analysis/likeness.py; ``runs``: RUN_COLUMNS; ``left_out``: run ids without a partner, phases that only
+    one side has, and request paths and metrics that are not known, or not comparable, in some run.
     """
 
     control: tuple[RunAnalysis, ...]
     test: tuple[RunAnalysis, ...]
     metrics: pd.DataFrame
     components: pd.DataFrame
+    batching: pd.DataFrame
     functions: pd.DataFrame
     stacks: pd.DataFrame
     correctness: Correctness
@@ -128,13 +83,13 @@ def compare(
     test: Sequence[RunAnalysis],
     seed: int,
     delta: float = MARGIN,
-    noise: Mapping[str, float] | None = None,
+    noise: Noise = MappingProxyType({}),
     compared: Collection[str] = (),
 ) -> Comparison:
     """Compare runs of two sides; the n-th run of a side, by its start, is paired with the other's n-th.
 
-    ``delta``: the smallest relative change that is meaningful; ``noise``: by phase, the change that two
-    launches of the same server were measured to show, where it is larger than delta it is taken;
+    ``delta``: the smallest relative change that is meaningful; ``noise``: by phase and metric or component,
+    the change that two launches of the same server were measured to show, as ``noise_of`` gives it;
     ``compared``: what may differ between the sides besides the server's code and flags (``model``). Raises
     ValueError when a side has no run, or no phase is on both sides.
     """
@@ -144,7 +99,7 @@ def compare(
     pairs = min(map(len, sides))
     left_out = [f"run {run.run.manifest.run_id} has no partner" for side in sides for run in side[pairs:]]
     before, after = (tuple(side[:pairs]) for side in sides)
-    complete: dict[str, tuple[list[PhaseAnalysis], list[PhaseAnalysis]]] = {}
+    complete: dict[str, Sides] = {}
     for name in dict.fromkeys(phase.name for run in (*before, *after) for phase in run.phases):
         left, right = (
             [phase for run in side for phase in run.phases if phase.name == name] for side in (before, after)
@@ -162,113 +117,54 @@ def compare(
         over_phases(pd.DataFrame(counts, columns=list(COUNT_COLUMNS))),
     )
     blocked = correctness.changed
-    margins = {name: max(delta, (noise or {}).get(name, 0.0)) for name in complete}
+    paths = [path_change(name, *both) for name, both in complete.items()]
+    left_out += [path.left_out for path in paths if path.left_out is not None]
+    changes = below_each_other([path.table for path in paths], CHANGE_COLUMNS)
+    batches = [batch_changes(name, *both) for name, both in complete.items()]
     functions = [function_changes(name, *both) for name, both in complete.items()]
     stacks = [stack_changes(name, *both) for name, both in complete.items()]
     return Comparison(
         control=before,
         test=after,
-        metrics=_metrics(complete, margins, blocked, seed),
-        components=_components(complete, blocked),
+        metrics=_unless_blocked(metric_changes(complete, delta, noise, seed), blocked),
+        components=_unless_blocked(_components(changes, pairs, noise), blocked),
+        batching=below_each_other(batches, BATCH_COLUMNS),
         functions=below_each_other(functions, FUNCTION_COLUMNS),
         stacks=below_each_other(stacks, STACK_COLUMNS),
         correctness=correctness,
         likeness=likeness(before, after, compared),
         runs=_runs(before, after),
-        left_out=(*left_out, *_unknown(complete)),
+        left_out=(*left_out, *unknown_metrics(complete)),
     )
 
 
-_Both = Mapping[str, tuple[list[PhaseAnalysis], list[PhaseAnalysis]]]
+def _components(changes: pd.DataFrame, pairs: int, noise: Noise) -> pd.DataFrame:
+    """The change of each component, judged relative to control's mean latency, which its path sums to.
 
-
-def _metrics(complete: _Both, margins: Mapping[str, float], blocked: bool, seed: int) -> pd.DataFrame:
-    """One row per phase and metric; the p-values are corrected over all of them together.
-
-    A metric that some run lacks has no row, but for p50: its row says that it is not known.
+    The margin is COMPONENT_MARGIN, or the noise of that component where it is larger. A verdict needs
+    FEWEST_PAIRS pairs with a path, unless there are no more runs than that.
     """
-    found = [
-        (name, metric, left, right, _effect(metric, left, right, before, after, seed))
-        for name, (before, after) in complete.items()
-        for metric in METRICS
-        if (left := _values(metric, before)) and (right := _values(metric, after))
-    ]
-    corrected = holm([effect.p for *_, effect in found])
-    rows: list[tuple[Any, ...]] = []
-    for (name, metric, left, right, effect), p in zip(found, corrected, strict=True):
-        said = verdict(effect, p, margins[name], metric.lower_is_better)
-        rows.append(
-            (
-                *(name, metric.name, metric.unit, np.mean(left), np.mean(right), effect.ratio),
-                *(_nan(effect.low), _nan(effect.high), effect.pairs, _nan(effect.p_sign_flip), _nan(p)),
-                *(_nan(effect.detectable), margins[name], _unless_blocked(said, blocked)),
-            )
-        )
-    rows += [
-        (name, P50.name, P50.unit, *[math.nan] * 5, len(before), *[math.nan] * 3, margins[name], NOT_KNOWN)
-        for name, (before, after) in complete.items()
-        if not (_values(P50, before) and _values(P50, after))
-    ]
-    order = list(complete)
-    rows.sort(key=lambda row: order.index(row[0]))
-    return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
+    latency_ms = changes.groupby("phase")["control_ms"].sum()
+    corrected = holm([None if math.isnan(p) else p for p in changes["p"]])
+    margins, said = [], []
+    for row, p in zip(changes.to_dict("records"), corrected, strict=True):
+        whole = float(latency_ms[row["phase"]])
+        margin = max(COMPONENT_MARGIN, noise.get((row["phase"], row["component"]), 0.0))
+        margins.append(margin * whole if row["pairs"] else math.nan)
+        if row["pairs"] < min(FEWEST_PAIRS, pairs):
+            said.append(NOT_KNOWN)
+            continue
+        ratio, low, high = (1 + float(row[key]) / whole for key in ("change_ms", "low", "high"))
+        said.append(verdict(Effect(ratio, low, high, row["pairs"]), p, margin))
+    p_corrected = [math.nan if p is None else p for p in corrected]
+    table = changes.assign(p_corrected=p_corrected, margin_ms=margins, verdict=said)
+    return table[list(COMPONENT_COLUMNS)]
 
 
-def _unknown(complete: _Both) -> list[str]:
-    return [
-        f"p50 of phase {name} is not known: a run has fewer than {percentile_floor(0.5)} plain requests"
-        for name, both in complete.items()
-        if not all(_values(P50, side) for side in both)
-    ]
-
-
-def _values(metric: Metric, side: Sequence[PhaseAnalysis]) -> list[float]:
-    """The metric of each run; empty when a run lacks it, or it is 0 and has no ratio."""
-    values = [metric.value(phase) for phase in side]
-    known = [value for value in values if value is not None and value > 0]
-    return known if len(known) == len(values) else []
-
-
-def _effect(
-    metric: Metric,
-    left: Sequence[float],
-    right: Sequence[float],
-    before: Sequence[PhaseAnalysis],
-    after: Sequence[PhaseAnalysis],
-    seed: int,
-) -> Effect:
-    """Over pairs of runs; with one run a side only p50 has an interval, of the variation within them."""
-    if len(left) == 1 and metric.name == "p50":
-        control, test = (
-            side[0].requests.plain()["latency_ms"].to_numpy(dtype=np.float64) for side in (before, after)
-        )
-        return within_run_effect(control, test, seed)
-    return paired_effect(left, right)
-
-
-def _components(complete: _Both, blocked: bool) -> pd.DataFrame:
-    """The change of each component, judged relative to control's mean latency."""
-    changes = [path_change(name, *both) for name, both in complete.items()]
-    table = below_each_other(changes, CHANGE_COLUMNS)
-    latency_ms = {
-        name: np.mean([phase.path.table["latency_ms"].iloc[0] for phase in before])
-        for name, (before, _) in complete.items()
-        if name in set(table["phase"])
-    }
-    corrected = holm([None if math.isnan(p) else p for p in table["p"]])
-    said = []
-    for row, p in zip(table.to_dict("records"), corrected, strict=True):
-        ratio, low, high = (
-            1 + float(row[key]) / latency_ms[row["phase"]] for key in ("change_ms", "low", "high")
-        )
-        pairs = len(complete[row["phase"]][0])
-        said.append(_unless_blocked(verdict(Effect(ratio, low, high, pairs), p, COMPONENT_MARGIN), blocked))
-    return table.assign(p_corrected=list(map(_nan, corrected)), verdict=said)[list(COMPONENT_COLUMNS)]
-
-
-def _unless_blocked(said: str, blocked: bool) -> str:
+def _unless_blocked(table: pd.DataFrame, blocked: bool) -> pd.DataFrame:
     """A change that breaks what is returned is no improvement."""
-    return BLOCKED if blocked and said.endswith(IMPROVEMENT) else said
+    said = [BLOCKED if blocked and word.endswith(IMPROVEMENT) else word for word in table["verdict"]]
+    return table.assign(verdict=said)
 
 
 def _runs(control: Sequence[RunAnalysis], test: Sequence[RunAnalysis]) -> pd.DataFrame:
@@ -287,16 +183,22 @@ def _runs(control: Sequence[RunAnalysis], test: Sequence[RunAnalysis]) -> pd.Dat
     return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
 
 
-def noise_of(metrics: pd.DataFrame) -> dict[str, float]:
-    """By phase: the relative change of p50 that a comparison of a server with itself could not exclude.
+def noise_of(metrics: pd.DataFrame, components: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """What a comparison of a server with itself could not exclude, by phase and metric or component.
 
-    ``metrics``: of such a comparison, columns METRIC_COLUMNS. Phases without an interval are left out.
+    ``metrics``, ``components``: of such a comparison, columns METRIC_COLUMNS and COMPONENT_COLUMNS. Gives
+    relative changes, a component's relative to control's mean latency; what has no interval is left out.
     """
-    p50 = metrics[(metrics["metric"] == "p50") & (metrics["low"] > 0) & metrics["high"].notna()]
-    return {
-        str(row["phase"]): math.exp(max(abs(math.log(row["low"])), abs(math.log(row["high"])))) - 1
-        for _, row in p50.iterrows()
+    known = metrics[(metrics["low"] > 0) & metrics["high"].notna()]
+    noise = {
+        (str(row["phase"]), str(row["metric"])): max(1 / row["low"], row["high"]) - 1
+        for row in known.to_dict("records")
     }
+    latency_ms = components.groupby("phase")["control_ms"].sum()
+    for row in components[components["low"].notna()].to_dict("records"):
+        largest_ms = max(abs(row["low"]), abs(row["high"]))
+        noise[str(row["phase"]), str(row["component"])] = largest_ms / float(latency_ms[row["phase"]])
+    return noise
 
 
 def dtype_of(analysis: RunAnalysis) -> str:
@@ -308,7 +210,3 @@ def dtype_of(analysis: RunAnalysis) -> str:
         if word.startswith("--dtype=") and not word.endswith("=auto"):
             return word.partition("=")[2]
     return str(analysis.run.provenance.get("model_dtype") or "not known")
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value

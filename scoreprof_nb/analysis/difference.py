@@ -1,6 +1,9 @@
 """Where a difference comes from: components, functions and stacks of two sides, in ms per request."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,10 +11,17 @@ from numpy.typing import NDArray
 
 from scoreprof_nb.analysis.breakdown import working_stacks
 from scoreprof_nb.analysis.paired import student
+from scoreprof_nb.analysis.request_path import RequestPath
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.stacks.table import short_path
 
-CHANGE_COLUMNS = ("phase", "component", "control_ms", "test_ms", "change_ms", "low", "high", "p")
+CHANGE_COLUMNS = (
+    *("phase", "component", "control_ms", "test_ms", "change_ms", "low", "high", "p"),
+    *("pairs", "method"),
+)
+METHODS = ("joint", "marginal")  # of a request path
+WHOLE_PATH = "request path"  # in place of a component, where no pair has a path
+BATCH_COLUMNS = ("phase", "what", "control", "test", "change", "low", "high", "p", "pairs")
 FUNCTION_COLUMNS = (
     *("phase", "process", "thread", "function", "file"),
     *(f"{which}_{side}_ms" for which in ("self", "cumulative") for side in ("control", "test", "change")),
@@ -20,26 +30,61 @@ STACK_COLUMNS = ("phase", "stack", "control_ms", "test_ms", "control_samples", "
 FEWEST_SAMPLES = 5  # of a stack that only one side has: fewer may be chance
 
 
-def path_change(phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]) -> pd.DataFrame:
-    """The change of each component of the request path: columns CHANGE_COLUMNS, the largest first.
+@dataclass(frozen=True)
+class PathChange:
+    """``table``: columns CHANGE_COLUMNS, the largest change first; ``left_out``: which runs could not be
+    used and why, None when all were."""
 
-    Several pairs: Student's interval over the pairs' differences. One run a side: from the runs' own
-    intervals, within-run variation only, and no ``p`` (NaN). Empty without a request path.
+    table: pd.DataFrame
+    left_out: str | None
+
+
+def path_change(phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]) -> PathChange:
+    """The change of each component of the request path, over the pairs that have one on both sides.
+
+    Several pairs: Student's interval over the pairs' differences. One: from the runs' own intervals,
+    within-run variation only, and no ``p`` (NaN). A joint path and a marginal one are two methods: their
+    difference is not the server's, so pairs of one method are used, that of the most pairs. Without such a
+    pair the table has one row of NaN for the whole path (WHOLE_PATH).
     """
-    before = [side.path.as_mapping() for side in control]
-    after = [side.path.as_mapping() for side in test]
+    pairs = [(before.path, after.path) for before, after in zip(control, test, strict=True)]
+    of_method = {
+        method: [pair for pair in pairs if all(path.method == method for path in pair)] for method in METHODS
+    }
+    method = max(METHODS, key=lambda name: len(of_method[name]))
+    used = [[path.as_mapping() for path in pair] for pair in of_method[method]]
+    left_out = None
+    if len(used) < len(control):
+        lacking = _lacking(phase, [run.path for run in (*control, *test)])
+        left_out = f"{lacking}; {len(used)} of {len(control)} pairs are used"
+    if not used:
+        row = (phase, WHOLE_PATH, *[math.nan] * 6, 0, None)
+        return PathChange(pd.DataFrame([row], columns=list(CHANGE_COLUMNS)), left_out)
+    nothing = (0.0, 0.0, 0.0)
     rows = []
-    if all((*before, *after)):
-        nothing = (0.0, 0.0, 0.0)
-        for component in dict.fromkeys(name for path in (*before, *after) for name in path):
-            left = np.array([path.get(component, nothing) for path in before])
-            right = np.array([path.get(component, nothing) for path in after])
-            low, high, p = _change_interval(left, right)
-            means = float(left[:, 0].mean()), float(right[:, 0].mean())
-            rows.append((phase, component, *means, means[1] - means[0], low, high, p))
+    for component in dict.fromkeys(name for pair in used for path in pair for name in path):
+        left, right = (np.array([pair[side].get(component, nothing) for pair in used]) for side in (0, 1))
+        low, high, p = _change_interval(left, right)
+        means = float(left[:, 0].mean()), float(right[:, 0].mean())
+        rows.append((phase, component, *means, means[1] - means[0], low, high, p, len(used), method))
     table = pd.DataFrame(rows, columns=list(CHANGE_COLUMNS))
     order = table["change_ms"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order].reset_index(drop=True)
+    return PathChange(table.loc[order].reset_index(drop=True), left_out)
+
+
+def _lacking(phase: str, paths: Sequence[RequestPath]) -> str:
+    """How many runs have no request path, or one that is not comparable with the others', and why."""
+    kinds: list[tuple[str | None, str, str]] = [(None, "none", "")]
+    if {*METHODS} <= {path.method for path in paths}:
+        kinds.append(("marginal", "a marginal one", ", which is not compared with a joint one"))
+    parts = []
+    for method, what, mind in kinds:
+        found = [path for path in paths if path.method == method]
+        reasons = "; ".join(dict.fromkeys(path.reason for path in found if path.reason))
+        because = f" ({reasons})" if reasons else ""
+        if found:
+            parts.append(f"{len(found)} of {len(paths)} runs have {what}{because}{mind}")
+    return f"request path of phase {phase}: {', '.join(parts)}"
 
 
 def _change_interval(left: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -50,6 +95,33 @@ def _change_interval(left: NDArray[np.float64], right: NDArray[np.float64]) -> t
     below = np.hypot(right[0, 0] - right[0, 1], left[0, 2] - left[0, 0])
     above = np.hypot(right[0, 2] - right[0, 0], left[0, 0] - left[0, 1])
     return float(change - below), float(change + above), float("nan")
+
+
+def batch_changes(
+    phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]
+) -> pd.DataFrame:
+    """Compiles and prefill batches of a run, over the pairs: columns BATCH_COLUMNS, mean of the runs.
+
+    Student's interval of the pairs' differences; NaN with one pair, and all NaN where a log does not tell.
+    """
+    rows = []
+    for what, value in _BATCH_COUNTS.items():
+        left, right = (
+            np.array([math.nan if (found := value(run)) is None else found for run in side])
+            for side in (control, test)
+        )
+        change = right - left
+        known = len(change) > 1 and not np.isnan(change).any()
+        low, high, p = student(change) if known else [math.nan] * 3
+        rows.append((phase, what, left.mean(), right.mean(), change.mean(), low, high, p, len(change)))
+    return pd.DataFrame(rows, columns=list(BATCH_COLUMNS))
+
+
+_BATCH_COUNTS: Mapping[str, Callable[[PhaseAnalysis], Any]] = {
+    "compiles in the warm-up": lambda run: run.phase.record.warmup.compiles,
+    "compiles while measured": lambda run: run.batching["compiles"],
+    "prefill batches per request": lambda run: run.batching["prefills_per_request"],
+}
 
 
 def function_changes(

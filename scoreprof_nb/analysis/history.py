@@ -29,6 +29,12 @@ class History:
         runs, paths = (table[table["run_id"].isin(kept)] for table in (self.runs, self.paths))
         return History(runs.reset_index(drop=True), paths.reset_index(drop=True), self.unreadable)
 
+    def table(self) -> pd.DataFrame:
+        """A row per run and phase: RUN_COLUMNS, and the mean ms of each component, named ``<component>_ms``;
+        NaN where the run's path has none."""
+        wide = self.paths.pivot_table(index=["run_id", "phase"], columns="component", values="mean_ms")
+        return self.runs.join(wide.add_suffix("_ms"), on=["run_id", "phase"])
+
 
 def read_history(folder: Path) -> History:
     """Read every summary.json below the folder, which may be a bucket's mount."""

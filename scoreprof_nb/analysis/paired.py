@@ -17,8 +17,8 @@ from scipy import stats
 from scoreprof_nb.analysis.statistics import CONFIDENCE, RESAMPLES, interval_of
 from scoreprof_nb.compare_parameters import FEWEST_PAIRS
 
-MARGIN = 0.05  # a smaller change is not meaningful
 LEVEL = 1 - CONFIDENCE
+POWER = 0.8  # of what a comparison "could have seen", as the profiling report's p50 change it could show
 
 IMPROVEMENT, REGRESSION = "improvement", "regression"
 NO_CHANGE, SIZE_UNCERTAIN = "no meaningful change", "changed, size uncertain"
@@ -48,10 +48,15 @@ class Effect:
 
     @property
     def detectable(self) -> float | None:
-        """The smallest relative change that an interval of this width would tell from none."""
+        """The relative change that comparisons as noisy as this one tell from none in 80 % of the cases.
+
+        (t_.975 + t_.80) x the standard error of the log-ratio, which is taken from the interval.
+        """
         if self.low is None or self.high is None or self.low <= 0:
             return None
-        return math.sqrt(self.high / self.low) - 1
+        quantile = stats.norm.ppf if self.pairs == 1 else stats.t(self.pairs - 1).ppf
+        half = math.log(self.high / self.low) / 2
+        return math.exp(half * (1 + float(quantile(POWER) / quantile(1 - LEVEL / 2)))) - 1
 
 
 def paired_effect(control: Sequence[float], test: Sequence[float]) -> Effect:

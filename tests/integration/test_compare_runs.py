@@ -1,7 +1,7 @@
 """Two sides on the real server: no difference is called one, a known one is found, a wrong one is blocked.
 
-All runs are made by the notebook itself through the runner. Five pairs of control and a side with a known
-cost in tokenising; more runs are compared with those that are there.
+All runs are made by the notebook itself through the runner. Pairs of control and a side with a known cost
+in tokenising, a small and a large one; more runs are compared with those that are there.
 """
 
 import json
@@ -17,8 +17,11 @@ from typing import Any
 import pytest
 from conftest import ROOT, left_behind
 
+from scoreprof_nb.analysis.run_analysis import analyse
 from scoreprof_nb.capture.session import capture
+from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.parameters import Parameters
+from scoreprof_nb.run import load_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "truth"))
 from truth import INJECT, INJECTIONS
@@ -27,9 +30,10 @@ pytestmark = pytest.mark.server
 NOTEBOOK = ROOT / "notebooks" / "compare_runs.ipynb"
 PHASE_S = 6.0
 PAIRS = 5
-# Clear of the noise between launches on a busy machine, so that a test does not fail by chance; `make
-# truth` and test_truth.py find 10 ms.
-SPIN_MS = 80.0
+# The large cost is clear of the noise between launches on a busy machine, so that the verdict on p50 does not
+# fail by chance; the small one has to be found in its component.
+SPIN_MS, SMALL_MS = 80.0, 10.0
+SMALL_PHASE_S = 10.0
 SCORES = "sgl_jax.srt.managers.tokenizer_manager:TokenizerManager.score_request:skew:0.1"
 SHORT = {"phases": "single", "phase_s": PHASE_S, "warmup_s": 30}
 
@@ -54,6 +58,17 @@ class Compared:
     def metric(self, name: str) -> dict[str, Any]:
         return next(row for row in self.found["metrics"] if row["metric"] == name)
 
+    @property
+    def changes(self) -> dict[str, dict[str, Any]]:
+        """The rows of the components, by name."""
+        return {row["component"]: row for row in self.found["components"]}
+
+    @property
+    def others(self) -> list[dict[str, Any]]:
+        """The changes but for that of ``tokenize``, and of ``device_wait``: on this CPU the device's work
+        competes with everything else for the cores."""
+        return [row for name, row in self.changes.items() if name not in ("tokenize", "device_wait")]
+
 
 def compared(folder: Path, **parameters: object) -> Compared:
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +80,7 @@ def compared(folder: Path, **parameters: object) -> Compared:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=580,
+        timeout=900,
         cwd=folder,
         env=os.environ,
     )
@@ -81,18 +96,27 @@ def one_run(folder: Path, **parameters: object) -> Path:
     return folder
 
 
+def spinning(folder: Path, ms: float, **parameters: object) -> Compared:
+    """Pairs captured by the notebook: test has so many ms more in tokenising."""
+    tokenising = next(injection for injection in INJECTIONS if injection.name == "tokenising")
+    environment = injected(replace(tokenising, ms=ms).spec)
+    return compared(
+        folder,
+        **{**SHORT, **parameters},
+        pairs=PAIRS,
+        test_server_environment=environment,
+        test_label="spin",
+    )
+
+
 @pytest.fixture(scope="module")
 def spin(server_python: str, may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Compared:
-    """Pairs captured by the notebook: test has SPIN_MS more in tokenising."""
-    tokenising = next(injection for injection in INJECTIONS if injection.name == "tokenising")
-    return compared(
-        tmp_path_factory.mktemp("spin"),
-        pairs=PAIRS,
-        test_server_environment=injected(replace(tokenising, ms=SPIN_MS).spec),
-        test_label="spin",
-        fail_on="regression",
-        **SHORT,
-    )
+    return spinning(tmp_path_factory.mktemp("spin"), SPIN_MS, fail_on="regression")
+
+
+@pytest.fixture(scope="module")
+def small(server_python: str, may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    return spinning(tmp_path_factory.mktemp("small"), SMALL_MS, phase_s=SMALL_PHASE_S)
 
 
 def runs_of(spin: Compared, side: str) -> str:
@@ -108,12 +132,69 @@ def test_known_cost_is_a_regression(spin: Compared) -> None:
 
 def test_known_cost_is_in_the_right_component_with_the_right_size(spin: Compared) -> None:
     """Broken: it is slower, and the wrong component is named."""
-    changes = {row["component"]: row for row in spin.found["components"]}
-    tokenize = changes["tokenize"]
+    tokenize = spin.changes["tokenize"]
     half = (tokenize["high"] - tokenize["low"]) / 2
     assert abs(tokenize["change_ms"] - SPIN_MS) <= max(0.15 * SPIN_MS, 2 * half), tokenize
-    others = [row for name, row in changes.items() if name not in ("tokenize", "device_wait")]
-    assert tokenize["change_ms"] > 3 * max(row["change_ms"] for row in others)
+    assert tokenize["verdict"] == "regression"
+    assert tokenize["change_ms"] > 3 * max(row["change_ms"] for row in spin.others)
+
+
+def test_ten_ms_are_found_in_the_right_component_with_the_right_size(small: Compared) -> None:
+    """Broken: only changes of more than half of a request are found."""
+    tokenize = small.changes["tokenize"]
+    assert tokenize["verdict"] == "regression", small.found["components"]
+    within = tokenize["low"] <= SMALL_MS <= tokenize["high"]
+    assert within or abs(tokenize["change_ms"] - SMALL_MS) <= 0.15 * SMALL_MS, tokenize
+    assert tokenize["change_ms"] > max(abs(row["change_ms"]) for row in small.others)
+    assert not small.metric("p50")["verdict"].endswith("improvement")
+
+
+def test_known_cost_is_the_first_finding_of_a_run(spin: Compared) -> None:
+    """Broken: the report of a run names another component first than the largest. Of the run that the machine
+    disturbed least: on a busy one waiting for the device takes longest."""
+    summaries = [
+        json.loads((run / "summary.json").read_text()) for run in (spin.folder / "runs").glob("*-test")
+    ]
+    quickest = min(summaries, key=lambda summary: summary["phases"]["single"]["latency_ms"]["p50"])
+    assert quickest["findings"][0]["component"] == "tokenize", quickest["findings"]
+
+
+def assert_adds_up(found: Compared) -> float:
+    """The sum of the components' changes, which is that of the mean latency of the requests they are of."""
+    change_ms = sum(row["change_ms"] for row in found.found["components"])
+    means = []
+    for side in ("control", "test"):
+        folders = found.found[side]["folders"]
+        runs = [analyse(load_run(Path(folder)), load_rules(), 0, lambda text: None) for folder in folders]
+        means.append(sum(run.phases[0].requests.profiled()["latency_ms"].mean() for run in runs) / len(runs))
+    assert change_ms == pytest.approx(means[1] - means[0], rel=0.01, abs=0.1)
+    return change_ms
+
+
+def implied(row: dict[str, Any]) -> str:
+    """The verdict that a row's own numbers leave, by the rules that the README gives."""
+    low, high, delta = row["low"], row["high"], row["delta"]
+    if low is None:
+        return "not known"
+    slower, faster = low > 1 + delta, high < 1 - delta
+    if slower or faster:
+        word = "regression" if slower != (row["metric"] == "throughput") else "improvement"
+        if row["pairs"] == 1:
+            return f"suggestive {word}"
+        return word if row["p_corrected"] < 0.05 else "changed, size uncertain"
+    if row["pairs"] > 1 and 1 - delta <= low and high <= 1 + delta:
+        return "no meaningful change"
+    return "changed, size uncertain" if row["pairs"] > 1 and not low <= 1 <= high else "inconclusive"
+
+
+def test_verdicts_are_what_their_own_rows_say(spin: Compared, small: Compared) -> None:
+    for one in (spin, small):
+        assert [row["verdict"] for row in one.found["metrics"]] == list(map(implied, one.found["metrics"]))
+
+
+def test_changes_of_the_components_add_up_to_that_of_the_latency(spin: Compared) -> None:
+    """Broken: the table of components explains another difference than the one that was measured."""
+    assert_adds_up(spin)
 
 
 def test_known_cost_is_among_the_functions_and_the_new_stacks(spin: Compared) -> None:
@@ -179,13 +260,16 @@ def test_other_scores_block_an_improvement(spin: Compared, tmp_path: Path) -> No
 def test_setting_against_the_default_is_answered_by_its_tables(spin: Compared, tmp_path: Path) -> None:
     """Without overlap the scheduler itself runs the batch: there is no forward thread to wait for."""
     plain = one_run(tmp_path / "plain", server_flags="--disable-overlap-schedule", label="no overlap")
-    found = compared(tmp_path, control=spin.folder / "runs" / "pair-01-control", test=plain).found
-    compared_settings = {row["what"] for row in found["differences"] if row["kind"] == "compared"}
-    assert "server_flags" in compared_settings
+    answer = compared(tmp_path, control=spin.folder / "runs" / "pair-01-control", test=plain)
+    found = answer.found
+    settings = {row["what"] for row in found["differences"] if row["kind"] == "compared"}
+    assert "server_flags" in settings
     assert found["verdict"].startswith("suggestive") or found["verdict"] == "inconclusive"
-    p50 = next(row for row in found["metrics"] if row["metric"] == "p50")
-    change = sum(row["change_ms"] for row in found["components"])
-    assert (p50["ratio"] > 1) == (change > 0) or abs(p50["ratio"] - 1) < 0.05
+    assert [row["verdict"] for row in found["metrics"]] == list(map(implied, found["metrics"]))
+    change_ms = assert_adds_up(answer)
+    p50 = answer.metric("p50")
+    if p50["verdict"].startswith("suggestive"):
+        assert (p50["ratio"] > 1) == (change_ms > 0)
 
 
 def test_unlike_captures_are_refused_with_what_differs(spin: Compared, tmp_path: Path) -> None:

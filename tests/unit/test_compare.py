@@ -1,7 +1,7 @@
 """A comparison of two sides of made-up runs: what is said, what is refused, what blocks, what is named."""
 
 import json
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ import pytest
 from synthetic import block as block_of
 from synthetic import measured, phase_of, place, sent, stack_table, thread_ticks, ticked
 
+from scoreprof_nb import compare_tables as tables
 from scoreprof_nb.analysis.breakdown import HOT_COLUMNS
 from scoreprof_nb.analysis.compare import BLOCKED, compare, dtype_of, noise_of
 from scoreprof_nb.analysis.correctness import COUNT_COLUMNS, over_phases
@@ -24,7 +25,8 @@ from scoreprof_nb.analysis.paired import (
 )
 from scoreprof_nb.analysis.request_path import COLUMNS, RequestPath
 from scoreprof_nb.compare_parameters import CompareParameters
-from scoreprof_nb.comparison import MIXED, ComparisonReport, check_likeness
+from scoreprof_nb.compare_verdict import MIXED
+from scoreprof_nb.comparison import ComparisonReport, check_likeness
 from scoreprof_nb.parameters import ParameterError, Parameters
 
 PAIRS = 6
@@ -42,6 +44,8 @@ def phase(
     stack="work@/x/site-packages/sgl_jax/a.py",
     requests=40,
     workload="8 small x 4; SHA-256 0123456789abcdef",
+    compiles=2,
+    prefills=1.0,
 ):
     """One phase: every request takes the sum of the path."""
     latency_ms = sum(path.values()) * factor
@@ -83,7 +87,11 @@ def phase(
     plain = [{key: value for key, value in row.items() if key != "profiled"} for row in rows]
     return SimpleNamespace(
         name=name,
-        phase=SimpleNamespace(requests=sent(*plain), record=SimpleNamespace(workload=workload)),
+        phase=SimpleNamespace(
+            requests=sent(*plain),
+            record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles)),
+        ),
+        batching={"compiles": 0, "prefills_per_request": prefills},
         requests=found,
         latency=pd.DataFrame(latency_rows(name, found)),
         throughput=(1e3 / latency_ms, 4e3 / latency_ms),
@@ -147,11 +155,6 @@ def compared(control=None, test=None, **how):
     return compare(control or side(), test or side(at=1), 0, **how)
 
 
-def verdicts_of(report, name):
-    metrics = report.comparison.metrics
-    return metrics.loc[(metrics["phase"] == name) & (metrics["metric"] == "p50"), "verdict"].iloc[0]
-
-
 def verdicts(comparison):
     return dict(zip(comparison.metrics["metric"], comparison.metrics["verdict"], strict=True))
 
@@ -159,9 +162,9 @@ def verdicts(comparison):
 NEVER_STOPPED = {"control": (), "test": ()}
 
 
-def report_of(comparison, *, stopped=NEVER_STOPPED, missing=None, **parameters):
+def report_of(comparison, *, stopped=NEVER_STOPPED, missing=None, noise=MappingProxyType({}), **parameters):
     return ComparisonReport(
-        CompareParameters(compare_dir="nowhere", **parameters), comparison, {}, stopped, missing
+        CompareParameters(compare_dir="nowhere", **parameters), comparison, noise, stopped, missing
     )
 
 
@@ -233,23 +236,49 @@ def test_one_phase_faster_and_one_slower_is_mixed():
     assert "better in p50 of small" in report.sentence()
 
 
-def test_measured_noise_widens_the_margin():
-    """A machine whose launches differ by 30 % cannot show a change of 20 %."""
-    comparison = compared(test=side(1.2, at=1), noise={"small": 0.3})
-    assert set(verdicts(comparison).values()) <= {SIZE_UNCERTAIN, INCONCLUSIVE, NO_CHANGE}
-    assert set(comparison.metrics["delta"]) == {0.3}
+def test_measured_noise_widens_the_margin_of_its_own_metric_and_component():
+    """A machine whose launches differ by 30 % cannot show a change of 20 %; their CPU time may differ by less."""
+    noise = {("small", "p50"): 0.3, ("small", "tokenize"): 0.3}
+    comparison = compared(test=side(1.2, at=1), noise=noise)
+    assert verdicts(comparison)["p50"] in (SIZE_UNCERTAIN, INCONCLUSIVE, NO_CHANGE)
+    assert verdicts(comparison)["CPU per request"] == REGRESSION
+    assert dict(zip(comparison.metrics["metric"], comparison.metrics["delta"], strict=True)) == {
+        "p50": 0.3,
+        "p90": 0.05,
+        "throughput": 0.05,
+        "CPU per request": 0.05,
+    }
+    slower = compared(test=side(path={**BASE, "tokenize": 14.0}, at=1), noise=noise).components
+    assert slower.set_index("component").loc["tokenize", "verdict"] == NO_CHANGE
+    margins = slower.set_index("component")["margin_ms"]
+    assert margins["tokenize"] == pytest.approx(0.3 * 40, rel=0.02)
+    assert margins["device_wait"] == pytest.approx(0.01 * 40, rel=0.02)
 
 
 def test_noise_is_what_a_comparison_with_itself_could_not_exclude():
     metrics = pd.DataFrame({"phase": ["small"], "metric": ["p50"], "low": [0.92], "high": [1.04]})
-    assert noise_of(metrics) == {"small": pytest.approx(1 / 0.92 - 1)}
-    assert 0 < noise_of(compared().metrics)["small"] < 0.05
+    paths = pd.DataFrame(
+        {
+            "phase": ["small"] * 2,
+            "component": ["tokenize", "http"],
+            "control_ms": [10.0, 30.0],
+            "low": [-0.4, -0.1],
+            "high": [0.2, 2.0],
+        }
+    )
+    assert noise_of(metrics, paths) == {
+        ("small", "p50"): pytest.approx(1 / 0.92 - 1),
+        ("small", "tokenize"): pytest.approx(0.01),
+        ("small", "http"): pytest.approx(0.05),
+    }
+    itself = compared()
+    assert 0 < noise_of(itself.metrics, itself.components)["small", "p50"] < 0.05
 
 
-def test_too_few_requests_for_p90_leave_it_out():
-    comparison = compared(side(requests=20), side(requests=20, at=1))
-    assert "p90" not in verdicts(comparison)
-    assert "p50" in verdicts(comparison)
+def test_noise_that_was_not_measured_is_said():
+    """Broken: a machine of 10 % noise calls 6 % a regression, and nobody is told that 5 % was a guess."""
+    assert any("A/A noise of this machine was not measured" in text for text in report_of(compared()).mind())
+    assert report_of(compared(), noise={("small", "p50"): 0.02}).mind() == []
 
 
 # ---- is it still right?
@@ -364,12 +393,26 @@ def test_compiles_and_splits_are_compared_as_results_of_their_own():
     assert not counts.loc["split", "changed"]
 
 
+def test_compiles_and_batches_of_a_run_are_compared_over_the_pairs():
+    """Broken: a branch that compiles more shapes, or splits each request, shows it nowhere."""
+    comparison = compared(side(prefills=None), side(compiles=5, prefills=None, at=1))
+    found = comparison.batching.set_index("what")
+    assert found.loc["compiles in the warm-up", ["control", "test", "change", "low", "high"]].tolist() == [
+        *(2, 5),
+        *[3] * 3,
+    ]
+    assert found.loc["compiles while measured", "change"] == 0
+    table = tables.batching_table(comparison).set_index("mean of the runs")["change"]
+    assert table["compiles in the warm-up"] == "+3.00 (+3.00 to +3.00)"
+    assert table["prefill batches per request"] == "n/a"
+
+
 def test_what_the_log_does_not_tell_is_not_known():
     control, test = side(), side(at=1)
     for one in (*control, *test):
         one.phases[0].requests.table["split"] = pd.Series([pd.NA] * 40, dtype="boolean")
-    report = report_of(compare(control, test, 0))
-    assert report.counts_table().set_index("requests").loc["split", "result"] == "not known"
+    found = tables.counts_table(compare(control, test, 0))
+    assert found.set_index("requests").loc["split", "result"] == "not known"
 
 
 # ---- unlike captures
@@ -451,39 +494,12 @@ def test_sides_are_checked_before_they_are_captured():
         )
 
 
-def test_a_phase_that_is_worse_or_not_known_is_no_improvement():
-    """Broken: the verdict is of the phase that became faster."""
-
-    def sides(factors):
-        found = side(at=1)
-        for run_, factor in zip(found, factors, strict=True):
-            run_.phases = (phase(factor=0.5), phase(factor=factor, name="large"))
-        return found
-
-    control = sides(NOISE)
-    for run_ in control:
-        run_.phases = (phase(), run_.phases[1])
-    worse = report_of(compare(control, sides([1.04, 1.05, 1.06, 1.08, 1.1, 1.03]), 0), fail_on="regression")
-    assert verdicts_of(worse, "large") == SIZE_UNCERTAIN
-    assert worse.verdict == MIXED
-    assert "size uncertain: p50 of large" in worse.sentence()
-    assert worse.gate_fails
-
-    few = sides(NOISE)
-    for run_ in few:
-        run_.phases = (run_.phases[0], phase(name="large", requests=5))
-    unknown = report_of(compare(control, few, 0))
-    assert unknown.verdict == "not known"
-    assert unknown.sentence().endswith("; not known: p50 of large.")
-    assert "p50 of phase large is not known" in unknown.comparison.left_out[0]
-
-
 def test_sides_that_were_not_measured_in_turn_are_said():
     later = side(at=1)
     for run_ in later:
         run_.run.manifest.started_s += 1e6
     assert any("not measured in turn" in text for text in report_of(compared(test=later)).mind())
-    assert report_of(compared()).mind() == []
+    assert not any("in turn" in text for text in report_of(compared()).mind())
 
 
 # ---- what is left out, and where it comes from
@@ -513,7 +529,7 @@ def test_no_common_phase_is_an_error():
 def test_stacks_that_vanished_and_that_are_new():
     """A width that follows one side hides what only the other has."""
     comparison = compared(side(stack="main@a.py > old@b.py:7"), side(stack="main@a.py > new@b.py:9", at=1))
-    table = report_of(comparison).stacks_table()
+    table = tables.stacks_table(comparison)
     assert set(table["which"]) == {"vanished", "new"}
     assert table.set_index("which").loc["new", "stack, innermost first"] == "new (b.py) < main (a.py)"
 
@@ -523,11 +539,11 @@ def test_the_same_code_in_another_installation_and_on_another_line_is_the_same_s
     test = side(stack="work@/opt/baseline/lib/python3.12/site-packages/sgl_jax/a.py:9", at=1)
     comparison = compare(control, test, 0)
     assert len(comparison.stacks) == 1
-    assert report_of(comparison).stacks_table().empty
+    assert tables.stacks_table(comparison).empty
 
 
 def test_functions_by_the_change_of_their_time():
-    found = report_of(compared(test=side(2.0, at=1))).functions_table().iloc[0]
+    found = tables.functions_table(compared(test=side(2.0, at=1))).iloc[0]
     assert found["function"] == "work (sgl_jax/a.py)"
     assert found["time"] == "self"
     assert found["change_ms"] == pytest.approx(4, abs=0.2)

@@ -54,7 +54,8 @@ def test_parameter_cell_has_the_defaults():
     ("name", "value", "named"),
     [
         ("pairs", 0, "pairs"),
-        ("delta", -0.1, "delta"),
+        ("delta", 0.04, "delta"),  # within the noise of nearly every machine
+        ("history", "gs://bucket/runs", "history"),
         ("fail_on", "always", "fail_on"),
         ("phase_s", 1, "phase_s"),
         ("rate_hz", 0, "rate_hz"),

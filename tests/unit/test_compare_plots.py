@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from test_plots import segments_of
 
 from scoreprof_nb import palette, plots
-from scoreprof_nb.analysis import compare, history, paired
+from scoreprof_nb.analysis import compare, history, metrics, paired
 
 NAN = math.nan
 PATH_MS = {"http": 5.0, "tokenize": 11.0, "dispatch": 9.0, "device_wait": 69.0, "ipc_and_wakeup": 11.0}
@@ -31,7 +31,7 @@ def table(columns, rows):
 
 
 METRICS = table(
-    compare.METRIC_COLUMNS,
+    metrics.METRIC_COLUMNS,
     [
         {
             "phase": phase,

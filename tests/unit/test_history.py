@@ -8,6 +8,16 @@ import pytest
 from scoreprof_nb.analysis.history import read_history
 from scoreprof_nb.compare_parameters import CompareParameters
 from scoreprof_nb.comparison import past_runs
+from scoreprof_nb.parameters import ParameterError
+
+PHASES_OF_LATER = {
+    name: {
+        "latency_ms": {"p50": 50.0},
+        "throughput": {"items_per_s": 20.0},
+        "request_path_ms": {component: {"mean": ms, "ci95": [0, 9]} for component, ms in path.items()},
+    }
+    for name, path in {"single": {"tokenize": 6.0, "softmax": 1.0}, "large": {}}.items()
+}
 
 
 def write(folder, started_at, label="main", p50=44.5, **changes):
@@ -61,6 +71,23 @@ def test_unknown_p50_stays_unknown(tmp_path):
     assert math.isnan(float(read_history(tmp_path).runs["p50_ms"].iloc[0]))
 
 
+def test_components_stand_beside_p50_in_the_table(tmp_path):
+    """Broken: when a component grew is in a figure only."""
+    write(tmp_path / "run", "2026-11-24T10:00:00+00:00")
+    write(tmp_path / "later", "2026-11-25T10:00:00+00:00", phases=PHASES_OF_LATER)
+    table = read_history(tmp_path).table()
+    assert list(table["run_id"]) == ["run", "later", "later"]
+    assert table["tokenize_ms"].tolist()[:2] == [4.0, 6.0]
+    assert table["softmax_ms"].isna().tolist() == [True, False, True]
+    assert math.isnan(table["tokenize_ms"].iloc[2])
+
+
+def test_a_bucket_is_answered_with_what_to_do():
+    """Broken: "holds no run", after twelve runs were captured."""
+    with pytest.raises(ParameterError, match="mount the bucket .* gcloud storage rsync"):
+        CompareParameters.from_mapping({"history": "gs://bucket/runs"})
+
+
 def test_empty_folder(tmp_path):
     assert read_history(tmp_path).runs.empty
     assert read_history(tmp_path / "missing").runs.empty
@@ -74,6 +101,8 @@ def test_the_latest_of_many_runs_are_shown_and_all_are_in_a_file(tmp_path):
     found = past_runs(
         CompareParameters(history=str(tmp_path / "runs"), compare_dir=str(tmp_path / "comparison"))
     )
+    columns = (tmp_path / "comparison" / "history.csv").read_text().splitlines()[0].split(",")
+    assert {"label", "started_at", "p50_ms", "tokenize_ms"} <= set(columns)
     latest = found.latest(2)
     assert list(latest.runs["run_id"]) == list(latest.paths["run_id"]) == ["r3", "r4"]
     assert len((tmp_path / "comparison" / "history.csv").read_text().splitlines()) == 6

@@ -36,6 +36,8 @@ TOP = {
     "executed": "notebook",
     "notebook": "notebook",
     "compare_parameters": "parameters",
+    "compare_tables": "report",
+    "compare_verdict": "report",
     "comparison": "report",
     "findings": "report",
     "report": "report",

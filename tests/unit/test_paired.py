@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from synthetic import measured
 
+from scoreprof_nb.analysis.latency import detectable_change
 from scoreprof_nb.analysis.paired import (
     IMPROVEMENT,
     INCONCLUSIVE,
     INSUFFICIENT,
-    MARGIN,
     NO_CHANGE,
     NOT_KNOWN,
     REGRESSION,
@@ -23,8 +24,16 @@ from scoreprof_nb.analysis.paired import (
     verdict,
     within_run_effect,
 )
+from scoreprof_nb.compare_parameters import MARGIN
 
 PHASES = 4
+
+
+def measured_of(latency_ms):
+    rows = [
+        {"at_ms": 1e3 * number, "latency_ms": ms, "profiled": False} for number, ms in enumerate(latency_ms)
+    ]
+    return measured(*rows)
 
 
 def runs(rng, pairs, ratio=1.0, noise=0.02, drift=0.0):
@@ -155,8 +164,24 @@ def test_measured_noise_widens_the_margin():
     assert verdict(Effect(1.1, 1.07, 1.13, 6), 0.01, delta=0.08) == SIZE_UNCERTAIN
 
 
-def test_what_an_inconclusive_comparison_could_have_seen():
-    assert Effect(1.0, 0.9, 1.1, 6).detectable == pytest.approx(0.106, abs=0.01)
+@pytest.mark.parametrize(("pairs", "noise"), [(5, 0.02), (6, 0.06), (12, 0.1)])
+def test_what_a_comparison_could_have_seen_is_seen_in_four_of_five(pairs, noise):
+    """Broken: a change as large as the stated one is missed half of the time."""
+    rng = np.random.default_rng(13)
+    stated = np.mean([paired_effect(*runs(rng, pairs, noise=noise)).detectable for _ in range(400)])
+    changed = [paired_effect(*runs(rng, pairs, 1 + stated, noise)) for _ in range(1000)]
+    assert 0.7 <= np.mean([effect.low > 1 for effect in changed]) <= 0.9
+
+
+def test_what_one_run_a_side_could_have_seen_is_what_the_profiling_report_says():
+    """Broken: "could have seen" means one thing in one notebook and another in the other."""
+    rng = np.random.default_rng(17)
+    control, test = np.exp(rng.normal(math.log(40), 0.1, (2, 400)))
+    found = within_run_effect(control, test, seed=1).detectable
+    assert found == pytest.approx(detectable_change(measured_of(control)), rel=0.25)
+
+
+def test_without_an_interval_nothing_is_known_of_what_could_have_been_seen():
     assert Effect(1.0, None, None, 1).detectable is None
 
 
