@@ -369,9 +369,11 @@ def _phase_verdict(phase: PhaseAnalysis) -> str:
     path = phase.path.table
     if path.empty:
         return f"{text}. No request path: {phase.path.reason}. {busiest_thread(phase)}".rstrip()
+    largest = path.head(4).to_dict("records")
     top = "; ".join(
-        f"{row['component']} {row['mean_ms']:.1f} ms ({row['share']:.0%})"
-        for _, row in path.head(4).iterrows()
+        f"{row['component']} {with_interval(row['mean_ms'], row['low'], row['high'], ' ms')}"
+        f", {row['share']:.0%}"
+        for row in largest
     )
     hit = phase.batching["compile_hit"]
     compiled = f" Requests hit by a compile: {hit}." if hit else ""

@@ -166,7 +166,7 @@ def _cpu_law(phase: str, cpu: pd.DataFrame, accounted: pd.DataFrame, served: flo
     passed = bool(np.isclose(total, kernel_ms, rtol=_TOLERANCE))
     text = f"{total:.3f} ms of {kernel_ms:.3f} ms per request"
     if not passed:
-        text += f", {total - kernel_ms:+.3f} ms too many or too few"
+        text += f", {total - kernel_ms:+.3f} ms"
     ended = _ended(accounted)
     if ended:
         text += f"; {ended} threads ended within a block: what they used in it is not known and not in here"

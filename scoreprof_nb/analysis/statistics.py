@@ -60,7 +60,9 @@ def mean_interval(values: Floats, seed: int) -> tuple[float, float] | None:
     if n < 2:
         return None
     rng = np.random.default_rng(seed)
-    replicates = np.array([rng.choice(values, n).mean() for _ in range(RESAMPLES)])
+    at_once = 100  # so that the draws of many observations fit into memory
+    draws = (rng.choice(values, (at_once, n)) for _ in range(RESAMPLES // at_once))
+    replicates = np.concatenate([drawn.mean(axis=1) for drawn in draws])
     low, high = interval(replicates, np.array(values.mean()), n, np.inf)
     return float(low), float(high)
 
