@@ -31,12 +31,17 @@ def simulated(seed, requests=60):
     return rng.poisson(times * RATE_HZ / 1000).astype(float), times.sum(axis=1)
 
 
+@cache
+def estimated(seed, requests=60):
+    counts, latency_ms = simulated(seed, requests)
+    return _estimate(counts, latency_ms, np.zeros_like(latency_ms), seed).set_index("component")
+
+
 def test_intervals_hold_the_truth_as_often_as_they_say():
     """Broken: the report is surer than its data, or so unsure that it says nothing."""
     held = dict.fromkeys(TRUTH, 0)
     for seed in range(SEEDS):
-        counts, latency_ms = simulated(seed)
-        table = _estimate(counts, latency_ms, np.zeros_like(latency_ms), seed).set_index("component")
+        table = estimated(seed)
         for name, (mean, _) in TRUTH.items():
             if name in table.index:
                 held[name] += table.loc[name, "low"] <= mean <= table.loc[name, "high"]
@@ -49,8 +54,7 @@ def test_intervals_of_few_requests_are_wide_enough(requests):
     """Broken: long requests in a short phase give two or three of them, and intervals of next to nothing."""
     held = 0
     for seed in range(SEEDS):
-        counts, latency_ms = simulated(seed, requests)
-        table = _estimate(counts, latency_ms, np.zeros_like(latency_ms), seed).set_index("component")
+        table = estimated(seed, requests)
         if "device_wait" in table.index:
             found = table.loc["device_wait"]
             held += found["low"] <= TRUTH["device_wait"][0] <= found["high"]
@@ -61,12 +65,9 @@ def test_mean_over_seeds_is_the_truth():
     """Broken: the estimate is biased."""
     means = {name: [] for name in TRUTH}
     for seed in range(SEEDS):
-        counts, latency_ms = simulated(seed)
-        table = _estimate(counts, latency_ms, np.zeros_like(latency_ms), seed).set_index("component")[
-            "mean_ms"
-        ]
+        found = estimated(seed)["mean_ms"]
         for name in TRUTH:
-            means[name].append(table.get(name, 0.0))
+            means[name].append(found.get(name, 0.0))
     for name, (mean, _) in TRUTH.items():
         off = abs(np.mean(means[name]) - mean)
         assert off <= 4 * np.std(means[name]) / np.sqrt(SEEDS), f"{name}: {np.mean(means[name]):.3f}"
