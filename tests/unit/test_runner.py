@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,17 +15,18 @@ import nbformat
 import psutil
 from nbformat.v4 import new_code_cell, new_notebook
 
+from scoreprof_nb.__main__ import INTERRUPTED_S, STOP_S
 from scoreprof_nb.ending import TERMINATION_LOG
 from scoreprof_nb.executed import RUN_MIME
 
-STOPPED_WITHIN_S = 15  # what a spot node gives; the runner leaves off after 6.2 s, and a busy machine is late
+LONG_BEFORE_S = 60  # what hangs here does so for ten times as long; the 8 s are asserted in tests/integration
 SLOW_BUCKET = """
 import runpy, time
 import scoreprof_nb.ending as ending
 
 def copy_results(folder, results_dir):
     print("copying", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 
 ending.copy_results = copy_results
 runpy.run_module("scoreprof_nb", run_name="__main__")
@@ -36,7 +36,7 @@ import time
 print("begun", flush=True)
 while True:
     try:
-        time.sleep(60)
+        time.sleep(600)
     except KeyboardInterrupt:
         pass
 """
@@ -61,13 +61,11 @@ def start(folder: Path, cell: str) -> "subprocess.Popen[str]":
 
 
 def stop_at(line: str, process: "subprocess.Popen[str]", folder: Path) -> str:
-    """Send SIGTERM when it says so, see that it ends in time and leaves nothing; gives the later output."""
+    """Send SIGTERM when it says so, see that it ends and leaves nothing; gives the later output."""
     assert process.stdout is not None
     assert any(said.strip() == line for said in process.stdout)
-    sent_s = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert time.monotonic() - sent_s < STOPPED_WITHIN_S
+    output, _ = process.communicate(timeout=LONG_BEFORE_S)
     assert process.returncode == 143, output
     assert json.loads((folder / "message").read_text())["exit_code"] == 143
     assert (folder / "run" / "report.ipynb").exists(), "the notebook is saved as far as it got"
@@ -75,6 +73,11 @@ def stop_at(line: str, process: "subprocess.Popen[str]", folder: Path) -> str:
         with suppress(psutil.Error):
             assert not Path(left.cwd()).is_relative_to(folder), left.cmdline()
     return output
+
+
+def test_time_of_a_stop_leaves_some_for_processes_to_begin_and_end():
+    """Of the 8 s that a stop may take."""
+    assert INTERRUPTED_S < STOP_S < 7
 
 
 def test_kernel_and_bucket_that_hang_are_left_in_time(tmp_path):
