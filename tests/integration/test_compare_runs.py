@@ -26,7 +26,7 @@ from scoreprof_nb.run import load_run
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "truth"))
 from truth import INJECT, INJECTIONS
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]  # the first test of a fixture captures its pairs
 NOTEBOOK = ROOT / "notebooks" / "compare_runs.ipynb"
 PHASE_S = 8.0
 PAIRS = 5
@@ -79,7 +79,7 @@ def compared(folder: Path, **parameters: object) -> Compared:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=900,
+        timeout=1100,
         cwd=folder,
         env=os.environ,
     )
