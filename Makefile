@@ -3,7 +3,7 @@
 # make ab       demo: overlap scheduling on against off, short        (PARAMS, COMPARE_DIR)
 # make image    the profiling image of a branch, tag or commit      (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA...)
 # make job      the manifests of a run, for kubectl apply -f -        (VARIANT, SETTINGS)
-# make image-check  builds the image without Docker and runs the main job in it (root, ten minutes)
+# make image-check  builds the image without Docker and runs the main job in it (root, 13 minutes)
 # make test     every test
 # make lab      JupyterLab on the notebooks
 # Each sets itself up: Python 3.12 and the packages pinned in constraints/.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds docker/Dockerfile.profiling for real, without a Docker engine, runs the main job in the image with
-# short phases, and stops another, of the baseline's branch (`make image-check`; as root, about ten minutes
+# short phases, and stops another, of the baseline's branch (`make image-check`; as root, about 13 minutes
 # the first time).
 #
 # What a registry would give is made here: the base image by debootstrap and this machine's Python 3.12, the
