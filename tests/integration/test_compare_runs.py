@@ -151,13 +151,14 @@ def test_ten_ms_are_found_in_the_right_component_with_the_right_size(small: Comp
 
 
 def test_known_cost_is_the_first_finding_of_a_run(spin: Compared) -> None:
-    """Broken: the report of a run names another component first than the largest. Of the run that the machine
-    disturbed least: on a busy one waiting for the device takes longest."""
+    """Broken: the report of a run names another component before the largest. Waiting for the device is left
+    out, which on a busy machine takes longer than the cost; for the same reason it is the quickest run's."""
     summaries = [
         json.loads((run / "summary.json").read_text()) for run in (spin.folder / "runs").glob("*-test")
     ]
     quickest = min(summaries, key=lambda summary: summary["phases"]["single"]["latency_ms"]["p50"])
-    assert quickest["findings"][0]["component"] == "tokenize", quickest["findings"]
+    named = [row["component"] for row in quickest["findings"] if row["component"] != "device_wait"]
+    assert named[0] == "tokenize", quickest["findings"]
 
 
 def assert_adds_up(found: Compared) -> float:
