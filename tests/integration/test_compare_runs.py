@@ -19,6 +19,7 @@ from conftest import ROOT, left_behind
 
 from scoreprof_nb.analysis.run_analysis import analyse
 from scoreprof_nb.capture.session import capture
+from scoreprof_nb.compare_parameters import FEWEST_PAIRS
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.parameters import Parameters
 from scoreprof_nb.run import load_run
@@ -28,8 +29,13 @@ from truth import INJECT, INJECTIONS
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]  # the first test of a fixture captures its pairs
 NOTEBOOK = ROOT / "notebooks" / "compare_runs.ipynb"
+<<<<<<< HEAD
 PHASE_S = 8.0
-PAIRS = 5
+PAIRS = 6  # one whose request path is lost on a busy machine leaves the five that a verdict needs
+=======
+PHASE_S = 6.0
+PAIRS = 6  # one more than a verdict needs: on a busy machine a run now and then has no joint request path
+>>>>>>> w-compare
 # The large cost is clear of the noise between launches on a busy machine, so that the verdict on p50 does not
 # fail by chance; the small one has to be found in its component.
 SPIN_MS, SMALL_MS = 80.0, 10.0
@@ -139,7 +145,7 @@ def test_known_cost_is_in_the_right_component_with_the_right_size(spin: Compared
 
 
 def test_ten_ms_are_found_in_the_right_component_with_the_right_size(small: Compared) -> None:
-    """Broken: only changes of more than half of a request are found. Five pairs find it; whether they are also
+    """Broken: only changes of more than half of a request are found. Six pairs find it; whether they are also
     enough for the correction over some fifteen components depends on how busy the machine is."""
     tokenize = small.changes["tokenize"]
     assert tokenize["verdict"] in ("regression", "changed, size uncertain"), small.found["components"]
@@ -161,15 +167,23 @@ def test_known_cost_is_the_first_finding_of_a_run(spin: Compared) -> None:
     assert named[0] == "tokenize", quickest["findings"]
 
 
-def assert_adds_up(found: Compared) -> float:
-    """The sum of the components' changes, which is that of the mean latency of the requests they are of."""
-    change_ms = sum(row["change_ms"] for row in found.found["components"])
-    means = []
-    for side in ("control", "test"):
-        folders = found.found[side]["folders"]
-        runs = [analyse(load_run(Path(folder)), load_rules(), 0, lambda text: None) for folder in folders]
-        means.append(sum(run.phases[0].requests.profiled()["latency_ms"].mean() for run in runs) / len(runs))
-    assert change_ms == pytest.approx(means[1] - means[0], rel=0.01, abs=0.1)
+def assert_adds_up(found: Compared) -> float | None:
+    """The sum of the components' changes, which is that of the mean latency of the requests they are of; None
+    where no pair has a path of one method on both sides, which is then said."""
+    rows, folders = found.found["components"], [found.found[side]["folders"] for side in ("control", "test")]
+    if not rows[0]["pairs"]:
+        assert any("request path" in text for text in found.found["left_out"])
+        return None
+    changes = []
+    for pair in zip(*folders, strict=True):
+        runs = [analyse(load_run(Path(folder)), load_rules(), 0, lambda text: None) for folder in pair]
+        phases = [run.phases[0] for run in runs]
+        if all(phase.path.method == rows[0]["method"] for phase in phases):
+            before, after = (phase.requests.profiled()["latency_ms"].mean() for phase in phases)
+            changes.append(after - before)
+    assert len(changes) == rows[0]["pairs"]
+    change_ms = float(sum(row["change_ms"] for row in rows))
+    assert change_ms == pytest.approx(sum(changes) / len(changes), rel=0.01, abs=0.1)
     return change_ms
 
 
@@ -236,6 +250,10 @@ def test_control_against_itself_is_no_regression(spin: Compared, small: Compared
     control = runs_of(spin, "control")
     same = compared(tmp_path / "same", control=control, test=control)
     assert same.found["verdict"] == "no meaningful change", same.found["sentence"]
+<<<<<<< HEAD
+=======
+    more = [one_run(tmp_path / f"more-{number}") for number in range(FEWEST_PAIRS)]
+>>>>>>> w-compare
     other = compared(
         tmp_path / "other", control=control, test=runs_of(small, "control"), fail_on="regression"
     )
@@ -267,7 +285,7 @@ def test_setting_against_the_default_is_answered_by_its_tables(spin: Compared, t
     assert [row["verdict"] for row in found["metrics"]] == list(map(implied, found["metrics"]))
     change_ms = assert_adds_up(answer)
     p50 = answer.metric("p50")
-    if p50["verdict"].startswith("suggestive"):
+    if change_ms is not None and p50["verdict"].startswith("suggestive"):
         assert (p50["ratio"] > 1) == (change_ms > 0)
 
 
