@@ -19,7 +19,6 @@ from conftest import ROOT, left_behind
 
 from scoreprof_nb.analysis.run_analysis import analyse
 from scoreprof_nb.capture.session import capture
-from scoreprof_nb.compare_parameters import FEWEST_PAIRS
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.parameters import Parameters
 from scoreprof_nb.run import load_run
@@ -29,13 +28,8 @@ from truth import INJECT, INJECTIONS
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]  # the first test of a fixture captures its pairs
 NOTEBOOK = ROOT / "notebooks" / "compare_runs.ipynb"
-<<<<<<< HEAD
 PHASE_S = 8.0
 PAIRS = 6  # one whose request path is lost on a busy machine leaves the five that a verdict needs
-=======
-PHASE_S = 6.0
-PAIRS = 6  # one more than a verdict needs: on a busy machine a run now and then has no joint request path
->>>>>>> w-compare
 # The large cost is clear of the noise between launches on a busy machine, so that the verdict on p50 does not
 # fail by chance; the small one has to be found in its component.
 SPIN_MS, SMALL_MS = 80.0, 10.0
@@ -250,10 +244,6 @@ def test_control_against_itself_is_no_regression(spin: Compared, small: Compared
     control = runs_of(spin, "control")
     same = compared(tmp_path / "same", control=control, test=control)
     assert same.found["verdict"] == "no meaningful change", same.found["sentence"]
-<<<<<<< HEAD
-=======
-    more = [one_run(tmp_path / f"more-{number}") for number in range(FEWEST_PAIRS)]
->>>>>>> w-compare
     other = compared(
         tmp_path / "other", control=control, test=runs_of(small, "control"), fail_on="regression"
     )
