@@ -34,8 +34,8 @@ from scoreprof_nb.executed import GATE_ERROR, Executed, read_executed
 WRONG_PARAMETER = 42
 GATE = 3
 PAPERMILL_USAGE = 2
-STOP_S = 6.7  # from the signal until all is left as it is; processes that begin and end take their time too
-INTERRUPTED_S = 5.5  # of these, until papermill is killed: for the end of the server, and the notebook
+STOP_S = 7.0  # from the signal until all is left as it is; processes that begin and end take their time too
+INTERRUPTED_S = 6.0  # of these, until papermill is killed: for the end of the server, and the notebook
 ENDED_S = 3.0  # for killed processes to be gone
 POLL_S = 0.1
 _PR_SET_CHILD_SUBREAPER = 36
