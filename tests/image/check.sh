@@ -24,14 +24,15 @@ work=$(mktemp -d)
 mkdir -p "$cache/tmp"
 exec 9> "$cache/lock"
 flock --nonblock 9 || { echo "image-check: another one runs in $cache"; exit 1; }
-# With vfs each layer is a whole copy, tens of gigabytes in all: layers are kept only with overlay.
+# With vfs each layer is a whole copy, tens of gigabytes in all: layers are kept only with overlay, and not in
+# CI, where no later build would use them.
 driver=vfs
 layers=()
 mkdir "$work/lower" "$work/upper" "$work/work" "$work/merged"
 if mount -t overlay overlay -o "lowerdir=$work/lower,upperdir=$work/upper,workdir=$work/work" "$work/merged" 2> /dev/null; then
   umount "$work/merged"
   driver=overlay
-  layers=(--layers)
+  [ "${CI:-}" = true ] || layers=(--layers)
 fi
 image=localhost/score-profiler:check
 base=localhost/scoreprof-base:3.12
