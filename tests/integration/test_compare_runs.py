@@ -28,7 +28,7 @@ from truth import INJECT, INJECTIONS
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]  # the first test of a fixture captures its pairs
 NOTEBOOK = ROOT / "notebooks" / "compare_runs.ipynb"
-PHASE_S = 8.0
+PHASE_S = 6.0
 PAIRS = 6  # one whose request path is lost on a busy machine leaves the five that a verdict needs
 # The large cost is clear of the noise between launches on a busy machine, so that the verdict on p50 does not
 # fail by chance; the small one has to be found in its component.

@@ -21,7 +21,7 @@ from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.findings import findings
 
 pytestmark = pytest.mark.server
-PHASE_S = 16.0
+PHASE_S = 14.0
 WIDE = 2.0  # two 95 % intervals wide: missed hardly ever
 MOST = 5  # of the eight costs: each lies in its interval in 95 of 100 runs
 BIAS = 0.15
