@@ -117,7 +117,6 @@ def measure(folder: Path, phase: str, phase_s: float, spec: str = "") -> RunAnal
             "run_dir": str(folder),
             "phases": phase,
             "phase_s": phase_s,
-            "warmup_s": 30,
             "server_environment": f"SCOREPROF_INJECT={shlex.quote(spec)} PYTHONPATH={shlex.quote(str(INJECT))}",
         }
     )
