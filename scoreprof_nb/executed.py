@@ -9,7 +9,7 @@ from typing import Any
 
 import nbformat
 from nbconvert import HTMLExporter
-from papermill.execute import ERROR_MARKER_TAG
+from papermill.execute import remove_error_markers
 
 from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.run import write_text
@@ -48,7 +48,7 @@ class Executed:
         """
         raw = json.loads(self.path.read_text(encoding="utf-8"))
         if self.error_name == GATE_ERROR:  # the report is whole: papermill's red lines would deny it
-            raw["cells"] = [cell for cell in raw["cells"] if not _is_papermills(cell)]
+            raw = remove_error_markers(nbformat.from_dict(raw))
         text = json.dumps(_redactor(raw).deep(raw), indent=1)
         write_text(self.path, text + "\n")
         if self.run_dir is None or not self.run_dir.is_dir():
@@ -81,10 +81,6 @@ def read_executed(path: Path) -> Executed:
         results_dir=results_dir,
         hold_s=float(told.get("hold_s", 0.0)),
     )
-
-
-def _is_papermills(cell: Mapping[str, Any]) -> bool:
-    return ERROR_MARKER_TAG in cell.get("metadata", {}).get("tags", [])
 
 
 def _redactor(notebook: Mapping[str, Any]) -> Redactor:
