@@ -3,7 +3,7 @@
 import pandas as pd
 
 from scoreprof_nb.analysis.requests import MeasuredRequests, events, within
-from scoreprof_nb.run import Phase
+from scoreprof_nb.run_folder.store import Phase
 
 COLUMNS = ("phase", "new_sequences", "batches")
 

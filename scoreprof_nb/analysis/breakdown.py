@@ -9,12 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.samples import WAITING, BlockTicks, PhaseTicks, ThreadTicks
 from scoreprof_nb.analysis.statistics import bootstrap_weights, interval
+from scoreprof_nb.analysis.ticks import WAITING, BlockTicks, PhaseTicks, ThreadTicks
 from scoreprof_nb.components.catalog import COMPONENTS, NAMES, NATIVE_THREADS
 from scoreprof_nb.components.classify import Role, process_role
 from scoreprof_nb.components.rules import RuleSet
-from scoreprof_nb.run import Block
+from scoreprof_nb.run_folder.store import Block
 from scoreprof_nb.stacks.table import Frame, short_path
 
 THREAD_COLUMNS = ("phase", "process", "thread", "component", "share", "low", "high", "ticks", "cpu_s")

@@ -15,7 +15,7 @@ from scoreprof_nb.analysis.statistics import (
     percentile,
     percentile_interval,
 )
-from scoreprof_nb.run import Phase
+from scoreprof_nb.run_folder.store import Phase
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 LATENCY_COLUMNS = (
@@ -68,7 +68,7 @@ def latency_rows(phase: str, requests: MeasuredRequests, seed: int = 0) -> list[
     return [latency(phase, which, part, seed) for which, part in parts.items()]
 
 
-def detectable_change(requests: MeasuredRequests) -> float | None:
+def minimum_detectable_effect(requests: MeasuredRequests) -> float | None:
     """The smallest relative change of p50 that two runs like this one would show; None: not known.
 
     With 80 % power at 5 % (two-sided): (1.96 + 0.84) x sqrt(2) x the standard error of p50, which is

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scoreprof_nb.analysis.request_path import RequestPath
-from scoreprof_nb.analysis.samples import BlockTicks, PhaseTicks, late_ticks
+from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, late_ticks
 from scoreprof_nb.components.classify import UNCLASSIFIED, Role
 
 FAILED_SHARE = 0.01

@@ -35,8 +35,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.samples import BlockTicks, PhaseTicks, ThreadTicks
 from scoreprof_nb.analysis.statistics import bootstrap_weights, interval
+from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, ThreadTicks
 from scoreprof_nb.components.catalog import CLIENT, COMPONENTS, INDEX, IPC_AND_WAKEUP, NAMES
 
 MORE_IN_FLIGHT = (

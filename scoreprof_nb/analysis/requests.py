@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoreprof_nb.run import Phase
+from scoreprof_nb.run_folder.store import Phase
 
 _PREFILL = re.compile(r"Prefill batch\.? ?.*#new-seq: (\d+)")
 _MISSES = re.compile(r"#cache_miss: ([1-9]\d*)")

@@ -11,8 +11,8 @@ from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
     ObserverEffect,
     Scores,
-    detectable_change,
     latency_rows,
+    minimum_detectable_effect,
     observer_effect,
     scores,
     throughput,
@@ -21,10 +21,10 @@ from scoreprof_nb.analysis.quality import FAILED_SHARE, Check, Quality, laws, li
 from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
-from scoreprof_nb.analysis.samples import PhaseTicks, phase_ticks
+from scoreprof_nb.analysis.ticks import PhaseTicks, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
-from scoreprof_nb.run import Phase, Run
+from scoreprof_nb.run_folder.store import Phase, Run
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PhaseAnalysis:
     batching: dict[str, object]
     quality: Quality | None
     observer: ObserverEffect
-    detectable: float | None
+    minimum_detectable_effect: float | None
     scores: Scores
     checks: tuple[Check, ...]
     served: float
@@ -66,7 +66,7 @@ COLUMNS = {  # of the tables of a run in which no phase was finished
 }
 
 
-def below_each_other(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+def concat_tables(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     """The rows of all parts; an empty table with these columns when there are none."""
     filled = [part for part in parts if not part.empty]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
@@ -82,12 +82,12 @@ class RunAnalysis:
     def table(self, name: str) -> pd.DataFrame:
         """One of the phases' tables, all phases below each other."""
         parts: list[pd.DataFrame] = [getattr(phase, name) for phase in self.phases]
-        return below_each_other(parts, COLUMNS[name])
+        return concat_tables(parts, COLUMNS[name])
 
     def paths(self) -> pd.DataFrame:
         """The request paths of all phases; column ``method`` says how each was found: joint or marginal."""
         parts = [phase.path.table.assign(method=phase.path.method) for phase in self.phases]
-        return below_each_other(parts, (*PATH_COLUMNS, "method"))
+        return concat_tables(parts, (*PATH_COLUMNS, "method"))
 
     def status(self) -> str:
         """complete, partial or failed: as captured, and partial when too many requests failed."""
@@ -141,7 +141,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, see
         batching=batching.batching_row(phase, run.log, requests),
         quality=found,
         observer=observer_effect(requests, seed),
-        detectable=detectable_change(requests),
+        minimum_detectable_effect=minimum_detectable_effect(requests),
         scores=scores(phase.requests),
         checks=(
             *laws(ticks, threads, cpu, accounted, served, path, profiled_ms),
@@ -185,7 +185,7 @@ def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -
     return top[[*keys, "samples", "share", "stack", "rule"]]
 
 
-def idle_rules(analysis: RunAnalysis, rules: RuleSet) -> list[str]:
+def unmatched_rules(analysis: RunAnalysis, rules: RuleSet) -> list[str]:
     """The rules of the user's file that decided no stack of the run: file and number of each."""
     if not rules.own:
         return []

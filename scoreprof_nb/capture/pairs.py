@@ -10,9 +10,9 @@ from typing import Any
 
 from scoreprof_nb.capture import session
 from scoreprof_nb.capture.preflight import prepare
-from scoreprof_nb.compare_parameters import CONTROL, SIDES, TEST, CompareParameters, with_names_of
-from scoreprof_nb.parameters import Parameters
-from scoreprof_nb.run import RunFolder, RunFolderError, write_text
+from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST, CompareParameters, with_names_of
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.run_folder.store import RunFolder, RunFolderError, write_text
 
 RUNS = "runs"
 STOPPED = "stopped.tsv"  # side, and which run stopped when and why

@@ -15,10 +15,10 @@ from typing import Any
 
 from scoreprof_nb import demo
 from scoreprof_nb.capture import provenance, pyspy
-from scoreprof_nb.capture.redact import Redactor
-from scoreprof_nb.capture.server import FoundServer, check_port_free, free_port
+from scoreprof_nb.capture.server import AttachedServer, check_port_free, free_port
 from scoreprof_nb.capture.workload import request_bodies
-from scoreprof_nb.parameters import ParameterError, Parameters, RequestBody, environment_of
+from scoreprof_nb.parameters.profile import ParameterError, Parameters, RequestBody, environment_of
+from scoreprof_nb.redact import Redactor
 
 LABELS = (" Yes", " No")
 SERVER_PYTHON = "SCOREPROF_SERVER_PYTHON"
@@ -36,7 +36,7 @@ class Plan:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     port: int
-    found: FoundServer | None
+    found: AttachedServer | None
     bodies: Mapping[str, list[RequestBody]]  # by phase
     provenance: Mapping[str, Any]
     redact: Redactor
@@ -72,7 +72,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
     redact = Redactor.for_server(parameters.server_flags, own_environment)
     if parameters.py_spy_mode != "off":
         pyspy.check_may_trace(parameters.py_spy_mode)
-    found = FoundServer(parameters.server_url, redact) if parameters.server_url else None
+    found = AttachedServer(parameters.server_url, redact) if parameters.server_url else None
     python = _server_python(parameters, found)
     server = _inspected(python, found)
     model = _model(parameters, found, python)
@@ -106,7 +106,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
     )
 
 
-def _server_python(parameters: Parameters, found: FoundServer | None) -> str:
+def _server_python(parameters: Parameters, found: AttachedServer | None) -> str:
     python = parameters.server_python or os.environ.get(SERVER_PYTHON, "")
     if not python and found is not None:
         python = found.command()[0]
@@ -117,7 +117,7 @@ def _server_python(parameters: Parameters, found: FoundServer | None) -> str:
     return str(Path(resolved).absolute())
 
 
-def _inspected(python: str, found: FoundServer | None) -> dict[str, Any]:
+def _inspected(python: str, found: AttachedServer | None) -> dict[str, Any]:
     server = provenance.inspect_server(python, "versions")
     if found is None and not server["packages"].get("sglang-jax"):
         raise ParameterError(
@@ -128,7 +128,7 @@ def _inspected(python: str, found: FoundServer | None) -> dict[str, Any]:
     return server
 
 
-def _model(parameters: Parameters, found: FoundServer | None, python: str) -> str:
+def _model(parameters: Parameters, found: AttachedServer | None, python: str) -> str:
     """The model's folder; the tiny one is made when none is named. "" when it is not known."""
     if found is not None and not parameters.model_path:
         return _flag(found.command(), "--model-path")

@@ -13,7 +13,7 @@ import psutil
 
 from scoreprof_nb import __version__
 from scoreprof_nb.capture.pyspy import ptrace_scope
-from scoreprof_nb.parameters import ParameterError
+from scoreprof_nb.parameters.profile import ParameterError
 
 INSPECT = Path(__file__).with_name("inspect_server.py")
 INSPECT_S = 120.0

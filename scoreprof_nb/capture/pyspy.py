@@ -23,9 +23,9 @@ from typing import IO
 
 import psutil
 
-from scoreprof_nb.capture.redact import Redactor
-from scoreprof_nb.parameters import ParameterError
-from scoreprof_nb.run import Recording
+from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.store import Recording
 
 START_S = 30.0
 STOP_S = 20.0

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 import psutil
 import requests
 
-from scoreprof_nb.capture.redact import Redactor
-from scoreprof_nb.parameters import ParameterError
-from scoreprof_nb.run import ServerProcess
+from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.store import ServerProcess
 
 TAIL_LINES = 25
 STOP_S = 2.0
@@ -86,7 +86,7 @@ class Server(Protocol):
     log: ServerLog | None  # None: not ours, its log is not known
 
     def pid(self) -> int: ...
-    def show_time(self, on: bool) -> None: ...
+    def enable_clock(self, on: bool) -> None: ...
     def processes(self) -> tuple[ServerProcess, ...]: ...
     def check_alive(self) -> None: ...
     def stop(self) -> None: ...
@@ -102,7 +102,7 @@ class _Tree:
     def of(cls, root: psutil.Process) -> "_Tree":
         return cls([root, *root.children(recursive=True)])
 
-    def described(self, redact: Redactor) -> tuple[ServerProcess, ...]:
+    def workload_fingerprint(self, redact: Redactor) -> tuple[ServerProcess, ...]:
         result = []
         for process in self.members:
             try:
@@ -154,7 +154,7 @@ class LaunchedServer:
     def pid(self) -> int:
         return self._process.pid
 
-    def show_time(self, on: bool) -> None:
+    def enable_clock(self, on: bool) -> None:
         """Switch the clock of the recordings on or off."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGUSR2 if on else signal.SIGUSR1)
@@ -192,7 +192,7 @@ class LaunchedServer:
         known = set(self._seen)
         tree = self._look()
         self._watched = _Tree([process for process in tree.members if process in known])
-        return tree.described(self._redact)
+        return tree.workload_fingerprint(self._redact)
 
     def check_alive(self) -> None:
         """Raise ServerFailed when a process of the server has ended that was there when it got healthy."""
@@ -235,7 +235,7 @@ class LaunchedServer:
         self._log.close()
 
 
-class FoundServer:
+class AttachedServer:
     """A server that somebody else runs on this machine: profiled, never stopped."""
 
     log: ServerLog | None = None
@@ -249,7 +249,7 @@ class FoundServer:
     def pid(self) -> int:
         return self._root.pid
 
-    def show_time(self, on: bool) -> None:
+    def enable_clock(self, on: bool) -> None:
         """Nothing: a server that is not a child of the launcher has no clock."""
 
     def command(self) -> list[str]:
@@ -269,7 +269,7 @@ class FoundServer:
         self.check_alive()
         with suppress(psutil.NoSuchProcess):
             self._tree = _Tree.of(self._root)
-        return self._tree.described(self._redact)
+        return self._tree.workload_fingerprint(self._redact)
 
     def check_alive(self) -> None:
         dead = self._tree.first_dead()

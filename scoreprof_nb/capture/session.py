@@ -14,15 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scoreprof_nb.capture import accounting
+from scoreprof_nb.capture import thread_cpu
 from scoreprof_nb.capture.preflight import Plan, check_folders, prepare
 from scoreprof_nb.capture.pyspy import PySpy, PySpyFailed, thread_ids
-from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
-from scoreprof_nb.capture.workload import Load, described
-from scoreprof_nb.parameters import FILE_PHASE, MEASURED, ParameterError, Parameters, environment_of
-from scoreprof_nb.results import keep_copy, restore_run
-from scoreprof_nb.run import (
+from scoreprof_nb.capture.workload import LoadGenerator, workload_fingerprint
+from scoreprof_nb.parameters.profile import FILE_PHASE, MEASURED, ParameterError, Parameters, environment_of
+from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.store import (
     Block,
     Manifest,
     PhaseRecord,
@@ -33,6 +32,7 @@ from scoreprof_nb.run import (
     Warmup,
     write_phase,
 )
+from scoreprof_nb.run_folder.sync import restore_run, sync_run
 
 BLOCKS_PROFILED = (False, True, True, False)
 POLL_S = 0.1
@@ -47,14 +47,14 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CaptureResult:
     """What a capture left. ``failure``: why phases are missing, None when none is."""
 
     captured: tuple[str, ...]  # phases captured now, not before
     failure: str | None = None
 
 
-def capture(parameters: Parameters, say: Say) -> Outcome:
+def capture(parameters: Parameters, say: Say) -> CaptureResult:
     """Capture the phases that the run folder lacks.
 
     Raises ParameterError for what the user has to change. A server that fails is an outcome, not an
@@ -70,7 +70,7 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
         if old is not None and old.status == "capturing":
             folder.write_manifest(replace(old, status="complete", failure=None))
         say(f"run folder {folder.path} is complete: nothing to capture")
-        return Outcome(())
+        return CaptureResult(())
     check_folders(parameters)
     say("checking parameters, interpreter, model, port and the right to trace")
     plan = prepare(parameters, missing)
@@ -90,7 +90,7 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
                 _capture_phase(server, plan, parameters, folder, name, say)
                 captured.append(name)
                 folder.write_manifest(manifest)
-                keep_copy(folder.path, parameters.results_dir, say)
+                sync_run(folder.path, parameters.results_dir, say)
         finally:
             say("stopping the server" if plan.found is None else "leaving the server as it was")
             server.stop()
@@ -103,8 +103,8 @@ def capture(parameters: Parameters, say: Say) -> Outcome:
         done = _done(folder, phases)
         status = "complete" if len(done) == len(phases) else "partial" if done else "failed"
         folder.write_manifest(replace(manifest, status=status, failure=failure, finished_s=time.time()))
-        keep_copy(folder.path, parameters.results_dir, say)
-    return Outcome(tuple(captured), failure)
+        sync_run(folder.path, parameters.results_dir, say)
+    return CaptureResult(tuple(captured), failure)
 
 
 def _restore(folder: RunFolder, parameters: Parameters, say: Say) -> None:
@@ -229,7 +229,7 @@ def _capture_phase(
     server: Server, plan: Plan, parameters: Parameters, folder: RunFolder, name: str, say: Say
 ) -> None:
     bodies = plan.bodies[name]
-    load = Load(server.url, bodies, parameters.concurrency, parameters.request_s)
+    load = LoadGenerator(server.url, bodies, parameters.concurrency, parameters.request_s)
     started_s = time.time()
     with folder.staged_phase(name) as staging:
         load.start()
@@ -266,7 +266,7 @@ def _capture_phase(
             blocks=tuple(blocks),
             processes=processes,
             notes=tuple(map(plan.redact, notes)),
-            workload=described(bodies),
+            workload=workload_fingerprint(bodies),
         )
         write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads)
     measured = [row for row in load.rows if not row["warmup"]]
@@ -274,7 +274,7 @@ def _capture_phase(
     say(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")
 
 
-def _warm_up(server: Server, load: Load, kinds: int, parameters: Parameters, say: Say) -> Warmup:
+def _warm_up(server: Server, load: LoadGenerator, kinds: int, parameters: Parameters, say: Say) -> Warmup:
     """Wait until the last requests met no compile, by the server's log, or until the limit."""
     needed = max(5, 3 * kinds) * parameters.concurrency
     start, said_at = time.monotonic(), time.monotonic()
@@ -319,7 +319,7 @@ class _Recorder:
         self._server = server
         self._failed: Recording | None = None
         self._py_spy: PySpy | None = None
-        server.show_time(True)
+        server.enable_clock(True)
         try:
             self._py_spy = PySpy(
                 server.pid(), output, parameters.rate_hz, parameters.py_spy_mode, plan.redact, pids
@@ -330,7 +330,7 @@ class _Recorder:
 
     def stop(self) -> Recording:
         recording = self._py_spy.stop() if self._py_spy is not None else self._failed
-        self._server.show_time(False)
+        self._server.enable_clock(False)
         assert recording is not None
         return recording
 
@@ -342,7 +342,7 @@ class _Recorder:
 def _block(
     number: int,
     server: Server,
-    load: Load,
+    load: LoadGenerator,
     processes: tuple[ServerProcess, ...],
     parameters: Parameters,
     recorder: _Recorder | None,
@@ -357,7 +357,7 @@ def _block(
     try:
         start_s = _next_answer(server, load, parameters.request_s)
         first = len(load.rows)
-        before = accounting.snapshot(pids)
+        before = thread_cpu.snapshot(pids)
         said_at = time.monotonic()
         while (left := start_s + parameters.phase_s / 4 - time.time()) > 0:
             server.check_alive()
@@ -367,7 +367,7 @@ def _block(
             time.sleep(min(POLL_S, left))
         until_s = time.time()
         stop_s = _next_answer(server, load, parameters.request_s)
-        after = accounting.snapshot(pids)
+        after = thread_cpu.snapshot(pids)
         recording = recorder.stop() if recorder is not None else None
     except BaseException:
         if recorder is not None:
@@ -378,10 +378,10 @@ def _block(
         "off" if recording is None else "on" if recording.failure is None else f"failed: {recording.failure}"
     )
     say(f"  block {number + 1} of {len(BLOCKS_PROFILED)}: {len(load.rows) - first} requests, py-spy {how}")
-    return Block(number, start_s, stop_s, recording, until_s), accounting.rows(number, before, after)
+    return Block(number, start_s, stop_s, recording, until_s), thread_cpu.rows(number, before, after)
 
 
-def _next_answer(server: Server, load: Load, limit_s: float) -> float:
+def _next_answer(server: Server, load: LoadGenerator, limit_s: float) -> float:
     """Wait until what is in flight is answered, at most for the limit; gives epoch seconds."""
     in_flight = load.in_flight()
     deadline = time.monotonic() + limit_s

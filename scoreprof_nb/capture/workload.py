@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-from scoreprof_nb.parameters import FILE_PHASE, Parameters, RequestBody, read_requests_file
+from scoreprof_nb.parameters.profile import FILE_PHASE, Parameters, RequestBody, read_requests_file
 
 DISTINCT_PAYLOADS = 8  # per kind; each is repeated, so that its scores can be compared
 QUERY_WORDS, ITEM_WORDS = 5, 4
@@ -52,7 +52,7 @@ def request_bodies(parameters: Parameters, phase: str, label_token_ids: Sequence
     ]
 
 
-def described(bodies: Sequence[RequestBody]) -> str:
+def workload_fingerprint(bodies: Sequence[RequestBody]) -> str:
     """What a phase was to send, to be compared with another run's: equal texts mean equal bytes."""
     digest = hashlib.sha256(b"\n".join(body.payload for body in bodies)).hexdigest()
     counts = Counter((body.kind, body.items) for body in bodies)
@@ -77,7 +77,7 @@ def _body(kind: str, items: int, labels: list[int], seed: int, number: int) -> R
     return RequestBody(kind, items, json.dumps(body).encode(), len(labels))
 
 
-class Load:
+class LoadGenerator:
     """Clients in threads of their own, sending the bodies in turn until they are stopped.
 
     ``rows`` grows by one row of requests.parquet per finished request; ``failures`` keeps the first

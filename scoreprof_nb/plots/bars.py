@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scoreprof_nb import palette
+from scoreprof_nb.components import palette
 
 _CHARACTER_PX = 6.0  # of the label font at the figures' resolution
 _LINE_PX = 12.5

@@ -134,10 +134,10 @@ def plot_latency_timeline(requests: pd.DataFrame) -> Figure:
     known = known.assign(**flags)
     phases = by_phase(known)
     events = ", ".join(f"{int(known[flag].sum()):,} {event.counted}" for flag, event in _EVENTS.items())
-    left_out = len(requests) - len(known)
+    excluded = len(requests) - len(known)
     denominator = (
         f"one dot = one request, n = {len(known):,} requests: {int(known['profiled'].sum()):,} in profiled "
-        f"blocks, {events}" + (f"; {left_out:,} without a known time are not drawn" if left_out else "")
+        f"blocks, {events}" + (f"; {excluded:,} without a known time are not drawn" if excluded else "")
     )
     handles = _timeline_handles()
     figure = new_figure(title, denominator, height_for(2.3 * (-(-len(phases) // 2)), len(handles) + 2))
@@ -215,10 +215,10 @@ def plot_observer_effect(effect: pd.DataFrame) -> Figure:
     known = known_rows(effect, "p50_ratio")
     if known.empty:
         return say_missing(title, "no phase has requests both with and without the profiler")
-    left_out = [str(phase) for phase in effect["phase"] if phase not in set(known["phase"])]
+    excluded = [str(phase) for phase in effect["phase"] if phase not in set(known["phase"])]
     denominator = (
         f"p50 latency of profiled blocks / p50 latency of the others, n = {len(known)} phases; "
-        "bars: 95 % interval" + (f"; not known: {', '.join(left_out)}" if left_out else "")
+        "bars: 95 % interval" + (f"; not known: {', '.join(excluded)}" if excluded else "")
     )
     handles: list[Artist] = [
         Line2D([], [], color="#0072B2", marker="o", label="ratio, 95 % interval"),

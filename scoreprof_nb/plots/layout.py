@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from scoreprof_nb import palette
+from scoreprof_nb.components import palette
 
 WIDTH_IN = 10.0
 DPI = 100  # 1000 px wide

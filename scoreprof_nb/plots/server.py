@@ -78,9 +78,9 @@ def plot_utilisation(utilisation: pd.DataFrame) -> Figure:
         Patch(facecolor=_BAR_COLOUR, label="does work"),
         Line2D([], [], color="black", label="95 % interval"),
     ]
-    left_out = len(utilisation) - len(known)
+    excluded = len(utilisation) - len(known)
     denominator = "share of the phase's wall time, n = threads shown" + (
-        f"; {left_out} not known, not drawn" if left_out else ""
+        f"; {excluded} not known, not drawn" if excluded else ""
     )
     figure = new_figure(title, denominator, height_for(sum(0.3 * len(rows) + 0.5 for _, rows in phases), 2))
     panels = panel_column(figure, [len(rows) + 1.2 for _, rows in phases], handles, "")

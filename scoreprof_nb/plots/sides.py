@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from scoreprof_nb import palette
+from scoreprof_nb.components import palette
 from scoreprof_nb.plots import bars
 from scoreprof_nb.plots.layout import (
     SMALL,
@@ -79,8 +79,8 @@ def plot_verdicts(metrics: pd.DataFrame, mark: str = "") -> Figure:
     verdicts = [name for name in _VERDICT_MARKS if name in set(known["verdict"])]
     handles: list[Artist] = [Line2D([], [], linestyle="", label=name, **_marker(name)) for name in verdicts]
     handles.append(Patch(facecolor="#DDDDDD", label="not meaningful"))
-    left_out = metrics.drop(known.index)
-    unknown = ", ".join(f"{row['phase']}: {row['metric']}" for row in left_out.to_dict("records"))
+    excluded = metrics.drop(known.index)
+    unknown = ", ".join(f"{row['phase']}: {row['metric']}" for row in excluded.to_dict("records"))
     figure = new_figure(
         title,
         f"n = {int(known['pairs'].max())} pairs of runs; lines: 95 % interval; left of 1: test has less "

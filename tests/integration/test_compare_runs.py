@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, left_behind
 
 from scoreprof_nb.analysis.run_analysis import analyse
 from scoreprof_nb.capture.session import capture
 from scoreprof_nb.components.rules import load_rules
-from scoreprof_nb.parameters import Parameters
-from scoreprof_nb.run import load_run
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "truth"))
-from truth import INJECT, INJECTIONS
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.run_folder.store import load_run
+from tests.support.paths import ROOT
+from tests.support.server_runs import left_behind
+from tests.truth.truth import INJECT, INJECTIONS
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]  # the first test of a fixture captures its pairs
 NOTEBOOK = ROOT / "notebooks" / "compare_runs.ipynb"

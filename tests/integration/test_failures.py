@@ -11,7 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Finished, arguments, left_behind, run_in
+
+from tests.support.paths import ROOT
+from tests.support.server_runs import Finished, arguments, left_behind, run_in
 
 pytestmark = pytest.mark.server
 SHORT = {"phases": "single", "phase_s": 2, "warmup_s": 20}
@@ -89,7 +91,7 @@ def test_server_that_dies_at_start(
 ) -> None:
     """Broken: the kit waits for its timeout, or hides why the server died."""
     model = tmp_path / "model"
-    make = Path(__file__).resolve().parents[2] / "scoreprof_nb" / "demo" / "tiny_model.py"
+    make = ROOT / "scoreprof_nb" / "demo" / "tiny_model.py"
     subprocess.run([server_python, str(make), str(model)], check=True, timeout=120)
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "architectures": ["NoSuchModel"]}))

@@ -11,18 +11,18 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from conftest import run_in
 
 from scoreprof_nb import demo
-from scoreprof_nb.analysis.samples import block_ticks
+from scoreprof_nb.analysis.ticks import block_ticks
 from scoreprof_nb.capture.pyspy import PySpy, thread_ids
-from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.server import free_port
 from scoreprof_nb.components.catalog import COMPONENTS, NAMES
 from scoreprof_nb.components.classify import classify
 from scoreprof_nb.components.rules import load_rules
-from scoreprof_nb.run import Block
+from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.store import Block
 from scoreprof_nb.stacks.recording import read_recording
+from tests.support.server_runs import run_in
 
 pytestmark = pytest.mark.server
 START_S = 120

@@ -20,11 +20,12 @@ import nbformat
 import psutil
 import pytest
 import yaml
-from conftest import lacking, left_behind
-from job import ROOT, Command, command_of, job_of, render
 
 from scoreprof_nb import demo
-from scoreprof_nb.run import load_run
+from scoreprof_nb.run_folder.store import load_run
+from tests.support.job import Command, command_of, job_of, render
+from tests.support.paths import ROOT
+from tests.support.server_runs import lacking, left_behind
 
 pytestmark = pytest.mark.server
 HERE = ("-p", "device", "cpu", "-p", "phases", "single,small", "-p", "phase_s", "4", "-p", "warmup_s", "30")

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import NOTEBOOK, ROOT, Finished, run_in
 
-from scoreprof_nb.parameters import Parameters
-from scoreprof_nb.report import make_report
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.stacks.recording import read_recording
+from tests.support.paths import PROFILE_NOTEBOOK as NOTEBOOK
+from tests.support.paths import ROOT
+from tests.support.server_runs import Finished, run_in
 
 pytestmark = pytest.mark.server
 COMMON_TICKS = "processes are on common ticks"

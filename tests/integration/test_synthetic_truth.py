@@ -3,27 +3,25 @@
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
-
-TRUTH = Path(__file__).resolve().parents[1] / "truth"
-sys.path.insert(0, str(TRUTH))
-
-from synthetic_server import STAGES
 
 from scoreprof_nb.analysis.request_path import request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse
 from scoreprof_nb.capture import session
 from scoreprof_nb.capture.preflight import Plan
-from scoreprof_nb.capture.redact import Redactor
 from scoreprof_nb.capture.server import free_port
 from scoreprof_nb.capture.workload import request_bodies
 from scoreprof_nb.components.rules import load_rules
-from scoreprof_nb.findings import findings
-from scoreprof_nb.parameters import Parameters
-from scoreprof_nb.run import load_run
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.redact import Redactor
+from scoreprof_nb.report.findings import findings
+from scoreprof_nb.run_folder.store import load_run
+from tests.support.paths import ROOT
+from tests.truth.synthetic_server import STAGES
+
+TRUTH = ROOT / "tests" / "truth"
 
 PHASE_S = 40.0
 STRETCH = 20  # requests

@@ -5,20 +5,15 @@ are many here, so a single cost is judged by a wide one; that most costs lie in 
 together are right is what a systematic error does not get past.
 """
 
-import sys
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "truth"))
-
-from truth import INJECTIONS, TOKENIZE, Found, Injection, compare, measure
-
 from scoreprof_nb.analysis.run_analysis import RunAnalysis
-from scoreprof_nb.findings import findings
+from scoreprof_nb.report.findings import findings
+from tests.truth.truth import INJECTIONS, TOKENIZE, Found, Injection, compare, measure
 
 pytestmark = pytest.mark.server
 PHASE_S = {"single": 12.0, "large": 24.0}  # some five requests of 32 items while py-spy records

@@ -17,8 +17,8 @@ from pathlib import Path
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse
 from scoreprof_nb.capture.session import capture
 from scoreprof_nb.components.rules import load_rules
-from scoreprof_nb.parameters import Parameters
-from scoreprof_nb.run import load_run
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.run_folder.store import load_run
 
 INJECT = Path(__file__).with_name("inject")
 MANAGERS = "sgl_jax.srt.managers"

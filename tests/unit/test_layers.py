@@ -6,42 +6,30 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "scoreprof_nb"
+from tests.support.paths import PACKAGE
 
-# Each part, and the parts that it may import besides itself. A new part needs a line here.
-BASE = {"run", "parameters"}
+# Each folder of the package, or module at its top, and those that it may import besides itself.
 MAY_IMPORT = {
-    "version": set(),
+    "__init__": set(),
+    "__main__": {"runner"},
+    "redact": set(),
     "parameters": set(),
-    "run": set(),
+    "run_folder": set(),
     "demo": set(),
-    "stacks": BASE,
-    "components": BASE | {"stacks"},
-    "analysis": BASE | {"stacks", "components"},
-    "palette": {"components"},
-    "flamegraph": {"components", "palette"},
-    "plots": {"components", "palette"},
-    "report": BASE | {"results", "stacks", "components", "analysis", "palette", "flamegraph"},
-    "results": BASE,
-    "capture": BASE | {"demo", "results", "version"},
-    "notebook": BASE | {"report", "plots", "capture", "results"},
-}
-# Modules at the top of the package, by the part that they belong to.
-TOP = {
-    "__init__": "version",
-    "__main__": "notebook",
-    "compare_notebook": "notebook",
-    "diff_flamegraph": "flamegraph",
-    "ending": "notebook",
-    "executed": "notebook",
-    "notebook": "notebook",
-    "compare_parameters": "parameters",
-    "compare_tables": "report",
-    "compare_verdict": "report",
-    "comparison": "report",
-    "findings": "report",
-    "report": "report",
-    "summary": "report",
+    "stacks": set(),
+    "engines": {"demo", "parameters"},
+    "components": {"engines", "stacks"},
+    "analysis": {"components", "engines", "run_folder", "stacks"},
+    "comparison": {"analysis", "components", "engines", "parameters", "run_folder", "stacks"},
+    "plots": {"components"},
+    "flamegraph": {"components"},
+    "report": {
+        *("analysis", "comparison", "components", "engines", "flamegraph", "parameters", "run_folder"),
+        "stacks",
+    },
+    "capture": {"__init__", "demo", "engines", "parameters", "redact", "run_folder"},
+    "notebook": {"capture", "parameters", "plots", "redact", "report", "run_folder"},
+    "runner": {"components", "parameters", "redact", "run_folder"},
 }
 # They run in the server's interpreter, or before anything is installed.
 STAND_ALONE = (
@@ -55,12 +43,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def part_of(module: str) -> str:
-    """The part that a module (``scoreprof_nb.plots.bars``) belongs to."""
+    """The folder, or the module at the top, of a module (``scoreprof_nb.plots.bars``)."""
     parts = module.split(".")
-    name = parts[1] if len(parts) > 1 else "__init__"
-    part = TOP.get(name, name)
-    assert part in MAY_IMPORT, f"{module}: say in test_layers.py where it belongs"
-    return part
+    return parts[1] if len(parts) > 1 else "__init__"
 
 
 def name_of(path: Path) -> str:
@@ -101,23 +86,17 @@ def label(path: Path) -> str:
 
 def test_modules_are_found():
     """Else every test below passes on nothing."""
-    assert {"run.py", "capture/session.py", "plots/bars.py"} <= {label(path) for path in MODULES}
-    assert "scoreprof_nb.capture.session" in own(PACKAGE / "notebook.py")
+    assert {"run_folder/store.py", "capture/session.py", "plots/bars.py"} <= {label(path) for path in MODULES}
+    assert "scoreprof_nb.capture.session" in own(PACKAGE / "notebook" / "profile.py")
     assert "scoreprof_nb" in own(PACKAGE / "capture" / "provenance.py")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_imports_go_downwards(path):
     part = part_of(name_of(path))
-    allowed = MAY_IMPORT[part] | {part}
-    if label(path) == "executed.py":
-        allowed = {"run", "capture"}  # of the capture only the redaction: see below
-    wrong = {name for name in own(path) if part_of(name) not in allowed}
-    assert not wrong, f"{part} may import only {sorted(allowed)}"
-
-
-def test_executed_takes_only_the_redaction_of_the_capture():
-    assert own(PACKAGE / "executed.py") <= {"scoreprof_nb.capture.redact", "scoreprof_nb.run"}
+    assert part in MAY_IMPORT, f"a new folder needs a line in {Path(__file__).name}"
+    wrong = {name for name in own(path) if part_of(name) not in MAY_IMPORT[part] | {part}}
+    assert not wrong, f"{part} may import only {sorted(MAY_IMPORT[part])}"
 
 
 @pytest.mark.parametrize("name", STAND_ALONE)
@@ -136,7 +115,7 @@ def test_launcher_needs_the_standard_library_only():
 def test_matplotlib_is_in_the_plots_only(path):
     """Analysis must run where nothing can be drawn."""
     if any(name.split(".")[0] == "matplotlib" for name in imports(path)):
-        assert label(path).startswith("plots/") or label(path) == "notebook.py"
+        assert label(path).startswith(("plots/", "notebook/"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
@@ -144,7 +123,7 @@ def test_jupyter_is_in_the_notebook_part_only(path):
     """The core needs no Jupyter."""
     jupyter = {"IPython", "nbformat", "nbconvert", "papermill", "ipykernel"}
     if {name.split(".")[0] for name in imports(path)} & jupyter:
-        assert label(path) in ("notebook.py", "compare_notebook.py", "executed.py")
+        assert label(path).startswith(("notebook/", "runner/"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)

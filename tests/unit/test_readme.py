@@ -4,12 +4,12 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 TEXT = (ROOT / "README.md").read_text()
 GIVEN = {"PWD", "HOME"}  # by the shell
 NOT_SHELL = {"The run folder"}  # its block is a listing

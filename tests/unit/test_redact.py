@@ -7,8 +7,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from papermill.execute import ERROR_MARKER_TAG
 
-from scoreprof_nb.capture.redact import MASK, Redactor
-from scoreprof_nb.executed import RUN_MIME, Executed, read_executed
+from scoreprof_nb.redact import MASK, Redactor
+from scoreprof_nb.run_folder.files import RUN_MIME
+from scoreprof_nb.runner.executed_notebook import ExecutedNotebook, read_executed_notebook
 
 SECRET = "s3cr3tvalue42"
 HF = "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH"
@@ -121,7 +122,7 @@ def secret_cell(run_dir):
 
 def test_executed_notebook_without_error(tmp_path):
     path = write_notebook(tmp_path / "out.ipynb", new_code_cell("1", outputs=[run_output(tmp_path / "run")]))
-    assert read_executed(path) == Executed(path, None, None, tmp_path / "run")
+    assert read_executed_notebook(path) == ExecutedNotebook(path, None, None, tmp_path / "run")
 
 
 def test_first_error_and_the_run_folder_are_found(tmp_path):
@@ -129,14 +130,14 @@ def test_first_error_and_the_run_folder_are_found(tmp_path):
         new_code_cell("1", outputs=[run_output(tmp_path / "run"), error_output()]),
         new_code_cell("2", outputs=[error_output("KeyError", "later")]),
     )
-    executed = read_executed(write_notebook(tmp_path / "out.ipynb", *cells))
+    executed = read_executed_notebook(write_notebook(tmp_path / "out.ipynb", *cells))
     assert executed.error_name == "ParameterError"
     assert executed.error == "ParameterError: parameter port=1: bad"
     assert executed.run_dir == tmp_path / "run"
 
 
 def test_notebook_that_did_not_get_to_its_run_folder(tmp_path):
-    executed = read_executed(
+    executed = read_executed_notebook(
         write_notebook(tmp_path / "out.ipynb", new_code_cell("1", outputs=[error_output()]))
     )
     assert executed.run_dir is None
@@ -147,7 +148,7 @@ def test_keep_redacts_and_copies_into_the_run_folder(tmp_path):
     """The report is shared: no secret may be left in it, in any of its forms."""
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    executed = read_executed(write_notebook(tmp_path / "out.ipynb", secret_cell(run_dir)))
+    executed = read_executed_notebook(write_notebook(tmp_path / "out.ipynb", secret_cell(run_dir)))
     report = executed.keep()
     assert report == run_dir / "report.ipynb"
     for path in (executed.path, report, run_dir / "report.html"):
@@ -160,7 +161,7 @@ def test_keep_redacts_and_copies_into_the_run_folder(tmp_path):
 def test_keep_of_a_notebook_that_is_the_report_already(tmp_path):
     """``make report`` writes straight into the run folder: a file is not copied onto itself."""
     path = write_notebook(tmp_path / "report.ipynb", secret_cell(tmp_path))
-    assert read_executed(path).keep() == path
+    assert read_executed_notebook(path).keep() == path
     assert SECRET not in path.read_text(encoding="utf-8")
     assert (tmp_path / "report.html").exists()
 
@@ -171,7 +172,7 @@ def test_report_of_a_gate_is_not_called_a_failure(tmp_path):
     def kept(error_name):
         red = new_markdown_cell("An Exception was encountered", metadata={"tags": [ERROR_MARKER_TAG]})
         cell = new_code_cell("1", outputs=[run_output(tmp_path), error_output(error_name, "regression")])
-        report = read_executed(write_notebook(tmp_path / "out.ipynb", red, cell)).keep()
+        report = read_executed_notebook(write_notebook(tmp_path / "out.ipynb", red, cell)).keep()
         return report.read_text(encoding="utf-8")
 
     assert "An Exception was encountered" not in kept("ComparisonGate")
@@ -181,7 +182,7 @@ def test_report_of_a_gate_is_not_called_a_failure(tmp_path):
 
 def test_keep_when_the_run_folder_is_gone(tmp_path):
     path = write_notebook(tmp_path / "out.ipynb", secret_cell(tmp_path / "never-made"))
-    assert read_executed(path).keep() == path
+    assert read_executed_notebook(path).keep() == path
     assert SECRET not in path.read_text(encoding="utf-8")
 
 

@@ -1,0 +1,186 @@
+"""Where a difference comes from: components, functions and stacks of two sides, in ms per request."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scoreprof_nb.analysis.breakdown import working_stacks
+from scoreprof_nb.analysis.request_path import RequestPath
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
+from scoreprof_nb.comparison.paired import t_interval
+from scoreprof_nb.stacks.table import short_path
+
+CHANGE_COLUMNS = (
+    *("phase", "component", "control_ms", "test_ms", "change_ms", "low", "high", "p"),
+    *("pairs", "method"),
+)
+METHODS = ("joint", "marginal")  # of a request path
+WHOLE_PATH = "request path"  # in place of a component, where no pair has a path
+BATCH_COLUMNS = ("phase", "what", "control", "test", "change", "low", "high", "p", "pairs")
+FUNCTION_COLUMNS = (
+    *("phase", "process", "thread", "function", "file"),
+    *(f"{which}_{side}_ms" for which in ("self", "cumulative") for side in ("control", "test", "change")),
+)
+STACK_COLUMNS = ("phase", "stack", "control_ms", "test_ms", "control_samples", "test_samples")
+FEWEST_SAMPLES = 5  # of a stack that only one side has: fewer may be chance
+
+
+@dataclass(frozen=True)
+class PathChange:
+    """``table``: columns CHANGE_COLUMNS, the largest change first; ``excluded``: which runs could not be
+    used and why, None when all were."""
+
+    table: pd.DataFrame
+    excluded: str | None
+
+
+def path_change(phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]) -> PathChange:
+    """The change of each component of the request path, over the pairs that have one on both sides.
+
+    Several pairs: Student's interval over the pairs' differences. One: from the runs' own intervals,
+    within-run variation only, and no ``p`` (NaN). A joint path and a marginal one are two methods: their
+    difference is not the server's, so pairs of one method are used, that of the most pairs. Without such a
+    pair the table has one row of NaN for the whole path (WHOLE_PATH).
+    """
+    pairs = [(before.path, after.path) for before, after in zip(control, test, strict=True)]
+    of_method = {
+        method: [pair for pair in pairs if all(path.method == method for path in pair)] for method in METHODS
+    }
+    method = max(METHODS, key=lambda name: len(of_method[name]))
+    used = [[path.as_mapping() for path in pair] for pair in of_method[method]]
+    excluded = None
+    if len(used) < len(control):
+        lacking = _lacking(phase, [run.path for run in (*control, *test)])
+        excluded = f"{lacking}; {len(used)} of {len(control)} pairs are used"
+    if not used:
+        row = (phase, WHOLE_PATH, *[math.nan] * 6, 0, None)
+        return PathChange(pd.DataFrame([row], columns=list(CHANGE_COLUMNS)), excluded)
+    nothing = (0.0, 0.0, 0.0)
+    rows = []
+    for component in dict.fromkeys(name for pair in used for path in pair for name in path):
+        left, right = (np.array([pair[side].get(component, nothing) for pair in used]) for side in (0, 1))
+        low, high, p = _change_interval(left, right)
+        means = float(left[:, 0].mean()), float(right[:, 0].mean())
+        rows.append((phase, component, *means, means[1] - means[0], low, high, p, len(used), method))
+    table = pd.DataFrame(rows, columns=list(CHANGE_COLUMNS))
+    order = table["change_ms"].abs().sort_values(ascending=False, kind="stable").index
+    return PathChange(table.loc[order].reset_index(drop=True), excluded)
+
+
+def _lacking(phase: str, paths: Sequence[RequestPath]) -> str:
+    """How many runs have no request path, or one that is not comparable with the others', and why."""
+    kinds: list[tuple[str | None, str, str]] = [(None, "none", "")]
+    if {*METHODS} <= {path.method for path in paths}:
+        kinds.append(("marginal", "a marginal one", ", which is not compared with a joint one"))
+    parts = []
+    for method, what, mind in kinds:
+        found = [path for path in paths if path.method == method]
+        reasons = "; ".join(dict.fromkeys(path.reason for path in found if path.reason))
+        because = f" ({reasons})" if reasons else ""
+        if found:
+            parts.append(f"{len(found)} of {len(paths)} runs have {what}{because}{mind}")
+    return f"request path of phase {phase}: {', '.join(parts)}"
+
+
+def _change_interval(left: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float, float]:
+    """``left``, ``right``: mean, low, high of each run, shape (runs, 3)."""
+    if len(left) > 1:
+        return t_interval(right[:, 0] - left[:, 0])
+    change = right[0, 0] - left[0, 0]
+    below = np.hypot(right[0, 0] - right[0, 1], left[0, 2] - left[0, 0])
+    above = np.hypot(right[0, 2] - right[0, 0], left[0, 0] - left[0, 1])
+    return float(change - below), float(change + above), float("nan")
+
+
+def batch_changes(
+    phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]
+) -> pd.DataFrame:
+    """Compiles and prefill batches of a run, over the pairs: columns BATCH_COLUMNS, mean of the runs.
+
+    Student's interval of the pairs' differences; NaN with one pair, and all NaN where a log does not tell.
+    """
+    rows = []
+    for what, value in _BATCH_COUNTS.items():
+        left, right = (
+            np.array([math.nan if (found := value(run)) is None else found for run in side])
+            for side in (control, test)
+        )
+        change = right - left
+        known = len(change) > 1 and not np.isnan(change).any()
+        low, high, p = t_interval(change) if known else [math.nan] * 3
+        rows.append((phase, what, left.mean(), right.mean(), change.mean(), low, high, p, len(change)))
+    return pd.DataFrame(rows, columns=list(BATCH_COLUMNS))
+
+
+_BATCH_COUNTS: Mapping[str, Callable[[PhaseAnalysis], Any]] = {
+    "compiles in the warm-up": lambda run: run.phase.record.warmup.compiles,
+    "compiles while measured": lambda run: run.batching["compiles"],
+    "prefill batches per request": lambda run: run.batching["prefills_per_request"],
+}
+
+
+def function_changes(
+    phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]
+) -> pd.DataFrame:
+    """Functions by their change of self time: columns FUNCTION_COLUMNS, ms per request, mean over runs.
+
+    Files are named from their package on, so that two installations of one package are the same.
+    """
+    keys = ["process", "thread", "function", "file"]
+    sides = []
+    for name, runs in (("control", control), ("test", test)):
+        hot = pd.concat([run.hot for run in runs], ignore_index=True)
+        hot = hot.assign(file=hot["file"].map(short_path))
+        summed = hot.groupby(keys)[["self_ms", "cumulative_ms"]].sum() / len(runs)
+        sides.append(summed.set_axis([f"self_{name}_ms", f"cumulative_{name}_ms"], axis=1))
+    table = sides[0].join(sides[1], how="outer").fillna(0.0).reset_index()
+    for which in ("self", "cumulative"):
+        table[f"{which}_change_ms"] = table[f"{which}_test_ms"] - table[f"{which}_control_ms"]
+    table.insert(0, "phase", phase)
+    order = table["self_change_ms"].abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[order, list(FUNCTION_COLUMNS)].reset_index(drop=True)
+
+
+def stack_changes(
+    phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]
+) -> pd.DataFrame:
+    """Every stack of a thread at work: columns STACK_COLUMNS, ms per request, mean over runs.
+
+    ``stack``: a tuple of labels, the thread's role first. No line numbers, ids or folders of an
+    installation are in it, so that the same code is the same stack on both sides.
+    """
+    sides = []
+    for name, runs in (("control", control), ("test", test)):
+        found: dict[tuple[str, ...], tuple[float, int]] = {}
+        served = [run for run in runs if run.served > 0]  # where all requests failed there is no mean
+        for run in served:
+            for stack in working_stacks(run.ticks):
+                ms, samples = found.get(stack.labels(), (0.0, 0))
+                ms += stack.wall_ms / run.served / len(served)
+                found[stack.labels()] = (ms, samples + stack.samples)
+        sides.append(
+            pd.DataFrame(
+                [(stack, *values) for stack, values in found.items()],
+                columns=["stack", f"{name}_ms", f"{name}_samples"],
+            ).set_index("stack")
+        )
+    table = sides[0].join(sides[1], how="outer").fillna(0.0).reset_index()
+    table.insert(0, "phase", phase)
+    return table[list(STACK_COLUMNS)].astype({"control_samples": int, "test_samples": int})
+
+
+def only_one_side(stacks: pd.DataFrame) -> pd.DataFrame:
+    """The stacks that vanished (only in control) or are new (only in test), the largest first.
+
+    ``stacks``: as ``stack_changes`` gives them. A stack of fewer than FEWEST_SAMPLES is left out.
+    """
+    gone = stacks[(stacks["test_samples"] == 0) & (stacks["control_samples"] >= FEWEST_SAMPLES)]
+    new = stacks[(stacks["control_samples"] == 0) & (stacks["test_samples"] >= FEWEST_SAMPLES)]
+    both = pd.concat([gone.assign(which="vanished"), new.assign(which="new")], ignore_index=True)
+    order = (both["control_ms"] + both["test_ms"]).sort_values(ascending=False, kind="stable").index
+    return both.loc[order].reset_index(drop=True)

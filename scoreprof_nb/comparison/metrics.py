@@ -1,0 +1,136 @@
+"""The numbers of a phase that are compared, and how each of them changed over the pairs of runs."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
+from scoreprof_nb.analysis.statistics import percentile_floor
+from scoreprof_nb.comparison.paired import (
+    NOT_KNOWN,
+    Effect,
+    holm,
+    paired_effect,
+    verdict,
+    within_run_effect,
+)
+
+METRIC_COLUMNS = (
+    *("phase", "metric", "unit", "control", "test", "ratio", "low", "high", "pairs"),
+    *("p_sign_flip", "p_corrected", "detectable", "delta", "verdict"),
+)
+Sides = tuple[list[PhaseAnalysis], list[PhaseAnalysis]]  # a phase in the runs of control and of test
+Noise = Mapping[tuple[str, str], float]  # phase, metric or component: what two launches of a server differ by
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a phase of a run; None where it is not known, ``lacking`` says why it then is not."""
+
+    name: str
+    unit: str
+    value: Callable[[PhaseAnalysis], float | None]
+    lacking: str
+    lower_is_better: bool = True
+
+
+def _percentile(name: str, quantile: float) -> Metric:
+    def value(phase: PhaseAnalysis) -> float | None:
+        found: float = phase.latency.set_index("which")[f"{name}_ms"]["all"]
+        return float(found) if math.isfinite(found) else None
+
+    return Metric(name, "ms", value, f"fewer than {percentile_floor(quantile)} requests without py-spy")
+
+
+def _throughput(phase: PhaseAnalysis) -> float | None:
+    return phase.throughput[1] if phase.throughput is not None else None
+
+
+def _cpu(phase: PhaseAnalysis) -> float | None:
+    return None if phase.cpu.empty else float(phase.cpu["cpu_ms"].sum())
+
+
+P50 = _percentile("p50", 0.5)
+METRICS = (
+    P50,
+    _percentile("p90", 0.9),
+    Metric("throughput", "items/s", _throughput, "no request answered without py-spy", lower_is_better=False),
+    Metric("CPU per request", "ms", _cpu, "no CPU time of a block with py-spy"),
+)
+
+
+def metric_changes(phases: Mapping[str, Sides], delta: float, noise: Noise, seed: int) -> pd.DataFrame:
+    """One row per phase and metric: columns METRIC_COLUMNS; p-values are corrected over all of them together.
+
+    The margin is ``delta``, or the noise of that metric where it is larger. A metric that some run lacks is
+    not known.
+    """
+    keys = [(name, metric) for name in phases for metric in METRICS]
+    values = [[_values(metric, side) for side in phases[name]] for name, metric in keys]
+    effects = [
+        _effect(metric, both[0], both[1], phases[name], seed) if all(both) else None
+        for (name, metric), both in zip(keys, values, strict=True)
+    ]
+    corrected = holm([None if effect is None else effect.p for effect in effects])
+    rows: list[tuple[Any, ...]] = []
+    for (name, metric), both, effect, p in zip(keys, values, effects, corrected, strict=True):
+        margin = max(delta, noise.get((name, metric.name), 0.0))
+        named = (name, metric.name, metric.unit)
+        if effect is None:
+            pairs = len(phases[name][0])
+            rows.append((*named, *[math.nan] * 5, pairs, *[math.nan] * 3, margin, NOT_KNOWN))
+            continue
+        rows.append(
+            (
+                *(*named, *map(np.mean, both), effect.ratio, _nan(effect.low), _nan(effect.high)),
+                *(
+                    effect.pairs,
+                    _nan(effect.p_sign_flip),
+                    _nan(p),
+                    _nan(effect.minimum_detectable_effect),
+                    margin,
+                ),
+                verdict(effect, p, margin, metric.lower_is_better),
+            )
+        )
+    return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
+
+
+def unknown_metrics(phases: Mapping[str, Sides]) -> list[str]:
+    """What of which phase is not known, in how many runs, and why."""
+    found = []
+    for name, (before, after) in phases.items():
+        for metric in METRICS:
+            lacking = sum(not _known(metric.value(phase)) for phase in (*before, *after))
+            if lacking:
+                runs = f"{lacking} of {len(before) + len(after)} runs have none"
+                found.append(f"{metric.name} of phase {name} is not known: {runs} ({metric.lacking})")
+    return found
+
+
+def _known(value: float | None) -> bool:
+    """Whether it is there and has a ratio."""
+    return value is not None and value > 0
+
+
+def _values(metric: Metric, side: Sequence[PhaseAnalysis]) -> list[float]:
+    """The metric of each run; empty when a run lacks it."""
+    values = [metric.value(phase) for phase in side]
+    known = [value for value in values if value is not None and _known(value)]
+    return known if len(known) == len(values) else []
+
+
+def _effect(metric: Metric, left: Sequence[float], right: Sequence[float], sides: Sides, seed: int) -> Effect:
+    """Over pairs of runs; with one run a side only p50 has an interval, of the variation within them."""
+    if len(left) == 1 and metric is P50:
+        control, test = (side[0].requests.plain()["latency_ms"].to_numpy(dtype=np.float64) for side in sides)
+        return within_run_effect(control, test, seed)
+    return paired_effect(left, right)
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,331 @@
+"""A flame graph as one self-contained SVG: root at the bottom, coloured by component.
+
+The static picture is complete without its script, so it may be shown as an image; opened in a
+browser, a click zooms and a search marks frames.
+"""
+
+import math
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import attrgetter
+from string import Template
+from xml.sax.saxutils import escape
+
+from scoreprof_nb.components import palette
+
+_ROOT = "all"
+MARGIN_PX = 10
+ROW_PX = 17
+_CHARACTER_PX = 6.7  # of the 11 px monospace font
+_MIN_WIDTH_PX = 0.1  # narrower frames are not drawn; a note says how much they hold
+_BORDERED_PX = 3  # wide enough for a white border that tells it from its neighbours
+_MIN_CHARACTERS = 3  # of a label; fewer are not readable
+_NOT_SHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_FONT = "DejaVu Sans Mono, Menlo, Consolas, monospace"
+_TITLE_FONT = "DejaVu Sans, Helvetica, Arial, sans-serif"
+_STYLE = (
+    ".fg-frames g, .fg-controls text { cursor: pointer } "
+    ".fg-frames g:hover rect, .fg-frames g.fg-hit rect { stroke: #000000; stroke-width: 1.2 } "
+    ".fg-frames.fg-searched g:not(.fg-hit) { opacity: 0.35 } "
+    ".fg-frames g.fg-below { opacity: 0.6 }"
+)
+_HATCH = (
+    '<defs><pattern id="fg-hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(45)"><rect width="6" height="6" fill="#FFFFFF"/>'
+    '<rect width="1" height="6" fill="#999999"/></pattern></defs>'
+)
+_SCRIPT = Template("""
+(function () {
+  const script = document.currentScript;
+  const svg = script ? script.closest("svg") : document.documentElement;
+  const holder = svg.querySelector(".fg-frames");
+  if (!holder) return;
+  const CHARACTER = $CHARACTER_PX, SMALLEST = $MIN_CHARACTERS, ROUNDING = 0.01;
+  const frames = Array.from(holder.children, (g) => {
+    const rect = g.querySelector("rect");
+    const [x, y, width] = ["x", "y", "width"].map((name) => Number(rect.getAttribute(name)));
+    const label = g.querySelector("title").textContent.split("\\n")[0];
+    return { g, rect, x, y, width, label };
+  });
+  const root = frames[0];
+  const within = (inner, outer) =>
+    inner.x >= outer.x - ROUNDING && inner.x + inner.width <= outer.x + outer.width + ROUNDING;
+
+  function place(frame, x, width) {
+    frame.g.removeAttribute("display");
+    frame.rect.setAttribute("x", x);
+    frame.rect.setAttribute("width", width);
+    let text = frame.g.querySelector("text");
+    if (!text) {
+      text = document.createElementNS(svg.namespaceURI, "text");
+      text.setAttribute("y", frame.y + 12);
+      frame.g.appendChild(text);
+    }
+    const room = Math.floor((width - 4) / CHARACTER), letters = Array.from(frame.label);
+    text.setAttribute("x", x + 3);
+    text.textContent = letters.length <= room ? frame.label
+      : room < SMALLEST ? "" : letters.slice(0, room - 1).join("") + "…";
+  }
+
+  function zoom(target) {
+    const scale = root.width / target.width;
+    for (const frame of frames) {
+      const below = frame.y > target.y && within(target, frame);
+      frame.g.classList.toggle("fg-below", below);
+      if (below) place(frame, root.x, root.width);
+      else if (frame.y <= target.y && within(frame, target))
+        place(frame, root.x + (frame.x - target.x) * scale, frame.width * scale);
+      else frame.g.setAttribute("display", "none");
+    }
+  }
+
+  function search(pattern) {
+    const found = svg.querySelector(".fg-found");
+    let wanted;
+    try { wanted = new RegExp(pattern); } catch (error) { found.textContent = "not a pattern"; return; }
+    const hits = new Set(frames.filter((frame) => pattern && wanted.test(frame.label)));
+    for (const frame of frames) frame.g.classList.toggle("fg-hit", hits.has(frame));
+    holder.classList.toggle("fg-searched", hits.size > 0);
+    let width = 0, end = -1;
+    for (const hit of [...hits].sort((a, b) => a.x - b.x || b.width - a.width)) {
+      if (hit.x + hit.width <= end + ROUNDING) continue;  // inside another hit: already counted
+      width += hit.width;
+      end = hit.x + hit.width;
+    }
+    found.textContent = pattern
+      ? "found in " + (100 * width / root.width).toFixed(2) + " % of the total" : "";
+  }
+
+  for (const frame of frames) frame.g.addEventListener("click", () => zoom(frame));
+  svg.querySelector(".fg-reset").addEventListener("click", () => zoom(root));
+  svg.querySelector(".fg-search").addEventListener("click", () => {
+    const pattern = prompt("Search frames (regular expression; empty to clear):", "");
+    if (pattern !== null) search(pattern);
+  });
+  svg.querySelector(".fg-controls").setAttribute("visibility", "visible");
+})();
+""").substitute(CHARACTER_PX=_CHARACTER_PX, MIN_CHARACTERS=_MIN_CHARACTERS)
+
+
+@dataclass(slots=True)
+class FrameNode:
+    """A frame of the merged stacks; its weight by component includes that of its children."""
+
+    label: str
+    depth: int
+    parent: int
+    children: dict[str, int] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def weight(self) -> float:
+        return sum(self.weights.values())
+
+    @property
+    def component(self) -> str:
+        """The one that holds most of the weight; of equals, the first of the palette's order."""
+        return max(self.weights, key=lambda name: (self.weights[name], -palette.RANK[name]))
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A frame that is wide enough to be drawn; x and width in pixels."""
+
+    frame: FrameNode
+    x: float
+    width: float
+
+
+def flame_graph(
+    stacks: Iterable[tuple[Sequence[str], str, float]],
+    *,
+    title: str,
+    subtitle: str = "",
+    unit: str = "ms per request",
+    width: int = 1200,
+) -> str:
+    """The text of an SVG with the flame graph of ``stacks``.
+
+    Each stack is (labels of its frames, root first; component of the stack; weight in ``unit``).
+    Stacks of weight 0 are left out; a negative or unknown weight is a ValueError. The output does
+    not depend on the order of the stacks. ``width`` is in pixels.
+    """
+    unit = showable(unit)
+    frames = merge_stacks(stacks)
+    total = frames[0].weight
+    if not total:
+        return document(
+            title, subtitle, width, 90, ['<text x="10" y="70">No samples: nothing to draw.</text>']
+        )
+    boxes, hidden = lay_out(frames, width - 2 * MARGIN_PX)
+    notes = [f"total {total:.3f} {unit}; width of a frame = its share of the total"]
+    if hidden:
+        notes.append(
+            f"not drawn, narrower than {_MIN_WIDTH_PX} px: {hidden:.3g} {unit} ({100 * hidden / total:.2g} %)"
+        )
+    weights = frames[0].weights
+    legend, legend_rows = draw_legend(
+        (
+            (_fill(name), f"{name} {100 * weights[name] / total:.1f} %")
+            for name in sorted(weights, key=palette.RANK.__getitem__)
+        ),
+        width,
+    )
+    legend_y = 46 + 18 * len(notes)
+    top = legend_y + 18 * legend_rows + 14
+    depth = max(box.frame.depth for box in boxes)
+    height = top + (depth + 1) * ROW_PX + MARGIN_PX
+    body = [
+        *(f'<text x="10" y="{60 + 18 * row}">{escape(note)}</text>' for row, note in enumerate(notes)),
+        f'<g class="fg-legend" transform="translate(0 {legend_y})">',
+        *legend,
+        "</g>",
+        '<g class="fg-frames">',
+        *(_draw(box, total, unit, height) for box in boxes),
+        "</g>",
+    ]
+    return document(title, subtitle, width, height, body)
+
+
+def merge_stacks(stacks: Iterable[tuple[Sequence[str], str, float]]) -> list[FrameNode]:
+    """The tree of frames, the root first and each parent before its children."""
+    frames = [FrameNode(_ROOT, 0, -1)]
+    for labels, component, weight in sorted((tuple(labels), name, weight) for labels, name, weight in stacks):
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"weight {weight} of a stack of {component}: not a known amount")
+        if weight == 0:
+            continue
+        at = 0
+        for label in labels:
+            child = frames[at].children.get(label)
+            if child is None:
+                child = len(frames)
+                frames[at].children[label] = child
+                frames.append(FrameNode(label, frames[at].depth + 1, at))
+            at = child
+        own = frames[at].weights
+        own[component] = own.get(component, 0.0) + weight
+    for frame in reversed(frames[1:]):
+        upwards = frames[frame.parent].weights
+        for component, weight in frame.weights.items():
+            upwards[component] = upwards.get(component, 0.0) + weight
+    return frames
+
+
+def lay_out(
+    frames: Sequence[FrameNode], width_px: float, weight: Callable[[FrameNode], float] = attrgetter("weight")
+) -> tuple[list[Box], float]:
+    """The boxes that are wide enough, and the weight of the frames that are not.
+
+    ``weight``: what the width of a frame stands for; the root's is above 0.
+    """
+    scale = width_px / weight(frames[0])
+    boxes, hidden = [], 0.0
+    to_do = [(0, float(MARGIN_PX))]
+    while to_do:
+        index, x = to_do.pop()
+        frame = frames[index]
+        box_px = weight(frame) * scale
+        if box_px < _MIN_WIDTH_PX:
+            hidden += weight(frame)
+            continue
+        boxes.append(Box(frame, x, box_px))
+        for label in sorted(frame.children):
+            child = frame.children[label]
+            to_do.append((child, x))
+            x += weight(frames[child]) * scale
+    return boxes, hidden
+
+
+def _draw(box: Box, total: float, unit: str, height: int) -> str:
+    frame, label = box.frame, showable(box.frame.label)
+    about = (
+        f"{label}\n{frame.weight:.3f} {unit}, {100 * frame.weight / total:.2f} %, mostly {frame.component}"
+    )
+    return draw_box(box, about, _fill(frame.component), palette.text_colour(frame.component), height)
+
+
+def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int) -> str:
+    """A frame of a picture of that height, with ``about`` shown when the mouse is over it.
+
+    The first line of ``about`` is what is written in the frame, here and by the script when it zooms.
+    """
+    y = height - MARGIN_PX - (box.frame.depth + 1) * ROW_PX
+    clipped = clip(about.partition("\n")[0], box.width - 4)
+    text = f'<text x="{box.x + 3:.3f}" y="{y + 12}">{escape(clipped)}</text>' if clipped else ""
+    border = ' stroke="#FFFFFF" stroke-width="0.6"' if box.width >= _BORDERED_PX else ""
+    return (
+        f'<g fill="{text_colour}"><title>{escape(about)}</title>'
+        f'<rect x="{box.x:.3f}" y="{y}" width="{box.width:.3f}" height="{ROW_PX - 1}" '
+        f'fill="{fill}"{border}/>{text}</g>'
+    )
+
+
+def _fill(component: str) -> str:
+    return "url(#fg-hatch)" if palette.hatch(component) else palette.colour(component)
+
+
+def showable(text: str) -> str:
+    """The text with a mark in place of what XML cannot hold or what would change how lines read."""
+    return _NOT_SHOWABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def clip(text: str, room_px: float) -> str:
+    """As much of the text as the monospace estimate lets in; nothing if that is too little to read."""
+    if len(text) * _CHARACTER_PX <= room_px and text.isascii():
+        return text
+    room = int(min(room_px / _CHARACTER_PX, 2 * len(text)))
+    if room < _MIN_CHARACTERS:
+        return ""
+    columns = list(accumulate(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text))
+    if columns and columns[-1] > room:
+        return text[: bisect_right(columns, room - 1)] + "…"
+    return text
+
+
+def draw_legend(entries: Iterable[tuple[str, str]], width: int) -> tuple[list[str], int]:
+    """A swatch for each (fill, text), as many to a row as fit; and how many rows they take."""
+    drawn, x, row = [], MARGIN_PX, 1
+    for fill, text in entries:
+        entry_px = math.ceil(18 + len(text) * _CHARACTER_PX + 14)
+        if x + entry_px > width and x > MARGIN_PX:
+            x, row = MARGIN_PX, row + 1
+        y = 18 * row
+        drawn.append(
+            f'<rect x="{x}" y="{y - 10}" width="12" height="12" fill="{fill}" stroke="#999999" '
+            f'stroke-width="0.5"/><text x="{x + 18}" y="{y}">{escape(text)}</text>'
+        )
+        x += entry_px
+    return drawn, row
+
+
+def document(title: str, subtitle: str, width: int, height: int, body: Iterable[str]) -> str:
+    # The script shows the controls, which a picture without it must not have.
+    controls = (
+        f'<g class="fg-controls" visibility="hidden" text-anchor="end" fill="#0072B2">'
+        f'<text class="fg-reset" x="{width - 80}" y="22">reset zoom</text>'
+        f'<text class="fg-search" x="{width - MARGIN_PX}" y="22">search</text>'
+        f'<text class="fg-found" x="{width - MARGIN_PX}" y="42" fill="#000000"></text></g>'
+    )
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="fg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" font-family="{_FONT}" font-size="11">',
+            f"<title>{escape(showable(title))}</title>",
+            f"<style>{_STYLE}</style>",
+            _HATCH,
+            f'<rect width="{width}" height="{height}" fill="#FFFFFF"/>',
+            f'<text x="10" y="24" font-size="16" font-weight="bold" font-family="{_TITLE_FONT}">'
+            f"{escape(clip(showable(title), (width - 180) * _CHARACTER_PX / 9.5))}</text>",
+            f'<text x="10" y="42" font-size="12" font-family="{_TITLE_FONT}" fill="#444444">'
+            f"{escape(clip(showable(subtitle), width - 180))}</text>",
+            *body,
+            controls,
+            f"<script><![CDATA[{_SCRIPT}]]></script>",
+            "</svg>\n",
+        ]
+    )

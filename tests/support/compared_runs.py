@@ -1,0 +1,157 @@
+"""Made-up runs of two sides, compared: their analysis is built from numbers, without a run folder."""
+
+from types import MappingProxyType, SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from scoreprof_nb.analysis.breakdown import HOT_COLUMNS
+from scoreprof_nb.analysis.latency import latency_rows
+from scoreprof_nb.analysis.request_path import COLUMNS, RequestPath
+from scoreprof_nb.comparison.compare import compare
+from scoreprof_nb.parameters.compare import CompareParameters
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.report.comparison import ComparisonReport
+from tests.support.synthetic import block as block_of
+from tests.support.synthetic import measured, phase_of, place, sent, stack_table, thread_ticks, ticked
+
+PAIRS = 6
+BASE = {"tokenize": 4.0, "device_wait": 30.0, "ipc_and_wakeup": 6.0}
+NOISE = np.array([1.01, 0.99, 1.005, 0.995, 1.008, 0.992])
+
+
+def phase(
+    path=BASE,
+    factor=1.0,
+    *,
+    name="small",
+    scores=0.25,
+    failed=0,
+    stack="work@/x/site-packages/sgl_jax/a.py",
+    requests=40,
+    workload="8 small x 4; SHA-256 0123456789abcdef",
+    compiles=2,
+    prefills=1.0,
+):
+    """One phase: every request takes the sum of the path."""
+    latency_ms = sum(path.values()) * factor
+    rows = [
+        {
+            "at_ms": 50 * number,
+            "latency_ms": latency_ms * (1 + 0.002 * (number % 5)),
+            "payload": number % 4,
+            "profiled": False,
+            "scores": [[scores, 1 - scores]],
+            "error": "timeout" if number < failed else None,
+        }
+        for number in range(requests)
+    ]
+    found = measured(*rows)
+    table = pd.DataFrame(
+        [
+            (
+                name,
+                component,
+                ms * factor,
+                ms * factor * 0.95,
+                ms * factor * 1.05,
+                0.1,
+                1.1,
+                requests,
+                latency_ms,
+            )
+            for component, ms in path.items()
+        ],
+        columns=list(COLUMNS),
+    )
+    thread = thread_ticks("http", "main", "tokenize*100")
+    ticks = phase_of(
+        ticked([thread], of=block_of(wall_s=1.0), table=stack_table(place("http", "main", [stack]))),
+        name=name,
+    )
+    cpu = pd.DataFrame({"phase": [name], "component": ["tokenize"], "cpu_ms": [latency_ms * 2]})
+    plain = [{key: value for key, value in row.items() if key != "profiled"} for row in rows]
+    return SimpleNamespace(
+        name=name,
+        phase=SimpleNamespace(
+            requests=sent(*plain),
+            record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles)),
+        ),
+        batching={"compiles": 0, "prefills_per_request": prefills},
+        requests=found,
+        latency=pd.DataFrame(latency_rows(name, found)),
+        throughput=(1e3 / latency_ms, 4e3 / latency_ms),
+        cpu=cpu,
+        path=RequestPath(table, "joint"),
+        hot=pd.DataFrame(
+            [
+                (
+                    name,
+                    "http",
+                    "main",
+                    "work",
+                    "/x/site-packages/sgl_jax/a.py",
+                    "tokenize",
+                    4.0 * factor,
+                    4.0 * factor,
+                )
+            ],
+            columns=list(HOT_COLUMNS),
+        ),
+        ticks=ticks,
+        served=20.0,
+        checks=(),
+    )
+
+
+def run(*phases, started_s=1e9, provenance=None, label="run", **parameters):
+    shown = {**Parameters().as_dict(), "model_path": "/models/tiny", **parameters}
+    return SimpleNamespace(
+        run=SimpleNamespace(
+            manifest=SimpleNamespace(
+                run_id=f"{label}-{started_s:.0f}", label=label, started_s=started_s, parameters=shown
+            ),
+            provenance={
+                "jax": "0.8.0",
+                "cpus": 2,
+                "command": "python --dtype bfloat16",
+                **(provenance or {}),
+            },
+            folder="nowhere",
+        ),
+        phases=tuple(phases),
+        status=lambda: "complete",
+    )
+
+
+def side(factor=1.0, pairs=PAIRS, at=0.0, label="run", provenance=None, parameters=None, **of_phase):
+    return [
+        run(
+            phase(factor=factor * NOISE[(number * 5 + int(at)) % 6], **of_phase),
+            started_s=1e9 + 100 * number + at,
+            label=label,
+            provenance=provenance,
+            **(parameters or {}),
+        )
+        for number in range(pairs)
+    ]
+
+
+def compared(control=None, test=None, **how):
+    return compare(control or side(), test or side(at=1), 0, **how)
+
+
+def verdicts(comparison):
+    return dict(zip(comparison.metrics["metric"], comparison.metrics["verdict"], strict=True))
+
+
+NEVER_STOPPED = {"control": (), "test": ()}
+
+
+def report_of(comparison, *, stopped=NEVER_STOPPED, missing=None, noise=MappingProxyType({}), **parameters):
+    return ComparisonReport(
+        CompareParameters(compare_dir="nowhere", **parameters), comparison, noise, stopped, missing
+    )
+
+
+# ---- verdicts

@@ -1,0 +1,198 @@
+"""A run folder made by hand: ten requests of 100 ms in each block of 10 s; blocks 1 and 2 profiled."""
+
+import json
+
+import numpy as np
+
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.report.profile import make_report
+from scoreprof_nb.run_folder.store import (
+    Block,
+    Manifest,
+    PhaseRecord,
+    Recording,
+    RunFolder,
+    ServerProcess,
+    Warmup,
+    write_phase,
+)
+from scoreprof_nb.stacks.speedscope import write_speedscope
+from tests.support.synthetic import place, stack_table
+
+START_S = 1_700_000_000.0
+BLOCK_S = 10.0
+PER_BLOCK = 10
+LATENCY_MS = 100.0
+FAILURE = "py-spy did not start to sample: Permission Denied"
+
+
+def request(number, **changes):
+    """Ten requests per block of 10 s, each 100 ms long, in blocks 0 to 3."""
+    sent_ns = round((START_S + (number + 0.5) * BLOCK_S / PER_BLOCK) * 1e9)
+    return {
+        "request": number,
+        "warmup": False,
+        "kind": "small",
+        "items": 4,
+        "payload": number % 2,
+        "worker": 0,
+        "intended_ns": sent_ns,
+        "sent_ns": sent_ns,
+        "done_ns": sent_ns + round(LATENCY_MS * 1e6),
+        "client_cpu_ns": 10**6,
+        "status": 200,
+        "error": None,
+        "scores": [[0.25, 0.75]] * 4,
+        **changes,
+    }
+
+
+def failed(number, kind="timeout"):
+    return request(number, status=0, error=kind, scores=None)
+
+
+GOOD = [request(number) for number in range(4 * PER_BLOCK)]
+CPU_S = {(10, 10): 0.5, (11, 11): 0.2, (11, 12): 0.1}  # of a block, by pid and tid; 12 has no Python
+THREADS = [
+    {
+        "block": block,
+        "pid": pid,
+        "tid": tid,
+        "name": "python",
+        "cpu_before_s": cpu_s * 2 * block,
+        "cpu_after_s": cpu_s * (2 * block + 1),
+        "runnable_before_s": None,
+        "runnable_after_s": None,
+    }
+    for block in range(4)
+    for (pid, tid), cpu_s in CPU_S.items()
+]
+
+
+TICKS = 1000  # of a block
+HTTP_STACKS = [
+    "main@/launch_server.py > _tokenize_one_request@/tokenizer_manager.py",
+    "main@/launch_server.py > select@/selectors.py",
+]
+SCHEDULER_STACKS = [
+    "run_scheduler_process@/scheduler.py > event_loop_overlap@/scheduler.py > recv_requests@/scheduler.py",
+    "run_scheduler_process@/scheduler.py > event_loop_overlap@/scheduler.py > calc_priority@/schedule_policy.py",
+]
+
+
+NEW_STACK = (
+    "run_scheduler_process@/scheduler.py > event_loop_overlap@/scheduler.py > brand_new@/sgl_jax/new.py"
+)
+
+
+def recorded_block():
+    """The stacks of a recording: 20 ms of each request tokenising, 50 ms in the scheduler's batch, and one
+    tick in a function that no rule knows."""
+    at_ms = (np.arange(TICKS) + 0.5) * BLOCK_S * 1e3 / TICKS % (BLOCK_S * 1e3 / PER_BLOCK)
+    since_ms = at_ms - 0.5 * BLOCK_S * 1e3 / PER_BLOCK  # a request is sent in the middle of its second
+    tokenizes, batches = (since_ms >= 0) & (since_ms < 20), (since_ms >= 20) & (since_ms < 70)
+    scheduler = [SCHEDULER_STACKS[one] for one in batches.astype(int)]
+    return stack_table(
+        place("http", "main", [HTTP_STACKS[not one] for one in tokenizes], pid=10, tid=10),
+        place("scheduler", "main", [NEW_STACK, *scheduler[1:]], pid=11, tid=11),
+    )
+
+
+def write_run(
+    path,
+    *,
+    recording="failed",
+    requests=GOOD,
+    log="",
+    concurrency=1,
+    status="complete",
+    phases=1,
+    threads=THREADS,
+):
+    """A run folder: ``recording`` is failed (py-spy did), off, whole (recordings of made-up stacks) or damaged
+    (whole, but for block 1's)."""
+    folder = RunFolder(path)
+    names = ("small", "large")[:phases]
+    blocks = []
+    for number, profiled in enumerate((False, True, True, False)):
+        start_s = START_S + number * BLOCK_S
+        stop_s = start_s + BLOCK_S
+        found = {
+            "failed": Recording(None, start_s, start_s, 100, failure=FAILURE),
+            "off": None,
+        }.get(recording, Recording(f"recording-{number}.speedscope.json", start_s, stop_s, 100, errors=0))
+        blocks.append(Block(number, start_s, stop_s, found if profiled else None))
+    for name in names:
+        record = PhaseRecord(
+            name,
+            START_S - 5,
+            START_S + 41,
+            Warmup(5, 4.0, None, True, "5 requests"),
+            tuple(blocks),
+            (ServerProcess(10, 1, "python -m sgl_jax.launch_server"),),
+        )
+        with folder.staged_phase(name) as staging:
+            for block in blocks:
+                if block.recording is not None and block.recording.file is not None:
+                    table = recorded_block()
+                    write_speedscope(table, staging / block.recording.file, name=block.recording.file)
+            if recording == "damaged":
+                (staging / "recording-1.speedscope.json").write_text("{")
+            write_phase(staging, record, requests, threads)
+    folder.write_provenance({"jax": "0.8.0", "packages": {"flax": None}})
+    if log:
+        folder.log_path.write_text(log)
+    folder.write_manifest(
+        Manifest(
+            run_id="r1",
+            label="main",
+            parameters={**Parameters().as_dict(), "concurrency": concurrency},
+            phases=names,
+            started_s=START_S - 10,
+            finished_s=START_S + 50,
+            status=status,
+        )
+    )
+
+
+def reported(path):
+    """(report, summary.json): every table is made too, as the notebook shows them all."""
+    report = make_report(Parameters(run_dir=str(path)))
+    report.write_files()
+    for make in (
+        report.findings_table,
+        report.latency_table,
+        report.latency_overview,
+        report.hot_table,
+        report.path_table,
+        report.speedup_table,
+        report.cpu_table,
+        report.threads_table,
+        report.path_notes,
+        report.batching_table,
+        report.quality_table,
+        report.checks_table,
+        report.observer_table,
+        report.timeline_table,
+        report.provenance_table,
+        report.parameters_table,
+        report.unclassified,
+        report.files_table,
+    ):
+        make()
+    return report, strict_json(path / "summary.json")
+
+
+def strict_json(path):
+    """NaN and Infinity, which Python writes and reads but JSON does not know, are an error."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} in {path.name}")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def check_result(report, words):
+    """(passed, text) of the check whose name holds the words."""
+    (found,) = [check for phase in report.analysis.phases for check in phase.checks if words in check.name]
+    return found.passed, found.text

@@ -1,0 +1,460 @@
+"""The request path: what a request waits for at each tick, and that it sums to the latency."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scoreprof_nb.analysis.request_path import PATH_NAMES, request_path, tick_causes
+from scoreprof_nb.components.catalog import CLIENT, IPC_AND_WAKEUP, NAMES
+from tests.support.synthetic import START_S, activity, block, measured, phase_of, thread_ticks, ticked
+
+LEFT = IPC_AND_WAKEUP
+
+
+def joint(http="", scheduler="", forward="", detokenizer="", *, of=None, **how):
+    """One block of ticks of 10 ms, unless ``of`` says otherwise.
+
+    Of threads left out, the HTTP thread and the scheduler wait, and the others were not recorded.
+    """
+    n = max(len(activity(text)[0]) for text in (http, scheduler, forward, detokenizer))
+    http, scheduler = http or f"await_request*{n}", scheduler or f"idle_poll*{n}"
+    texts = {
+        ("http", "main"): http,
+        ("scheduler", "main"): scheduler,
+        ("scheduler", "forward"): forward,
+        ("detokenizer", "main"): detokenizer,
+    }
+    threads = [thread_ticks(*role, text) for role, text in texts.items() if text]
+    threads = [  # another component is another stack
+        replace(thread, stack_ids=thread.components.astype(np.int32)) for thread in threads
+    ]
+    return ticked(threads, of=of or block(wall_s=n / 100), **how)
+
+
+def causes(ticks, request=None):
+    numbers = np.zeros(ticks.ticks, dtype=np.int64) if request is None else np.array(request)
+    return [PATH_NAMES[i] for i in tick_causes(ticks, numbers)]
+
+
+def path_of(ticks, *rows, concurrency=1, seed=1):
+    blocks = ticks if isinstance(ticks, list) else [ticks]
+    return request_path(phase_of(*blocks), measured(*rows), concurrency, seed)
+
+
+def means(path):
+    return {name: mean for name, (mean, _, _) in path.as_mapping().items()}
+
+
+ONE_REQUEST = {
+    "http": "http*2 await_request*7 response",
+    "scheduler": "idle_poll*2 receive batch wait_forward*3 output idle_poll*2",
+    "forward": "idle_wait*4 dispatch device_wait*2 idle_wait*3",
+    "detokenizer": "idle_wait*8 detokenize idle_wait",
+}
+ONE_PATH = (
+    ["http"] * 2
+    + ["receive", "batch", "dispatch", "device_wait", "device_wait", "output"]
+    + [
+        "detokenize",
+        "response",
+    ]
+)
+
+
+# ---- exact joint states
+
+
+def test_one_request_waits_for_one_thing_after_the_other():
+    assert causes(joint(**ONE_REQUEST)) == ONE_PATH
+
+
+def test_one_request_in_milliseconds():
+    path = path_of(joint(**ONE_REQUEST), {"at_ms": 0, "latency_ms": 100})
+    assert path.method == "joint"
+    assert path.reason is None
+    assert means(path) == {
+        "http": pytest.approx(20),
+        "device_wait": pytest.approx(20),
+        **{
+            name: pytest.approx(10)
+            for name in ("receive", "batch", "dispatch", "output", "detokenize", "response")
+        },
+    }
+    assert path.table["mean_ms"].tolist() == sorted(path.table["mean_ms"], reverse=True)
+    assert (path.table["phase"] == "small").all()
+    assert (path.table["requests"] == 1).all()
+    assert path.table["latency_ms"].tolist() == [pytest.approx(100)] * len(path.table)
+    assert path.table.set_index("component")["share"]["http"] == pytest.approx(0.2)
+    assert path.table.set_index("component")["max_speedup"]["http"] == pytest.approx(100 / 80)
+
+
+def test_the_http_threads_work_wins_over_everything_else():
+    found = joint(
+        "http*2 ipc await_request", "batch wait_forward*2 output", "dispatch device_wait*3", "detokenize*4"
+    )
+    assert causes(found)[:2] == ["http"] * 2
+
+
+def test_tokenising_beside_the_last_requests_decode_step_is_no_hand_over():
+    """The decode step of the request before runs on while the next is tokenised in one long call."""
+    found = joint(
+        "tokenize*3 await_request*2",
+        "~wait_forward*3 batch*2",
+        "device_wait*3 idle_wait*2",
+        "idle_wait*5",
+    )
+    assert causes(found) == ["tokenize"] * 3 + ["batch"] * 2
+
+
+def test_a_thread_that_wakes_the_next_one_gives_way_to_it():
+    """The waker is put off the CPU within its last call: the request waits for the one that works."""
+    found = joint(
+        "tokenize ipc*2 await_request*3",
+        "idle_poll batch*2 output*2 idle_poll",
+        "idle_wait*6",
+        "idle_wait*4 detokenize*2",
+    )
+    assert causes(found) == ["tokenize", "batch", "batch", "output", "detokenize", "detokenize"]
+
+
+def test_waiting_for_the_forward_thread_is_replaced_by_what_it_does():
+    found = joint(
+        "await_request*4", "wait_forward*4", "dispatch device_wait transfer idle_wait", "idle_wait*4"
+    )
+    assert causes(found) == ["dispatch", "device_wait", "transfer", LEFT]
+    assert "wait_forward" not in causes(found)
+
+
+def test_the_scheduler_in_the_shadow_of_its_forward_thread_does_not_count():
+    """It prepares the next batch, and then waits for this one all the same: a cost in the forward
+    thread would be found too small."""
+    found = joint(
+        "await_request*6",
+        "batch host_prep*2 wait_forward output idle_poll",
+        "idle_wait dispatch device_wait*2 idle_wait*2",
+    )
+    assert causes(found) == ["batch", "dispatch", "device_wait", "device_wait", "output", LEFT]
+
+
+def test_the_scheduler_that_ends_after_its_forward_thread_counts():
+    """The forward thread's work was in its shadow."""
+    found = joint(
+        "await_request*5", "batch host_prep*2 output idle_poll", "idle_wait device_wait idle_wait*3"
+    )
+    assert causes(found) == ["batch", "host_prep", "host_prep", "output", LEFT]
+
+
+def test_only_what_the_forward_thread_does_without_a_pause_shadows_the_scheduler():
+    """Before a pause it worked on something else."""
+    found = joint("await_request*4", "batch*3 wait_forward", "device_wait idle_wait device_wait*2")
+    assert causes(found) == ["batch", "batch", "device_wait", "device_wait"]
+
+
+def test_waiting_for_a_decode_step_shadows_nothing():
+    found = joint("await_request*4", "batch*2 ~wait_forward batch", "device_wait*4")
+    assert causes(found) == ["batch", "batch", "decode_step", "batch"]
+
+
+def test_idle_poll_is_no_work():
+    found = joint("await_request*3", "idle_poll*2 batch", "idle_wait*3", "idle_wait*3")
+    assert causes(found) == [LEFT, LEFT, "batch"]
+
+
+def test_a_decode_step_before_the_last_prefill_counts_after_it_it_does_not():
+    """The server split the request: the second part waits for the decode step of the first."""
+    found = joint(
+        "await_request*9",
+        "batch wait_forward ~wait_forward*2 ~decode_step batch wait_forward ~wait_forward ~decode_step",
+        "idle_wait device_wait device_wait*2 idle_wait idle_wait device_wait device_wait idle_wait",
+        "idle_wait*9",
+    )
+    assert causes(found) == (
+        ["batch", "device_wait"] + ["decode_step"] * 3 + ["batch", "device_wait"] + [LEFT] * 2
+    )
+
+
+def test_a_compile_in_a_decode_step_is_trace_compile():
+    found = joint(
+        "await_request*5",
+        "batch ~wait_forward*2 ~trace_compile batch",
+        "idle_wait trace_compile device_wait idle_wait*2",
+        "idle_wait*5",
+    )
+    assert causes(found) == ["batch", "trace_compile", "decode_step", "trace_compile", "batch"]
+
+
+def test_a_compile_in_the_decode_step_after_the_last_prefill_does_not_count():
+    found = joint("await_request*3", "batch ~wait_forward*2", "idle_wait trace_compile*2", "idle_wait*3")
+    assert causes(found) == ["batch", LEFT, LEFT]
+
+
+def test_the_detokenizer_counts_only_after_the_last_prefill():
+    """Of a split request: what the detokenizer does for the first part, nobody waits for."""
+    found = joint("await_request*4", "batch idle_poll wait_forward idle_poll", "idle_wait*4", "detokenize*4")
+    assert causes(found) == ["batch", LEFT, LEFT, "detokenize"]
+
+
+def test_each_request_has_its_own_last_prefill():
+    found = joint(
+        "await_request*6",
+        "batch ~wait_forward ~wait_forward ~wait_forward batch ~wait_forward",
+        "idle_wait device_wait*3 idle_wait device_wait",
+        "idle_wait*6",
+    )
+    assert causes(found, [0, 0, 0, 1, 1, 1]) == ["batch", LEFT, LEFT, "decode_step", "batch", LEFT]
+
+
+def test_two_requests_in_milliseconds():
+    """Ticks between the requests (http, 100 to 120 ms) belong to none."""
+    found = joint(
+        "http*2 await_request*8 http*2 http await_request*5",
+        "idle_poll*2 wait_forward*6 idle_poll*2 idle_poll*2 idle_poll wait_forward*3 idle_poll*2",
+        "idle_wait*2 device_wait*6 idle_wait*2 idle_wait*2 idle_wait dispatch device_wait*2 idle_wait*2",
+        "idle_wait*8 detokenize*2 idle_wait*2 idle_wait*4 detokenize*2",
+    )
+    path = path_of(found, {"at_ms": 0, "latency_ms": 100}, {"at_ms": 120, "latency_ms": 60})
+    # 16 ticks in requests; mean latency 80 ms
+    assert means(path) == {
+        "device_wait": pytest.approx(8 * 5),
+        "detokenize": pytest.approx(4 * 5),
+        "http": pytest.approx(3 * 5),
+        "dispatch": pytest.approx(1 * 5),
+    }
+
+
+def test_requests_of_two_blocks_are_taken_together():
+    first = joint("http*10", of=block(0, START_S, 0.1))
+    second = joint("response*10", of=block(1, START_S + 1, 0.1))
+    path = path_of(
+        [first, second],
+        {"at_ms": 0, "latency_ms": 100, "block": 0},
+        {"at_ms": 1000, "latency_ms": 100, "block": 1},
+    )
+    assert means(path) == {"http": pytest.approx(50), "response": pytest.approx(50)}
+
+
+def test_only_profiled_successful_requests_count():
+    path = path_of(
+        joint("http*10 await_request*10"),
+        {"at_ms": 0, "latency_ms": 100},
+        {"at_ms": 100, "latency_ms": 100, "error": "timeout"},
+        {"at_ms": 300, "latency_ms": 900, "profiled": False},
+        {"at_ms": 1200, "latency_ms": 900, "block": -1},
+    )
+    assert means(path) == {"http": pytest.approx(100)}
+    assert path.table["requests"].tolist() == [1]
+
+
+# ---- what is left
+
+
+def test_what_is_left_is_split_into_client_and_ipc():
+    found = joint("http*5 await_request*5", "idle_poll*10")
+    path = path_of(found, {"at_ms": 0, "latency_ms": 100, "client_cpu_ns": 12_000_000})
+    assert means(path) == {
+        "http": pytest.approx(50),
+        IPC_AND_WAKEUP: pytest.approx(38),
+        CLIENT: pytest.approx(12),
+    }
+
+
+def test_the_client_cannot_take_more_than_is_left():
+    found = joint("http*9 await_request", "idle_poll*10")
+    path = path_of(found, {"at_ms": 0, "latency_ms": 100, "client_cpu_ns": 40_000_000})
+    assert means(path) == {"http": pytest.approx(90), CLIENT: pytest.approx(10)}
+
+
+def test_a_component_that_is_the_whole_path_has_no_finite_speedup():
+    path = path_of(joint("http*10"), {"at_ms": 0, "latency_ms": 100})
+    assert path.table["max_speedup"].tolist() == [np.inf]
+
+
+# ---- intervals
+
+
+def test_intervals_contain_the_mean_and_repeat_by_seed():
+    rng = np.random.default_rng(2)
+    n = 20
+    http = " ".join(f"http*{k} await_request*{10 - k}" for k in rng.integers(1, 9, n))
+    scheduler = " ".join(f"idle_poll*{k} batch*{10 - k}" for k in rng.integers(1, 9, n))
+    found = joint(http, scheduler)
+    rows = [{"at_ms": 100 * i, "latency_ms": 99, "client_cpu_ns": 500_000} for i in range(n)]
+    first, again, other = (path_of(found, *rows, seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first.table, again.table)
+    assert not first.table["low"].equals(other.table["low"])
+    assert first.table["mean_ms"].tolist() == other.table["mean_ms"].tolist()
+    assert (first.table["low"] <= first.table["mean_ms"]).all()
+    assert (first.table["mean_ms"] <= first.table["high"]).all()
+    assert (first.table["low"] < first.table["high"]).any()
+    assert first.table["mean_ms"].sum() == pytest.approx(99, rel=1e-12)
+
+
+# ---- where there is none, or only a marginal one
+
+
+def test_none_above_concurrency_one_and_says_why():
+    path = path_of(joint("http*10"), {"at_ms": 0, "latency_ms": 100}, concurrency=2)
+    assert path.table.empty
+    assert path.method is None
+    assert path.reason.startswith("not defined with more than one request in flight, for a tick then belongs")
+    assert path.as_mapping() == {}
+
+
+def test_none_without_stacks_requests_or_ticks_and_says_why():
+    row = {"at_ms": 0, "latency_ms": 100}
+    assert path_of([], row).reason == "no stacks were recorded"
+    assert path_of(joint("http*10"), row | {"profiled": False}).reason == "no profiled request"
+    assert path_of(joint("http*10"), row | {"at_ms": 500}).reason == "no tick fell into a profiled request"
+
+
+def marginal(**how):
+    return joint(
+        "http*2 await_request*8",
+        "batch*3 wait_forward*4 idle_poll*3",
+        "device_wait*5 idle_wait*5",
+        "idle_wait*10",
+        **how,
+    )
+
+
+def test_without_a_clock_the_path_is_marginal_and_says_so():
+    """Waiting is replaced by the next thread's share: 20 + 30 + min(50, 40) + the rest."""
+    path = path_of(marginal(timed=False), {"at_ms": 0, "latency_ms": 100})
+    assert path.method == "marginal"
+    assert path.reason == "the processes' samples could not be put on common ticks"
+    assert means(path) == {
+        "device_wait": pytest.approx(40),
+        "batch": pytest.approx(30),
+        "http": pytest.approx(20),
+        IPC_AND_WAKEUP: pytest.approx(10),
+    }
+
+
+def test_a_marginal_path_names_decode_steps_after_all_else():
+    """Broken: what the server works at is called sockets and wake-ups."""
+    found = joint(
+        "http*2 await_request*8",
+        "batch*2 ~decode_step*2 ~wait_forward*4 idle_poll*2",
+        "idle_wait*4 ~trace_compile*3 ~device_wait idle_wait*2",
+        timed=False,
+    )
+    assert means(path_of(found, {"at_ms": 0, "latency_ms": 100})) == {
+        "http": pytest.approx(20),
+        "batch": pytest.approx(20),
+        "trace_compile": pytest.approx(30),
+        "decode_step": pytest.approx(30),
+    }
+
+
+def test_lost_ticks_without_a_time_make_the_path_marginal():
+    """Each one shifts all ticks of its process before it against the others."""
+    found = joint("http*10")
+    many = replace(found, recording=replace(found.recording, errors=3))
+    assert path_of(many, {"at_ms": 0, "latency_ms": 100}).method == "marginal"
+
+
+@pytest.mark.parametrize(
+    ("role", "reason"),
+    [
+        (("scheduler", "main"), "no samples of scheduler / main"),
+        (("http", "main"), "no samples of http / main"),
+    ],
+)
+def test_without_a_thread_that_every_request_passes_there_is_no_path(role, reason):
+    """Broken: what it did is called sockets and wake-ups."""
+    found = marginal()
+    found = replace(found, threads=tuple(t for t in found.threads if (t.role.process, t.role.thread) != role))
+    path = path_of(found, {"at_ms": 0, "latency_ms": 100})
+    assert (path.method, path.reason) == (None, reason)
+
+
+def test_a_thread_that_lacks_samples_makes_the_path_marginal():
+    """Broken: a thread whose samples are cut short counts as one that never works."""
+    found = marginal()
+    short = tuple(
+        replace(
+            thread,
+            components=thread.components[1:],
+            stack_ids=thread.stack_ids[1:],
+            decode=thread.decode[1:],
+            lost=thread.lost[1:],
+        )
+        if thread.role.thread == "forward"
+        else thread
+        for thread in found.threads
+    )
+    path = path_of(replace(found, threads=short), {"at_ms": 0, "latency_ms": 100})
+    assert path.method == "marginal"
+    assert path.reason == "scheduler / forward has samples at 9 of 10 ticks"
+    assert means(path)["device_wait"] == pytest.approx(40)  # 4 of 9, at most what the scheduler waits
+
+
+def test_requests_of_a_block_without_stacks_do_not_count():
+    """Broken: the mean latency is of two blocks, its split of one."""
+    first = joint("http*10")
+    rows = ({"at_ms": 0, "latency_ms": 100}, {"at_ms": 1000, "latency_ms": 900, "block": 1})
+    assert means(path_of(first, *rows)) == {"http": pytest.approx(100)}
+
+
+def test_as_many_slices_as_requests_are_still_slices():
+    """Broken: by chance each slice gets the latency of a request that has nothing to do with it."""
+    text = " ".join(["http*50 await_request*50"] * 6)
+    rows = [{"at_ms": 1000 * i, "latency_ms": 1000 - 150 * i} for i in range(6)]
+    path = path_of(joint(text, timed=False), *rows)
+    assert path.as_mapping()["http"] == pytest.approx((312.5,) * 3)  # every slice is alike
+
+
+def test_processes_that_differ_in_ticks_give_a_marginal_path():
+    assert path_of(marginal(mismatch=40), {"at_ms": 0, "latency_ms": 100}).method == "marginal"
+    assert path_of(marginal(mismatch=15), {"at_ms": 0, "latency_ms": 100}).method == "joint"
+
+
+def test_one_block_that_is_not_aligned_makes_all_marginal():
+    blocks = [
+        joint("http*10", of=block(0, START_S, 0.1)),
+        joint("http*10", of=block(1, START_S + 1, 0.1), timed=False),
+    ]
+    assert path_of(blocks, {"at_ms": 0, "latency_ms": 100}).method == "marginal"
+
+
+# ---- the law
+
+
+ANY_TEXT = st.lists(st.tuples(st.sampled_from(NAMES), st.booleans()), min_size=40, max_size=40).map(
+    lambda ticks: " ".join(("~" if decode else "") + name for name, decode in ticks)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    texts=st.tuples(*[st.one_of(st.just(""), ANY_TEXT)] * 3, ANY_TEXT),
+    # (gap before, latency) of each request in units of a quarter tick
+    requests=st.lists(st.tuples(st.integers(0, 20), st.integers(1, 60)), min_size=1, max_size=6),
+    client_cpu_ns=st.integers(0, 10**9),
+    timed=st.booleans(),
+)
+def test_the_path_always_sums_to_the_mean_latency_and_nothing_is_negative(
+    texts, requests, client_cpu_ns, timed
+):
+    at_ms, rows = 0.0, []
+    for gap, length in requests:
+        at_ms += gap * 2.5
+        rows.append({"at_ms": at_ms, "latency_ms": length * 2.5, "client_cpu_ns": client_cpu_ns})
+        at_ms += length * 2.5
+    path = path_of(joint(*texts, timed=timed), *rows)
+    if path.table.empty:
+        assert path.reason == "no tick fell into a profiled request"
+        return
+    latency_ms = sum(length for _, length in requests) * 2.5 / len(requests)
+    assert path.method == ("joint" if timed else "marginal")
+    assert path.table["mean_ms"].sum() == pytest.approx(latency_ms, rel=1e-12)
+    assert (path.table["mean_ms"] >= 0).all()
+    assert (path.table["low"] >= 0).all()
+    assert (path.table["low"] <= path.table["mean_ms"]).all()
+    assert (path.table["mean_ms"] <= path.table["high"]).all()
+    waiting = {"wait_forward", "await_request", "idle_wait", "idle_poll"}
+    assert not waiting & set(path.table["component"])

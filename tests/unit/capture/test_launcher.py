@@ -1,0 +1,239 @@
+"""The launcher: ends as its child ends, and takes it along; its stack shows the time."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from scoreprof_nb.analysis import ticks
+from scoreprof_nb.capture import launcher, pyspy
+from scoreprof_nb.parameters.profile import ParameterError
+from tests.support.standin import kill, lives, pid_in, wait_ended, wait_until
+
+LAUNCHER = Path(launcher.__file__)
+WRITE_PID = "import os, sys, time; open(sys.argv[1], 'w').write(f'{os.getpid()}\\n');"
+CYCLE_S = launcher.SLOTS * launcher.SLOT_S
+
+
+@contextmanager
+def launched(program, *arguments):
+    """The launcher with ``python -c program``; ended and waited for in any case."""
+    process = subprocess.Popen([sys.executable, str(LAUNCHER), sys.executable, "-c", program, *arguments])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ended(program):
+    with launched(program) as process:
+        return process.wait(10)
+
+
+def wait_handlers(pid):
+    """Until the launcher takes SIGUSR2: before, it would be killed by it."""
+    bit = 1 << (signal.SIGUSR2 - 1)
+
+    def caught():
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(re.search(r"SigCgt:\s+(\w+)", status)[1], 16) & bit
+
+    wait_until(caught, "the launcher's signal handlers")
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 42, 255])
+def test_exit_code_is_the_childs(code):
+    """The kit tells a refused flag (2) from a crash by it."""
+    assert ended(f"raise SystemExit({code})") == code
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGINT", "SIGUSR2"])
+def test_ends_by_the_signal_of_the_child(name):
+    """``the server ended by signal SIGKILL`` is how the kernel's out-of-memory killer is recognised."""
+    program = (
+        "import os, resource, signal; resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
+        f"signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.{name})"
+    )
+    assert ended(program) == -getattr(signal, name)
+
+
+def test_child_gets_its_arguments_and_output(tmp_path):
+    program = "import sys; print(sys.argv[1:]); print('err', file=sys.stderr); print(sys.stdin.read())"
+    answer = subprocess.run(
+        [sys.executable, str(LAUNCHER), sys.executable, "-c", program, "--a b", "", "-p"],
+        input="in",
+        capture_output=True,
+        text=True,
+        timeout=10,
+    )
+    assert answer.stdout == "['--a b', '', '-p']\nin\n"
+    assert answer.stderr == "err\n"
+
+
+def test_command_that_is_not_there_is_an_error():
+    answer = subprocess.run(
+        [sys.executable, str(LAUNCHER), "/no/such/program"], capture_output=True, timeout=10
+    )
+    assert answer.returncode == 1
+    assert b"/no/such/program" in answer.stderr
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_signal_is_passed_on(signum, tmp_path):
+    """The server must get the chance to end in order."""
+    program = (
+        "import signal, sys, time;"
+        f"signal.signal({int(signum)}, lambda *_: sys.exit(9));"
+        f"{WRITE_PID} time.sleep(60)"
+    )
+    with launched(program, str(tmp_path / "pid")) as process:
+        child = pid_in(tmp_path / "pid")
+        wait_handlers(process.pid)
+        process.send_signal(signum)
+        assert process.wait(10) == 9
+        assert not lives(child)
+
+
+def test_child_is_killed_when_the_launcher_is(tmp_path):
+    """After any end no server is left: SIGKILL cannot be passed on, the kernel does it."""
+    with launched(
+        f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WRITE_PID} time.sleep(60)",
+        str(tmp_path / "pid"),
+    ) as process:
+        child = pid_in(tmp_path / "pid")
+        try:
+            process.kill()
+            process.wait()
+            wait_ended(child)
+        finally:
+            kill(child)
+
+
+def test_launcher_is_killed_when_its_parent_is(tmp_path):
+    """A killed kernel takes the launcher along, and so the server."""
+    program = f"{WRITE_PID} time.sleep(60)"
+    code = (
+        "import subprocess, sys, time;"
+        f"p = subprocess.Popen([sys.executable, {str(LAUNCHER)!r}, sys.executable, '-c', *sys.argv[1:]]);"
+        "print(p.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, program, str(tmp_path / "pid")], stdout=subprocess.PIPE, text=True
+    )
+    with parent:
+        of_launcher = int(parent.stdout.readline())
+        child = pid_in(tmp_path / "pid")
+        try:
+            parent.kill()
+            parent.wait()
+            wait_ended(of_launcher)
+            wait_ended(child)
+        finally:
+            kill(of_launcher)
+            kill(child)
+
+
+# ---- the clock
+
+
+def test_reader_of_the_clock_agrees_with_it():
+    """The analysis has its own copy of these numbers: it does not import the capture."""
+    names = ("CLOCK_FILE", "SLOT_S", "SLOTS", "FIRST_LINE")
+    assert [getattr(ticks, name) for name in names] == [getattr(launcher, name) for name in names]
+
+
+def may_trace():
+    try:
+        pyspy.check_may_trace()
+    except ParameterError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(scope="module")
+def py_spy():
+    reason = may_trace()
+    if reason and not os.environ.get("CI"):
+        pytest.skip(reason)
+    assert reason is None
+    return pyspy.executable()
+
+
+def clock_line(py_spy, pid):
+    """The line of the clock's frame in a real dump, and the times before and after it; None: no clock."""
+    before = time.time()
+    answer = subprocess.run(
+        [py_spy, "dump", "--pid", str(pid)], capture_output=True, text=True, timeout=20, check=True
+    )
+    found = re.search(rf"\bclock \({re.escape(launcher.CLOCK_FILE)}:(\d+)\)", answer.stdout)
+    return (int(found[1]), before, time.time()) if found else None
+
+
+def test_clock_is_off_at_first(py_spy, tmp_path):
+    """It wakes up 250 times a second: blocks without py-spy must not pay for it."""
+    with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
+        pid_in(tmp_path / "pid")
+        wait_handlers(process.pid)
+        assert clock_line(py_spy, process.pid) is None
+
+
+def test_clock_shows_the_time_to_py_spy_and_can_be_switched(py_spy, tmp_path):
+    """Every time in the analysis of a recording rests on this line number."""
+    with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
+        child = pid_in(tmp_path / "pid")
+        wait_handlers(process.pid)
+        for _ in range(2):
+            process.send_signal(signal.SIGUSR2)
+            wait_until(lambda: clock_line(py_spy, process.pid), "the clock's frame")
+            for _ in range(3):
+                line, before_s, after_s = clock_line(py_spy, process.pid)
+                shown_s = (line - launcher.FIRST_LINE) * launcher.SLOT_S
+                late_s = (shown_s - before_s + 1) % CYCLE_S - 1
+                assert -1 <= late_s <= after_s - before_s + 1
+            process.send_signal(signal.SIGUSR1)
+            wait_until(lambda: clock_line(py_spy, process.pid) is None, "no frame of the clock")
+        assert lives(child)
+        assert process.poll() is None
+
+
+def test_lines_of_the_clock_are_its_slots():
+    """``wait(slot)`` of slot n stands in line FIRST_LINE + n."""
+    lines = []
+
+    class Child:
+        def poll(self):
+            return None
+
+    clock = launcher.Clock(Child())
+    clock.on = True
+    clock._wait = lambda slot: lines.append((slot, sys._getframe(1).f_lineno))
+    clock.run_cycle()
+    assert lines == [(slot, launcher.FIRST_LINE + slot) for slot in range(launcher.SLOTS)]
+
+
+def test_child_that_ends_while_the_clock_runs_is_noticed(tmp_path):
+    with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
+        child = pid_in(tmp_path / "pid")
+        wait_handlers(process.pid)
+        process.send_signal(signal.SIGUSR2)
+        os.kill(child, signal.SIGKILL)
+        assert process.wait(10) == -signal.SIGKILL
+
+
+def test_off_and_on_at_once_end_in_on(py_spy, tmp_path):
+    """Two blocks follow each other without a pause: the second would have no times."""
+    with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
+        pid_in(tmp_path / "pid")
+        wait_handlers(process.pid)
+        process.send_signal(signal.SIGSTOP)  # both are pending when it goes on
+        process.send_signal(signal.SIGUSR1)
+        process.send_signal(signal.SIGUSR2)
+        process.send_signal(signal.SIGCONT)
+        wait_until(lambda: clock_line(py_spy, process.pid), "the clock's frame")

@@ -1,0 +1,466 @@
+"""A comparison of two sides of made-up runs: what is said, what is refused, what blocks, what is named."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from scoreprof_nb.comparison.compare import BLOCKED, compare, dtype_of, noise_of
+from scoreprof_nb.comparison.correctness import COUNT_COLUMNS, over_phases
+from scoreprof_nb.comparison.paired import (
+    IMPROVEMENT,
+    INCONCLUSIVE,
+    INSUFFICIENT,
+    NO_CHANGE,
+    NOT_KNOWN,
+    REGRESSION,
+    SIZE_UNCERTAIN,
+)
+from scoreprof_nb.comparison.verdict import MIXED
+from scoreprof_nb.parameters.compare import CompareParameters
+from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.report import comparison_tables as tables
+from scoreprof_nb.report.comparison import ComparisonReport, check_comparability
+from tests.support.compared_runs import (
+    BASE,
+    NEVER_STOPPED,
+    NOISE,
+    compared,
+    phase,
+    report_of,
+    run,
+    side,
+    verdicts,
+)
+
+
+def test_same_runs_are_no_meaningful_change():
+    runs = side()
+    comparison = compare(runs, runs, 0)
+    assert set(verdicts(comparison).values()) == {NO_CHANGE}
+    assert set(comparison.components["verdict"]) == {NO_CHANGE}
+    assert report_of(comparison).verdict == NO_CHANGE
+
+
+def test_twenty_percent_slower():
+    comparison = compared(test=side(1.2, at=1))
+    assert verdicts(comparison) == dict.fromkeys(("p50", "p90", "throughput", "CPU per request"), REGRESSION)
+    assert report_of(comparison).verdict == REGRESSION
+    assert "worse in p50 of small +2" in report_of(comparison).sentence()
+
+
+def test_twenty_percent_faster():
+    comparison = compared(test=side(1 / 1.2, at=1))
+    assert set(verdicts(comparison).values()) == {IMPROVEMENT}
+    assert report_of(comparison).verdict == IMPROVEMENT
+
+
+def test_the_component_that_changed_is_named_with_its_size():
+    """The question after "is it slower" is "where"."""
+    comparison = compared(test=side(path={**BASE, "tokenize": 14.0}, at=1))
+    first = comparison.components.iloc[0]
+    assert first["component"] == "tokenize"
+    assert first["change_ms"] == pytest.approx(10, abs=0.3)
+    assert first["low"] <= 10 <= first["high"]
+    assert first["verdict"] == REGRESSION
+    others = comparison.components[comparison.components["component"] != "tokenize"]
+    assert REGRESSION not in set(others["verdict"])
+
+
+def test_a_component_that_only_one_side_has():
+    comparison = compared(test=side(path={**BASE, "softmax": 5.0}, at=1))
+    found = comparison.components.set_index("component").loc["softmax"]
+    assert (found["control_ms"], found["verdict"]) == (0, REGRESSION)
+
+
+def test_three_pairs_are_insufficient():
+    comparison = compared(side(pairs=3), side(2.0, pairs=3, at=1))
+    assert set(verdicts(comparison).values()) == {INSUFFICIENT}
+    assert "insufficient" in report_of(comparison).sentence()
+
+
+def test_one_run_a_side_is_suggestive_at_most():
+    comparison = compared(side(pairs=1), side(1.5, pairs=1, at=1))
+    assert verdicts(comparison)["p50"] == f"suggestive {REGRESSION}"
+    assert verdicts(comparison)["throughput"] == NOT_KNOWN
+    assert report_of(comparison).verdict == f"suggestive {REGRESSION}"
+    assert "one run a side" in report_of(comparison).verdict_text()
+
+
+def test_one_phase_faster_and_one_slower_is_mixed():
+    def both(number, single, small):
+        return run(phase(factor=single, name="single"), phase(factor=small), started_s=1e9 + number)
+
+    control = [both(number, noise, noise) for number, noise in enumerate(NOISE)]
+    test = [both(number, 1.3 * noise, 0.7 * noise) for number, noise in enumerate(NOISE[::-1])]
+    report = report_of(compare(control, test, 0))
+    assert report.verdict == MIXED
+    assert "worse in p50 of single" in report.sentence()
+    assert "better in p50 of small" in report.sentence()
+
+
+def test_measured_noise_widens_the_margin_of_its_own_metric_and_component():
+    """A machine whose launches differ by 30 % cannot show a change of 20 %; their CPU time may differ by less."""
+    noise = {("small", "p50"): 0.3, ("small", "tokenize"): 0.3}
+    comparison = compared(test=side(1.2, at=1), noise=noise)
+    assert verdicts(comparison)["p50"] in (SIZE_UNCERTAIN, INCONCLUSIVE, NO_CHANGE)
+    assert verdicts(comparison)["CPU per request"] == REGRESSION
+    assert dict(zip(comparison.metrics["metric"], comparison.metrics["delta"], strict=True)) == {
+        "p50": 0.3,
+        "p90": 0.05,
+        "throughput": 0.05,
+        "CPU per request": 0.05,
+    }
+    slower = compared(test=side(path={**BASE, "tokenize": 14.0}, at=1), noise=noise).components
+    assert slower.set_index("component").loc["tokenize", "verdict"] == NO_CHANGE
+    margins = slower.set_index("component")["margin_ms"]
+    assert margins["tokenize"] == pytest.approx(0.3 * 40, rel=0.02)
+    assert margins["device_wait"] == pytest.approx(0.01 * 40, rel=0.02)
+
+
+def test_noise_is_what_a_comparison_with_itself_could_not_exclude():
+    metrics = pd.DataFrame({"phase": ["small"], "metric": ["p50"], "low": [0.92], "high": [1.04]})
+    paths = pd.DataFrame(
+        {
+            "phase": ["small"] * 2,
+            "component": ["tokenize", "http"],
+            "control_ms": [10.0, 30.0],
+            "low": [-0.4, -0.1],
+            "high": [0.2, 2.0],
+        }
+    )
+    assert noise_of(metrics, paths) == {
+        ("small", "p50"): pytest.approx(1 / 0.92 - 1),
+        ("small", "tokenize"): pytest.approx(0.01),
+        ("small", "http"): pytest.approx(0.05),
+    }
+    itself = compared()
+    assert 0 < noise_of(itself.metrics, itself.components)["small", "p50"] < 0.05
+
+
+def test_noise_that_was_not_measured_is_said():
+    """Broken: a machine of 10 % noise calls 6 % a regression, and nobody is told that 5 % was a guess."""
+    assert any(
+        "A/A noise of this machine was not measured" in text for text in report_of(compared()).caveats()
+    )
+    assert report_of(compared(), noise={("small", "p50"): 0.02}).caveats() == []
+
+
+# ---- is it still right?
+
+
+def test_other_scores_block_an_improvement_and_come_first():
+    """A branch that is fast because it is wrong."""
+    comparison = compared(test=side(0.5, scores=0.35, at=1))
+    assert comparison.blocked
+    assert verdicts(comparison)["p50"] == BLOCKED
+    assert IMPROVEMENT not in set(comparison.components["verdict"])
+    report = report_of(comparison)
+    assert report.verdict == BLOCKED
+    assert report.sentence().startswith("test (run) returns other scores")
+    assert "CHANGED" in report.as_markdown()
+
+
+def test_scores_within_a_rounding_step_are_the_same():
+    comparison = compared(test=side(scores=0.25 + 2**-8, at=1))
+    assert not comparison.blocked
+    assert list(comparison.correctness.scores["same"]) == [True]
+
+
+def test_tolerance_is_that_of_the_number_format():
+    provenance = {"command": "python --dtype float32"}
+    comparison = compared(side(provenance=provenance), side(scores=0.25 + 2**-8, at=1, provenance=provenance))
+    assert comparison.blocked
+    assert list(comparison.correctness.scores["tolerance"]) == [1e-4]
+
+
+def test_number_format_of_the_flag_then_of_the_model():
+    assert dtype_of(run(provenance={"command": "x --dtype=float16"})) == "float16"
+    assert dtype_of(run(provenance={"command": "x --dtype auto", "model_dtype": "float32"})) == "float32"
+    assert dtype_of(run(provenance={"command": "x"})) == "not known"
+
+
+def test_another_number_of_scores_is_another_answer():
+    control, test = side(), side(at=1)
+    for one in test:
+        requests = one.phases[0].phase.requests
+        requests["scores"] = [[[0.25]] for _ in range(len(requests))]
+    assert compare(control, test, 0).correctness.scores_changed
+
+
+def test_payloads_of_one_side_only_are_counted():
+    test = side(at=1)
+    for one in test:
+        one.phases[0].phase.requests["payload"] += 1
+    found = compare(side(), test, 0).correctness.scores.iloc[0]
+    assert (found["payloads"], found["only_one_side"]) == (3, 2)
+
+
+def test_now_and_then_a_wrong_answer_blocks_an_improvement():
+    """The median of each payload is right when two of five answers are not."""
+    test = side(0.8, at=1)
+    for run_ in test:
+        table = run_.phases[0].phase.requests
+        for index in table.index[table["request"] % 10 < 4]:
+            table.at[index, "scores"] = [[0.9, 0.1]]
+    comparison = compared(test=test)
+    found = comparison.correctness.scores.iloc[0]
+    assert found["largest_difference"] == 0
+    assert (found["control_deviating"], found["test_deviating"]) == (0, 96)
+    assert comparison.blocked
+
+
+def test_fewer_failures_are_no_reason_to_block():
+    """A branch that mends failures and is faster."""
+    comparison = compared(side(failed=5), side(0.7, at=1))
+    assert not comparison.blocked
+    assert report_of(comparison).verdict == "improvement"
+
+
+def test_failures_are_judged_over_all_phases_together():
+    """Twenty phases: one of them has 5 % by chance."""
+    rows = [("p", "failed", 0, 0, 9, 9, 0.04, True)] + [("p", "failed", 0, 0, 9, 9, 1.0, False)] * 19
+    found = over_phases(pd.DataFrame(rows, columns=list(COUNT_COLUMNS)))
+    assert not found["changed"].any()
+
+
+def test_a_test_side_that_did_not_always_run_to_its_end_is_blocked():
+    """Broken: a branch that crashes now and then is an improvement once the run was tried again."""
+    stopped = {"control": (), "test": ("pair 6, 2026-11-24T15:00:00+00:00: the server ended",)}
+    report = report_of(compared(test=side(0.5, at=1)), stopped=stopped)
+    assert report.verdict == "blocked"
+    assert "did not run to its end 1 time(s)" in report.sentence()
+    assert any("pair 6" in text for text in report.caveats())
+    both = report_of(compared(test=side(0.5, at=1)), stopped={**stopped, "control": stopped["test"]})
+    assert both.verdict == "improvement"
+
+
+def test_missing_pairs_are_said_in_every_file():
+    report = report_of(compared(), missing="test of pair 6: the server ended")
+    assert report.as_json()["missing"] == "test of pair 6: the server ended"
+    assert "not all pairs were captured: test of pair 6" in report.as_markdown()
+
+
+def test_more_failures_block_an_improvement():
+    comparison = compared(test=side(0.5, failed=5, at=1))
+    assert comparison.correctness.failures_changed
+    assert verdicts(comparison)["p50"] == BLOCKED
+    assert "more failures" in report_of(comparison).sentence()
+
+
+def test_compiles_and_splits_are_compared_as_results_of_their_own():
+    control, test = side(), side(at=1)
+    for one in test:
+        one.phases[0].requests.table.loc[:9, "compile_hit"] = True
+    counts = compare(control, test, 0).correctness.counts.set_index("what")
+    assert counts.loc["compile_hit", "changed"]
+    assert (counts.loc["compile_hit", "control"], counts.loc["compile_hit", "test"]) == (0, 60)
+    assert not counts.loc["split", "changed"]
+
+
+def test_compiles_and_batches_of_a_run_are_compared_over_the_pairs():
+    """Broken: a branch that compiles more shapes, or splits each request, shows it nowhere."""
+    comparison = compared(side(prefills=None), side(compiles=5, prefills=None, at=1))
+    found = comparison.batching.set_index("what")
+    assert found.loc["compiles in the warm-up", ["control", "test", "change", "low", "high"]].tolist() == [
+        *(2, 5),
+        *[3] * 3,
+    ]
+    assert found.loc["compiles while measured", "change"] == 0
+    table = tables.batching_table(comparison).set_index("mean of the runs")["change"]
+    assert table["compiles in the warm-up"] == "+3.00 (+3.00 to +3.00)"
+    assert table["prefill batches per request"] == "n/a"
+
+
+def test_what_the_log_does_not_tell_is_not_known():
+    control, test = side(), side(at=1)
+    for one in (*control, *test):
+        one.phases[0].requests.table["split"] = pd.Series([pd.NA] * 40, dtype="boolean")
+    found = tables.counts_table(compare(control, test, 0))
+    assert found.set_index("requests").loc["split", "result"] == "not known"
+
+
+# ---- unlike captures
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"parameters": {"rate_hz": 200}}, "rate_hz"),
+        ({"parameters": {"py_spy_mode": "blocking"}}, "py_spy_mode"),
+        ({"parameters": {"concurrency": 4}}, "concurrency"),
+        ({"parameters": {"phase_s": 10.0}}, "phase_s"),
+        ({"parameters": {"model_path": "/models/other"}}, "model"),
+        ({"provenance": {"chip": "v5e"}}, "chip"),
+        ({"provenance": {"jax": "0.9.0"}}, "jax"),
+        ({"provenance": {"server_packages": {"flax": "1"}}}, "package flax"),
+        ({"requests": 39}, None),
+        ({"requests": 2}, None),  # fewer bodies were answered: slower, not another workload
+        ({"workload": "8 small x 4; SHA-256 another"}, "requests of phase small"),
+    ],
+)
+def test_unlike_captures_are_named(change, what):
+    comparison = compared(test=side(at=1, **change))
+    assert list(comparison.incomparable["what"]) == ([what] if what else [])
+    assert report_of(comparison).mark == ("UNLIKE CAPTURES: " if what else "")
+
+
+def test_what_is_compared_is_not_unlike():
+    source = {"sglang_jax_source": {"commit": "abc", "branch": "serving-fixes"}, "sglang_jax": "0.0.3"}
+    comparison = compared(
+        test=side(at=1, label="serving-fixes", provenance=source, parameters={"server_flags": "--x 1"})
+    )
+    assert comparison.incomparable.empty
+    assert set(comparison.comparability["what"]) == {
+        "label",
+        "sglang-jax",
+        "branch",
+        "commit",
+        "server_flags",
+    }
+
+
+def test_the_same_model_in_another_folder_is_the_same():
+    assert compared(test=side(at=1, parameters={"model_path": "/mnt/models/tiny/"})).incomparable.empty
+
+
+def test_a_run_of_a_side_that_is_unlike_the_others_is_found():
+    test = side(at=1)
+    test[3].run.provenance["cpus"] = 8
+    found = compare(side(), test, 0).incomparable.iloc[0]
+    assert (found["what"], found["control"], found["test"]) == ("cpus", "2", "2 / 8")
+
+
+@pytest.mark.parametrize(
+    ("control", "test", "unlike"), [(177.3, 177.1, 0), (177.3, 88.5, 1), (177.3, None, 1)]
+)
+def test_memory_is_that_of_the_machine_type(control, test, unlike):
+    """Broken: two nodes of one type are refused, since one's kernel keeps some megabytes more."""
+    sides = [side(at=at, provenance={"memory_gb": gb}) for at, gb in enumerate((control, test))]
+    assert len(compared(*sides).incomparable) == unlike
+
+
+def test_a_side_of_two_commits_is_no_side():
+    """Broken: half of the runs are of another branch, and their mean is a verdict."""
+    test = side(0.5, at=1)
+    for run_ in test[3:]:
+        run_.run.provenance["sglang_jax_source"] = {"commit": "bbb"}
+    assert list(compared(test=test).incomparable["what"]) == ["commit"]
+
+
+def test_the_model_may_differ_where_that_is_asked_for():
+    test = side(at=1, parameters={"model_path": "/models/int8"})
+    assert list(compared(test=test).incomparable["what"]) == ["model"]
+    asked = CompareParameters(test_model_path="/models/int8").compared
+    assert compared(test=test, compared=asked).incomparable.empty
+
+
+def test_sides_are_checked_before_they_are_captured():
+    """Broken: twelve runs later they are refused."""
+    alike = {"chip": "v6e", "server_packages": {"flax": "1"}}
+    check_comparability(CompareParameters(), {"control": alike, "test": {**alike, "sglang_jax": "0.0.3"}})
+    with pytest.raises(ParameterError, match="package flax: control 1, test 2"):
+        check_comparability(
+            CompareParameters(), {"control": alike, "test": {**alike, "server_packages": {"flax": "2"}}}
+        )
+
+
+def test_sides_that_were_not_measured_in_turn_are_said():
+    later = side(at=1)
+    for run_ in later:
+        run_.run.manifest.started_s += 1e6
+    assert any("not measured in turn" in text for text in report_of(compared(test=later)).caveats())
+    assert not any("in turn" in text for text in report_of(compared()).caveats())
+
+
+# ---- what is left out, and where it comes from
+
+
+def test_runs_without_a_partner_and_phases_of_one_side_are_named():
+    test = side(pairs=7, at=1)
+    test[2].phases = (*test[2].phases, phase(name="large"))
+    comparison = compare(side(), test, 0)
+    assert comparison.pairs == 6
+    assert len(comparison.excluded) == 2
+    assert any("large" in text for text in comparison.excluded)
+
+
+def test_pairs_are_made_in_the_order_of_time():
+    """A drift of the machine falls on both sides only when neighbours are compared."""
+    control = [run(phase(factor=2.0**number), started_s=number) for number in range(6)]
+    test = [run(phase(factor=2.0**number), started_s=number + 0.5) for number in reversed(range(6))]
+    assert set(compare(control, test, 0).metrics["ratio"].round(6)) == {1.0}
+
+
+def test_no_common_phase_is_an_error():
+    with pytest.raises(ValueError, match="no phase is in every run"):
+        compare([run(phase(name="small"))], [run(phase(name="large"))], 0)
+
+
+def test_stacks_that_vanished_and_that_are_new():
+    """A width that follows one side hides what only the other has."""
+    comparison = compared(side(stack="main@a.py > old@b.py:7"), side(stack="main@a.py > new@b.py:9", at=1))
+    table = tables.stacks_table(comparison)
+    assert set(table["which"]) == {"vanished", "new"}
+    assert table.set_index("which").loc["new", "stack, innermost first"] == "new (b.py) < main (a.py)"
+
+
+def test_the_same_code_in_another_installation_and_on_another_line_is_the_same_stack():
+    control = side(stack="work@/opt/server/lib/python3.12/site-packages/sgl_jax/a.py:7")
+    test = side(stack="work@/opt/baseline/lib/python3.12/site-packages/sgl_jax/a.py:9", at=1)
+    comparison = compare(control, test, 0)
+    assert len(comparison.stacks) == 1
+    assert tables.stacks_table(comparison).empty
+
+
+def test_functions_by_the_change_of_their_time():
+    found = tables.functions_table(compared(test=side(2.0, at=1))).iloc[0]
+    assert found["function"] == "work (sgl_jax/a.py)"
+    assert found["time"] == "self"
+    assert found["change_ms"] == pytest.approx(4, abs=0.2)
+
+
+# ---- for automation
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "factor", "fails"),
+    [
+        ("never", 2.0, False),
+        ("regression", 2.0, True),
+        ("regression", 1.0, False),
+        ("regression", 0.5, False),
+        ("not_improved", 0.5, False),
+        ("not_improved", 1.0, True),
+        ("not_improved", 2.0, True),
+    ],
+)
+def test_gate(fail_on, factor, fails):
+    assert report_of(compared(test=side(factor, at=1)), fail_on=fail_on).gate_fails == fails
+
+
+def test_gate_does_not_pass_what_could_not_be_judged():
+    """Broken: a branch whose every request fails, or four slow pairs, pass."""
+    nothing = compared(side(failed=40), side(failed=40, at=1))
+    assert report_of(nothing).verdict == "not known"
+    assert report_of(nothing, fail_on="regression").gate_fails
+    assert report_of(compared(side(pairs=4), side(2.0, pairs=4, at=1)), fail_on="regression").gate_fails
+
+
+def test_gate_stops_what_returns_other_scores():
+    assert report_of(compared(test=side(0.5, scores=0.35, at=1)), fail_on="regression").gate_fails
+
+
+def test_json_is_json_and_says_what_the_report_says(tmp_path):
+    report = ComparisonReport(
+        CompareParameters(compare_dir=str(tmp_path)),
+        compared(side(pairs=1), side(1.5, pairs=1, at=1)),
+        {},
+        NEVER_STOPPED,
+    )
+    report.write_files()
+    found = json.loads((tmp_path / "comparison.json").read_text())
+    assert found["verdict"] == report.verdict
+    assert found["metrics"][1]["low"] is None
+    assert found["pairs"] == 1
+    assert len((tmp_path / "comparison.md").read_text()) < 6000

@@ -1,0 +1,210 @@
+"""The Dockerfile and its scripts: what a linter knows, and what it does not. `make image-check` builds it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+DOCKERFILE = ROOT / "docker" / "Dockerfile.profiling"
+TEXT = DOCKERFILE.read_text()
+# A package that needs no other, not even to be built.
+PACKAGE = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "branch"
+version = "1"
+"""
+BACKEND = """
+import zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(f"{folder}/branch-1-py3-none-any.whl", "w") as wheel:
+        wheel.write("branch.py")
+        info = "branch-1.dist-info"
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: branch\\nVersion: 1\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return "branch-1-py3-none-any.whl"
+"""
+
+
+def git(folder, *words):
+    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    answer = subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True, text=True)
+    return answer.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A repository with two commits: the first tagged ``v1`` (annotated), the second the branch ``main``."""
+    folder = tmp_path_factory.mktemp("repository")
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    (folder / "python").mkdir()
+    (folder / "python" / "pyproject.toml").write_text(PACKAGE)
+    (folder / "python" / "backend.py").write_text(BACKEND)
+    for number in (1, 2):
+        (folder / "python" / "branch.py").write_text(f"NUMBER = {number}\n")
+        git(folder, "add", ".")
+        git(folder, "commit", "--quiet", "--message", str(number))
+        if number == 1:
+            git(folder, "tag", "--annotate", "v1", "--message", "1")
+    return folder
+
+
+def instructions(name):
+    return re.findall(rf"^{name} (.*(?:\\\n.*)*)", TEXT, re.MULTILINE)
+
+
+def test_hadolint_is_content():
+    program = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        assert not os.environ.get("CI"), "CI must have hadolint"
+        pytest.skip("no hadolint")
+    answer = subprocess.run([program, str(DOCKERFILE)], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_scripts_are_shell_and_python():
+    for script in (ROOT / "docker").glob("*.sh"):
+        subprocess.run(["bash", "-n", str(script)], check=True)
+    for script in (ROOT / "docker").glob("*.py"):
+        compile(script.read_text(), str(script), "exec")
+
+
+def test_base_is_an_exact_version_that_can_be_replaced():
+    (base,) = [value for value in instructions("ARG") if value.startswith("BASE_IMAGE=")]
+    assert re.fullmatch(r"BASE_IMAGE=python:3\.12\.\d+-slim-bookworm", base)
+    assert "FROM ${BASE_IMAGE} AS base" in TEXT
+
+
+def test_arguments_of_the_rfc():
+    """`docker build --build-arg BRANCH_NAME=...` is how its users build."""
+    names = {value.partition("=")[0] for value in instructions("ARG")}
+    assert {"REPO_URL", "BRANCH_NAME", "GIT_COMMIT", "SGLANG_EXTRA", "BASELINE_BRANCH"} <= names
+
+
+@pytest.mark.parametrize(
+    ("branch", "commit", "is_commit"),
+    [("main", "", "main"), ("v1", "", "v1^{commit}"), ("main", "v1^{commit}", "v1^{commit}")],
+)
+def test_resolved_commit_is_written_down_also_where_none_is_given(
+    repository, tmp_path, branch, commit, is_commit
+):
+    """Broken: after the RFC's own `docker build`, nobody can tell what was profiled."""
+    is_commit = git(repository, "rev-parse", is_commit)
+    commit = commit and git(repository, "rev-parse", commit)
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.base_prefix + "/bin/python3")
+    subprocess.run(
+        [
+            "bash",
+            ROOT / "docker" / "install_server.sh",
+            tmp_path / "server",
+            f"file://{repository}",
+            branch,
+            commit,
+            "",
+            "",
+        ],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"},
+    )
+    written = json.loads((tmp_path / "server" / "scoreprof-source.json").read_text())
+    assert written == {"repo": f"file://{repository}", "branch": branch, "commit": is_commit}
+    (installed,) = (tmp_path / "server").rglob("branch.py")
+    assert installed.read_text() == git(repository, "show", f"{is_commit}:python/branch.py") + "\n"
+
+
+def made(repository, *words):
+    """The docker command that `make image` would run."""
+    command = ["make", "--dry-run", "image", f"REPO={repository}", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("branch", "commit"), [("main", "main"), ("v1", "v1^{commit}"), (None, "v1^{commit}")]
+)
+def test_make_image_names_the_commit(repository, branch, commit):
+    """Broken: an annotated tag's own id is taken for a commit; None: the commit itself is asked for."""
+    commit = git(repository, "rev-parse", commit)
+    answer = made(repository, f"BRANCH={branch or commit}", f"BASELINE={branch or commit}")
+    assert f"GIT_COMMIT={commit} " in answer.stdout
+    assert f"BASELINE_COMMIT={commit} " in answer.stdout
+
+
+def test_make_image_says_what_is_no_branch(repository):
+    answer = made(repository, "BRANCH=nope")
+    assert answer.returncode != 0
+    assert "no branch or tag nope; a commit is given by all of its 40 digits" in answer.stderr
+
+
+def test_make_image_passes_the_dockerfiles_arguments_on(repository):
+    """Broken: an image for the CPU cannot be made but without make."""
+    answer = made(repository, "SGLANG_EXTRA=", "SERVER_CONSTRAINTS=server.txt", "BASE_IMAGE=x@sha256:0")
+    words = answer.stdout.replace("\\\n", " ").split()
+    for argument in ("SGLANG_EXTRA=", "SERVER_CONSTRAINTS=server.txt", "BASE_IMAGE=x@sha256:0"):
+        assert argument in words
+    assert "SGLANG_EXTRA" not in made(repository).stdout, "the Dockerfile's own default is for TPUs"
+
+
+def test_no_compiler_and_no_git_in_the_final_stage():
+    final = TEXT[TEXT.index("AS final") :]
+    assert "apt-get" not in final
+    assert "FROM base AS final" in TEXT
+
+
+def test_dependencies_are_a_layer_before_the_source():
+    """A change of the kit must not install everything again."""
+    assert TEXT.index("--requirement dependencies.txt") < TEXT.index("COPY scoreprof_nb")
+
+
+def test_platform_is_not_baked_in():
+    """JAX would never see the TPU."""
+    assert "JAX_PLATFORMS" not in TEXT
+
+
+def test_init_passes_signals_to_the_runner():
+    (entrypoint,) = instructions("ENTRYPOINT")
+    assert entrypoint == '["/usr/bin/tini", "--", "/opt/scoreprof/entrypoint.sh"]'
+    assert re.search(
+        r"^exec python -m scoreprof_nb", (ROOT / "docker" / "entrypoint.sh").read_text(), re.MULTILINE
+    )
+
+
+def test_everything_copied_is_let_through():
+    """.dockerignore leaves out all but what is named."""
+    let_through = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
+    }
+    for value in instructions("COPY"):
+        if not value.startswith("--from"):
+            for source in value.split()[:-1]:
+                assert (ROOT / source).exists(), source
+                assert source.partition("/")[0] in let_through, source
+
+
+def test_dependencies_script_prints_the_kits_own():
+    answer = subprocess.run(
+        [sys.executable, str(ROOT / "docker" / "dependencies.py")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {"papermill", "py-spy==0.4.3", "jupyterlab"} <= set(answer.stdout.split())
+
+
+def test_image_check_has_what_it_needs():
+    script = ROOT / "tests" / "image" / "check.sh"
+    subprocess.run(["bash", "-n", str(script)], check=True)

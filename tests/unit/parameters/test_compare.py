@@ -1,0 +1,238 @@
+"""The comparing notebook's parameters, the order of its runs, and that none is made twice."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+from papermill.inspection import inspect_notebook
+
+from scoreprof_nb.capture import pairs, session
+from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, planned, stopped_runs
+from scoreprof_nb.capture.session import CaptureResult
+from scoreprof_nb.parameters.compare import OF_SIDE, CompareParameters
+from scoreprof_nb.parameters.profile import ParameterError, Parameters
+from scoreprof_nb.run_folder.sync import copy_results
+from tests.support.paths import COMPARE_NOTEBOOK as NOTEBOOK
+from tests.support.stored_run import make_run
+
+DEFAULTS = CompareParameters()
+
+
+def from_mapping(**values):
+    return CompareParameters.from_mapping(values)
+
+
+def quiet(text):
+    pass
+
+
+# ---- the notebook
+
+
+def test_parameter_cell_is_the_dataclass():
+    """What papermill --help-notebook shows is what the code takes."""
+    shown = inspect_notebook(str(NOTEBOOK))
+    fields = {field.name: field for field in dataclasses.fields(CompareParameters)}
+    assert list(shown) == list(fields)
+    for name, field in fields.items():
+        assert shown[name]["help"] == field.metadata["help"], name
+
+
+def test_parameter_cell_has_the_defaults():
+    cell = next(c for c in nbformat.read(NOTEBOOK, 4).cells if "parameters" in c.metadata.get("tags", []))
+    namespace = {}
+    exec(cell.source, namespace)
+    assert {name: namespace[name] for name in DEFAULTS.as_dict()} == DEFAULTS.as_dict()
+
+
+# ---- values
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("pairs", 0, "pairs"),
+        ("delta", 0.04, "delta"),  # within the noise of nearly every machine
+        ("history", "gs://bucket/runs", "history"),
+        ("fail_on", "always", "fail_on"),
+        ("phase_s", 1, "phase_s"),
+        ("rate_hz", 0, "rate_hz"),
+        ("pair", 6, "pair"),
+        ("control", "runs/a", "test"),  # given without the other
+    ],
+)
+def test_wrong_value_is_named(name, value, named):
+    with pytest.raises(ParameterError, match=f"parameter {named}="):
+        from_mapping(**{name: value})
+
+
+def test_wrong_value_of_a_side_has_the_sides_name():
+    """The user wrote test_server_environment: an error of server_environment would not be found."""
+    with pytest.raises(ParameterError, match="parameter test_server_environment="):
+        from_mapping(test_server_environment="no equals sign")
+    with pytest.raises(ParameterError, match="parameter control_label="):
+        from_mapping(control_label=" ")
+
+
+def test_each_side_gets_its_own_and_the_rest_is_shared():
+    parameters = from_mapping(
+        test_server_flags="--x 1", model_path="/models/a", test_model_path="/models/b", phase_s=9, rate_hz=50
+    )
+    control, test = (parameters.of_run(side, Path("r")) for side in ("control", "test"))
+    differ = {name for name, value in control.as_dict().items() if test.as_dict()[name] != value}
+    assert differ == {"server_flags", "model_path", "label"}
+    assert (control.model_path, test.model_path) == ("/models/a", "/models/b")
+    assert (test.phase_s, test.rate_hz) == (9, 50)
+
+
+def test_every_profiling_parameter_can_be_given():
+    """A parameter that the comparison does not know cannot be compared under."""
+    own = set(Parameters.__dataclass_fields__) - set(CompareParameters.__dataclass_fields__)
+    assert own - set(OF_SIDE) == {"run_dir", "port", "server_url"}
+
+
+def test_history_adds_to_a_comparison():
+    """Broken: with a history nothing is captured, and a gate passes that judged nothing."""
+    assert not from_mapping(history="runs").captures
+    assert from_mapping(history="runs", test_server_flags="--x 1").captures
+    with pytest.raises(ParameterError, match="fail_on"):
+        from_mapping(history="runs", fail_on="regression")
+
+
+def test_a_gate_needs_enough_pairs_for_a_verdict():
+    """Broken: four pairs, twice as slow, pass."""
+    with pytest.raises(ParameterError, match="pairs"):
+        from_mapping(fail_on="regression", pairs=4)
+    assert from_mapping(fail_on="regression", pairs=5).captures
+
+
+def test_each_run_has_a_results_folder_of_its_own():
+    parameters = from_mapping(results_dir="/results/x")
+    assert (
+        parameters.of_run("test", Path("c/runs/pair-01-test")).results_dir == "/results/x/runs/pair-01-test"
+    )
+
+
+def test_run_folders_by_name_and_by_pattern(tmp_path):
+    for name in ("main-1", "main-2", "fixes-1"):
+        make_run(tmp_path / name, "single")
+    parameters = from_mapping(control=f"{tmp_path}/main-*", test=f"{tmp_path}/fixes-1, {tmp_path}/main-2")
+    assert [path.name for path in parameters.runs_of("control")] == ["main-1", "main-2"]
+    assert [path.name for path in parameters.runs_of("test")] == ["fixes-1", "main-2"]
+
+
+@pytest.mark.parametrize("text", ["{0}/nothing", "{0}/none-*", "{0}/run, {0}/run"])
+def test_name_without_a_run_is_an_error(tmp_path, text):
+    make_run(tmp_path / "run", "single")
+    parameters = from_mapping(control=text.format(tmp_path), test=str(tmp_path / "run"))
+    with pytest.raises(ParameterError, match="control"):
+        parameters.runs_of("control")
+
+
+# ---- capturing pairs
+
+
+@pytest.fixture
+def captured(monkeypatch):
+    """A session that finishes at once; gives the parameters of each run that was captured."""
+    runs = []
+
+    def capture(parameters, say):
+        runs.append(parameters)
+        folder = make_run(Path(parameters.run_dir), "single", asked=("single",))
+        manifest = folder.read_manifest()
+        folder.write_manifest(
+            dataclasses.replace(manifest, status="complete", parameters=parameters.as_dict())
+        )
+        return CaptureResult(("single",))
+
+    monkeypatch.setattr(session, "capture", capture)
+    monkeypatch.setattr(pairs, "prepare", lambda parameters, phases: SimpleNamespace(provenance={}))
+    return runs
+
+
+def alike(provenance):
+    assert set(provenance) == {"control", "test"}
+
+
+def test_sides_alternate_so_that_a_drift_falls_on_both():
+    order = [run.side for run in planned(from_mapping(pairs=4, compare_dir="c"))]
+    assert order == ["control", "test", "test", "control", "control", "test", "test", "control"]
+
+
+def test_every_run_is_captured_once_and_goes_on_where_it_stopped(tmp_path, captured):
+    parameters = from_mapping(pairs=3, compare_dir=str(tmp_path))
+    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
+    assert len(captured) == 6
+    make_run(tmp_path / "runs" / "pair-02-test", asked=("single", "small"))
+    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
+    assert [Path(of_run.run_dir).name for of_run in captured[6:]] == ["pair-02-test"]
+    control, test = complete_pairs(parameters)
+    assert [path.name for path in control] == [f"pair-{pair:02d}-control" for pair in (1, 2, 3)]
+    assert [path.name for path in test] == [f"pair-{pair:02d}-test" for pair in (1, 2, 3)]
+
+
+def test_server_that_fails_ends_it_and_what_is_whole_is_compared(tmp_path, captured, monkeypatch):
+    finish = session.capture
+
+    def fail_third(parameters, say):
+        return CaptureResult((), "the server died") if len(captured) == 3 else finish(parameters, say)
+
+    monkeypatch.setattr(session, "capture", fail_third)
+    parameters = from_mapping(pairs=3, compare_dir=str(tmp_path))
+    failure = capture_pairs(parameters, quiet, alike, lambda of_run: None)
+    assert failure == "control of pair 2: the server died"
+    assert [len(paths) for paths in complete_pairs(parameters)] == [1, 1]
+
+
+def test_what_stopped_a_run_is_remembered_by_the_next_attempt_on_another_machine(
+    tmp_path, captured, monkeypatch
+):
+    """Broken: a branch that crashes now and then leaves no trace once the Job was tried again."""
+    finish = session.capture
+    monkeypatch.setattr(session, "capture", lambda parameters, say: CaptureResult((), "the server died\nlog"))
+    here, results = tmp_path / "here", tmp_path / "results"
+    here.mkdir()
+    parameters = from_mapping(pairs=1, compare_dir=str(here), results_dir=str(results))
+    capture_pairs(parameters, quiet, alike, lambda of_run: None)
+    copy_results(here, results)
+    monkeypatch.setattr(session, "capture", finish)
+    there = tmp_path / "there"
+    there.mkdir()
+    parameters = from_mapping(pairs=1, compare_dir=str(there), results_dir=str(results))
+    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
+    (text,) = stopped_runs(there)["control"]
+    assert text.startswith("pair 1, 20")
+    assert text.endswith(": the server died")
+    assert stopped_runs(there)["test"] == []
+
+
+def test_runs_that_were_measured_otherwise_are_refused(tmp_path, captured):
+    """Broken: the old runs of the folder are compared under the new flags' name."""
+    capture_pairs(from_mapping(pairs=1, compare_dir=str(tmp_path)), quiet, alike, lambda of_run: None)
+    other = from_mapping(pairs=1, compare_dir=str(tmp_path), test_server_flags="--x 1")
+    with pytest.raises(ParameterError, match="test_server_flags='--x 1'"):
+        capture_pairs(other, quiet, alike, lambda of_run: None)
+
+
+def test_sides_are_seen_together_before_the_first_is_launched(tmp_path, captured):
+    def refuse(provenance):
+        raise ParameterError("allow_unlike", False, "not alike")
+
+    with pytest.raises(ParameterError, match="not alike"):
+        capture_pairs(from_mapping(compare_dir=str(tmp_path)), quiet, refuse, lambda of_run: None)
+    assert captured == []
+
+
+def test_mistake_of_the_second_side_is_said_before_the_first_is_launched(tmp_path, captured, monkeypatch):
+    def prepare(parameters, phases):
+        if parameters.label == "test":
+            raise ParameterError("server_python", "/no/python", "is not an executable file")
+        return SimpleNamespace(provenance={})
+
+    monkeypatch.setattr(pairs, "prepare", prepare)
+    with pytest.raises(ParameterError, match="test_server_python"):
+        capture_pairs(from_mapping(compare_dir=str(tmp_path)), quiet, alike, lambda of_run: None)
+    assert captured == []

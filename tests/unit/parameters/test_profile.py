@@ -1,0 +1,320 @@
+"""Parameters: the notebook's cell and the dataclass are one list; every bad value is said in one line."""
+
+import ast
+import dataclasses
+import io
+import json
+import tokenize
+from contextlib import suppress
+from typing import get_origin
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoreprof_nb.parameters.profile import (
+    MEASURED,
+    PHASES,
+    ParameterError,
+    Parameters,
+    read_requests_file,
+)
+from tests.support.paths import PROFILE_NOTEBOOK as NOTEBOOK
+
+FIELDS = {field.name: field for field in dataclasses.fields(Parameters)}
+HUGE = 10**400
+
+
+def parameter_cell() -> list[tuple[str, str, object, str]]:
+    """(name, type as written, default, comment) of each assignment, in order."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    (source,) = ["".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    comments = {
+        token.start[0]: token.string.removeprefix("#").strip()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    found = []
+    for node in ast.parse(source).body:
+        assert isinstance(node, ast.AnnAssign), f"line {node.lineno}: only NAME: TYPE = DEFAULT belongs here"
+        said = [comments[n] for n in range(node.lineno, node.end_lineno + 1) if n in comments]
+        found.append(
+            (ast.unparse(node.target), ast.unparse(node.annotation), ast.literal_eval(node.value), *said)
+        )
+    return found
+
+
+def test_parameter_cell_equals_the_dataclass():
+    """Else a default shown in the notebook is not the one that holds, or a parameter cannot be passed."""
+    defaults = Parameters()
+    expected = [
+        (name, (get_origin(of.type) or of.type).__name__, getattr(defaults, name), of.metadata["help"])
+        for name, of in FIELDS.items()
+    ]
+    assert parameter_cell() == expected
+
+
+def test_default_types_in_the_cell_are_the_declared_ones():
+    """``24`` where a float is declared would compare equal, and reach papermill as another type."""
+    for name, kind, default, _ in parameter_cell():
+        assert type(default).__name__ == kind, name
+
+
+def test_defaults_of_the_cell_are_accepted():
+    assert (
+        Parameters.from_mapping({name: default for name, _, default, _ in parameter_cell()}) == Parameters()
+    )
+
+
+def test_measured_names_are_parameters():
+    """A misspelt one would let a resumed run mix two measurements."""
+    assert set(MEASURED) <= set(FIELDS)
+    assert len(set(MEASURED)) == len(MEASURED)
+
+
+def test_default_list_is_not_shared():
+    Parameters().label_token_ids.append(1)
+    assert Parameters().label_token_ids == []
+
+
+def shown(name, value):
+    """How a message may name a value: as it was given, or as the number that it became."""
+    as_number = FIELDS[name].type is float and type(value) is int and abs(value) < HUGE
+    return (repr(value), repr(float(value))) if as_number else (repr(value),)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "mend"),
+    [
+        ("rate_hz", 0, "from 1 to 1000"),
+        ("rate_hz", 1001, "from 1 to 1000"),
+        ("phase_s", 0, "from 2 to 86400"),
+        ("phase_s", -1.5, "from 2 to 86400"),
+        ("phase_s", float("inf"), "must be"),
+        ("phase_s", float("nan"), "must be a number"),
+        ("concurrency", 0, "from 1 to 1000"),
+        ("single_items", 0, "from 1 to 100000"),
+        ("large_items", -4, "from 1 to 100000"),
+        ("port", 65536, "from 0 to 65535"),
+        ("port", -1, "from 0 to 65535"),
+        ("seed", -1, "from 0 to"),
+        ("startup_s", 0, "from 1 to 86400"),
+        ("warmup_s", 0, "from 1 to 86400"),
+        ("request_s", 0, "from 1 to 86400"),
+        ("device", "gpu", "one of cpu, tpu"),
+        ("py_spy_mode", "gil", "one of nonblocking, blocking, native, off"),
+        ("label", "  ", "must not be empty"),
+        ("phases", "single,medium", "there are single, small, large, mixed, file"),
+        ("phases", "single, small, single", "named twice"),
+        ("server_url", "127.0.0.1:30000", "http://127.0.0.1:30000"),
+        ("server_url", "https://127.0.0.1:30000", "http://127.0.0.1:30000"),
+        ("server_url", "http://127.0.0.1", "http://127.0.0.1:30000"),
+        ("server_url", "http://127.0.0.1:99999", "http://127.0.0.1:30000"),
+        ("server_url", "http://127.0.0.1:port", "http://127.0.0.1:30000"),
+        ("server_url", "http://127.0.0.1:30000/v1/score", "http://127.0.0.1:30000"),
+        ("server_url", "http://[::1", "http://127.0.0.1:30000"),
+        ("label_token_ids", [294, -3], "-3 is negative"),
+        ("label_token_ids", "294,yes", "list of whole numbers, such as 294,293"),
+        ("label_token_ids", None, "list of whole numbers, such as 294,293"),
+        ("label_token_ids", True, "list of whole numbers, such as 294,293"),
+        ("label_token_ids", [[1]], "list of whole numbers, such as 294,293"),
+        ("label_token_ids", [float("inf")], "list of whole numbers, such as 294,293"),
+        ("label_token_ids", "--5", "list of whole numbers, such as 294,293"),
+        ("label_token_ids", [1.5], "list of whole numbers, such as 294,293"),
+        ("label_token_ids", [True], "list of whole numbers, such as 294,293"),
+        ("rate_hz", "fast", "a whole number"),
+        ("rate_hz", 12.5, "a whole number"),
+        ("rate_hz", True, "a whole number"),
+        ("phase_s", True, "a number"),
+        ("phase_s", HUGE, "must be"),
+        ("phase_s", -HUGE, "must be"),
+        ("trust_remote_code", 1, "True or False"),
+        ("trust_remote_code", "yes", "True or False"),
+        ("label", True, "a text"),
+        ("model_path", ["a"], "a text"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_bad_value_is_named_with_its_mend(name, value, mend):
+    """The user must see which parameter, what it is now, and what would work."""
+    with pytest.raises(ParameterError) as caught:
+        Parameters.from_mapping({name: value})
+    message = str(caught.value)
+    assert caught.value.name == name
+    assert message.partition(": ")[0] in {f"parameter {name}={text}" for text in shown(name, value)}
+    assert mend in message
+    assert "\n" not in message
+
+
+def test_native_mode_is_bounded_to_20_hz():
+    """Native unwinding at 100 Hz falls seconds behind, so its times would be wrong."""
+    assert Parameters.from_mapping({"py_spy_mode": "native", "rate_hz": 20}).rate_hz == 20
+    with pytest.raises(ParameterError, match=r"rate_hz=21: must be from 1 to 20"):
+        Parameters.from_mapping({"py_spy_mode": "native", "rate_hz": 21})
+
+
+def test_file_phase_needs_a_file():
+    with pytest.raises(ParameterError, match="requests_file='': phase file needs"):
+        Parameters.from_mapping({"phases": "file"})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("rate_hertz", "rate_hz"), ("Phases", "phases"), ("concurency", "concurrency")]
+)
+def test_misspelt_name_gets_the_right_one(wrong, right):
+    """Silence would measure something else than what was asked for."""
+    with pytest.raises(ParameterError, match=rf"{wrong}=1: no such parameter; did you mean {right}\?"):
+        Parameters.from_mapping({wrong: 1})
+
+
+def test_name_like_no_other_gets_the_list():
+    with pytest.raises(ParameterError, match=r"no such parameter; there are run_dir, label, phases, .*"):
+        Parameters.from_mapping({"zzz": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        ("rate_hz", 12.0, 12),
+        ("phase_s", 12, 12.0),
+        ("label", 12, "12"),
+        ("label", 1.5, "1.5"),
+        ("server_flags", None, ""),
+        ("label_token_ids", "294,293", [294, 293]),
+        ("label_token_ids", " [294, 293] ", [294, 293]),
+        ("label_token_ids", "", []),
+        ("label_token_ids", 294, [294]),
+        ("label_token_ids", (294, 293), [294, 293]),
+        ("trust_remote_code", True, True),
+        ("server_url", "http://localhost:30000/", "http://localhost:30000/"),
+    ],
+)
+def test_papermill_style_value_is_taken(name, value, taken):
+    """papermill's -p parses numbers and booleans, and knows no lists."""
+    found = getattr(Parameters.from_mapping({name: value}), name)
+    assert found == taken
+    assert type(found) is type(taken)
+
+
+@pytest.mark.parametrize("name", ["rate_hz", "phase_s"])
+def test_text_for_a_number_is_refused(name):
+    """papermill's -r passes text: it is said to be of the wrong type, not measured with."""
+    with pytest.raises(ParameterError, match=rf"{name}='12': must be a .*number, not str"):
+        Parameters.from_mapping({name: "12"})
+
+
+def test_phase_names_default_to_all_that_can_be_sent():
+    assert Parameters().phase_names() == PHASES
+    assert Parameters(requests_file="own.jsonl").phase_names() == (*PHASES, "file")
+    assert Parameters(phases=" mixed, single ,").phase_names() == ("mixed", "single")
+
+
+def test_error_has_no_traceback_in_a_notebook():
+    """IPython shows what ``_render_traceback_`` gives."""
+    assert ParameterError("port", 1, "bad")._render_traceback_() == ["ParameterError: parameter port=1: bad"]
+
+
+SIMPLE = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.sampled_from(["", "single", "cpu"])
+)
+VALUES = st.one_of(
+    SIMPLE, st.lists(SIMPLE, max_size=3), st.dictionaries(st.text(max_size=3), SIMPLE, max_size=2)
+)
+
+
+@given(st.dictionaries(st.one_of(st.sampled_from(sorted(FIELDS)), st.text(max_size=8)), VALUES, max_size=4))
+def test_any_simple_values_give_parameters_or_a_parameter_error(values):
+    """Anything else would be a traceback and exit code 1 instead of one line and 42."""
+    try:
+        parameters = Parameters.from_mapping(values)
+    except ParameterError as error:
+        named = error.name
+    else:
+        named = "requests_file"
+        assert all(
+            type(getattr(parameters, name)) is (get_origin(of.type) or of.type) for name, of in FIELDS.items()
+        )
+    assert named in {*values, "requests_file"}
+
+
+@given(name=st.sampled_from(sorted(FIELDS)), value=VALUES)
+def test_any_single_value_gives_parameters_or_a_parameter_error(name, value):
+    with suppress(ParameterError):
+        Parameters.from_mapping({name: value})
+
+
+# ---- the user's own requests
+
+
+BODY = '{"query": "q", "items": ["a", "b"]}'
+
+
+def requests_file(tmp_path, text):
+    path = tmp_path / "own.jsonl"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_bodies_get_the_labels_and_model_they_lack(tmp_path):
+    path = requests_file(
+        tmp_path, BODY + '\n{"query": [1], "items": [[2]], "label_token_ids": [7], "model": "m"}'
+    )
+    first, second = read_requests_file(path, [5, 6])
+    assert (first.kind, first.items, first.labels) == ("file", 2, 2)
+    assert (second.kind, second.items, second.labels) == ("file", 1, 1)
+    assert json.loads(first.payload) == {
+        "query": "q",
+        "items": ["a", "b"],
+        "label_token_ids": [5, 6],
+        "model": "default",
+    }
+    assert json.loads(second.payload) == {"query": [1], "items": [[2]], "label_token_ids": [7], "model": "m"}
+
+
+def test_blank_lines_are_left_out_and_counted_in_line_numbers(tmp_path):
+    assert len(read_requests_file(requests_file(tmp_path, f"\n{BODY}\r\n  \n{BODY}\n\n"), [5])) == 2
+    with pytest.raises(ParameterError, match="line 4: not JSON"):
+        read_requests_file(requests_file(tmp_path, f"\n{BODY}\n\nbroken\n"), [5])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f'{BODY}\n{{"query": "q", "items": ["a"', "line 2: not JSON"),
+        (f"{BODY}\n[1, 2]", "line 2: not a JSON object"),
+        ('{"items": ["a"]}', "line 1: lacks 'query'"),
+        ('{"query": 3, "items": ["a"]}', "line 1: lacks 'query'"),
+        ('{"query": "q"}', "line 1: 'items' must be a list with at least one item"),
+        ('{"query": "q", "items": []}', "line 1: 'items' must be a list with at least one item"),
+        (
+            '{"query": "q", "items": ["a"], "label_token_ids": null}',
+            "line 1: 'label_token_ids' must be a list",
+        ),
+        ('{"query": "q", "items": "abc"}', "line 1: 'items' must be a list with at least one item"),
+        ("", "holds no request"),
+        ("\n \n", "holds no request"),
+    ],
+)
+def test_file_that_cannot_be_sent_names_the_line(tmp_path, text, says):
+    path = requests_file(tmp_path, text)
+    with pytest.raises(ParameterError) as caught:
+        read_requests_file(path, [5])
+    assert caught.value.name == "requests_file"
+    assert str(path) in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_unreadable_file_is_a_parameter_error(tmp_path):
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "missing", tmp_path, binary):
+        with pytest.raises(ParameterError, match=r"requests_file=.*cannot be read"):
+            read_requests_file(path, [])
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85"])
+def test_line_separators_inside_json_strings_do_not_end_a_line(tmp_path, mark):
+    """JSON text may hold them unescaped; JSONL lines end at \\n only."""
+    path = requests_file(tmp_path, json.dumps({"query": f"a{mark}b", "items": ["c"]}, ensure_ascii=False))
+    (body,) = read_requests_file(path, [5])
+    assert json.loads(body.payload)["query"] == f"a{mark}b"

@@ -1,0 +1,160 @@
+"""The results folder: what is copied is whole, the manifest last, and another machine goes on from it."""
+
+import errno
+import json
+
+import pytest
+
+from scoreprof_nb.capture.preflight import check_folders
+from scoreprof_nb.parameters.profile import ParameterError, Parameters
+from scoreprof_nb.run_folder import sync
+from scoreprof_nb.run_folder.store import load_run
+from scoreprof_nb.run_folder.sync import ResultsError, copy_results, copy_run, restore_run
+from tests.support.stored_run import make_run
+
+
+def files(path):
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_copy_is_the_run_and_can_be_loaded(tmp_path):
+    make_run(tmp_path / "run", "single", "small")
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    assert files(tmp_path / "run") == files(tmp_path / "bucket")
+    assert tuple(load_run(tmp_path / "bucket").phases) == ("single", "small")
+
+
+def test_manifest_is_copied_last(tmp_path, monkeypatch):
+    """A reader who sees the manifest sees all that it names, even when the copying is cut off."""
+    make_run(tmp_path / "run", "single")
+    order = []
+    real = sync._copy
+
+    def copy(source, target):
+        order.append(target.name)
+        real(source, target)
+
+    monkeypatch.setattr(sync, "_copy", copy)
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    assert order[-1] == "manifest.json"
+    assert order.count("manifest.json") == 1
+
+
+def test_comparison_is_copied_without_its_runs(tmp_path):
+    """Its runs were copied one by one as they ended."""
+    folder = tmp_path / "comparison"
+    make_run(folder / "runs" / "pair-01-test", "single")
+    (folder / "comparison.json").write_text("{}")
+    (folder / ".comparison.json.half").write_text("")
+    copy_results(folder, tmp_path / "bucket" / "comparison")
+    assert files(tmp_path / "bucket" / "comparison") == {"comparison.json": b"{}"}
+
+
+def test_finished_phases_are_copied_once(tmp_path, monkeypatch):
+    """Recordings are large: what the bucket has is not sent again with each phase."""
+    make_run(tmp_path / "run", "single")
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    make_run(tmp_path / "run", "small")
+    copied = []
+    monkeypatch.setattr(sync, "_copy", lambda source, target: copied.append(str(target.parent.name)))
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    assert "small" in copied
+    assert "single" not in copied
+
+
+def test_the_notebook_that_is_still_written_is_not_copied(tmp_path):
+    """Broken: its parameters, with their secrets, are in the bucket."""
+    make_run(tmp_path / "run", "single")
+    for name in ("out.ipynb", "notes.txt", "report.html"):
+        (tmp_path / "run" / name).write_text("x")
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    assert (tmp_path / "bucket" / "report.html").exists()
+    assert not list((tmp_path / "bucket").glob("*.txt"))
+    assert not list((tmp_path / "bucket").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("at", ["manifest.json", "phases/single/requests.parquet"])
+def test_bucket_that_does_not_answer_just_now_is_not_an_empty_one(tmp_path, monkeypatch, at):
+    """Broken: all phases are measured anew and the copy overwritten, or the Job ends instead of trying again."""
+    make_run(tmp_path / "run", "single")
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    before = files(tmp_path / "bucket")
+    real = type(tmp_path).open
+
+    def opened(path, *arguments, **named):
+        if path == tmp_path / "bucket" / at:
+            raise OSError(errno.EIO, "Transport endpoint is not connected")
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(type(tmp_path), "open", opened)
+    with pytest.raises(OSError, match="not connected"):
+        restore_run(tmp_path / "bucket", tmp_path / "new")
+    monkeypatch.undo()
+    assert files(tmp_path / "bucket") == before
+
+
+def test_unfinished_phase_is_not_copied(tmp_path):
+    make_run(tmp_path / "run", "single")
+    staging = tmp_path / "run" / "phases" / ".small-unfinished"
+    staging.mkdir()
+    (staging / "requests.parquet").write_bytes(b"half")
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    assert not [name for name in files(tmp_path / "bucket") if "small" in name]
+
+
+def test_another_machine_goes_on_from_the_copy(tmp_path):
+    make_run(tmp_path / "run", "single")
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    assert restore_run(tmp_path / "bucket", tmp_path / "other") == ("single",)
+    assert load_run(tmp_path / "other").manifest.run_id == "first"
+    assert files(tmp_path / "other") == files(tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_phase_that_was_cut_off_is_captured_again(tmp_path, damage):
+    make_run(tmp_path / "run", "single", "small")
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    file = tmp_path / "bucket" / "phases" / "small" / "requests.parquet"
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:10])
+    else:
+        file.unlink()
+    assert restore_run(tmp_path / "bucket", tmp_path / "other") == ("single",)
+    assert load_run(tmp_path / "other").manifest.phases_done == ("single",)
+
+
+@pytest.mark.parametrize("text", ["", "{", json.dumps({"schema_version": 1})])
+def test_manifest_that_was_cut_off_is_no_run(tmp_path, text):
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket" / "manifest.json").write_text(text)
+    assert restore_run(tmp_path / "bucket", tmp_path / "run") == ()
+    assert not (tmp_path / "run").exists()
+
+
+def test_own_manifest_is_never_replaced(tmp_path):
+    make_run(tmp_path / "run", "single", "small")
+    make_run(tmp_path / "bucket", "single")
+    assert restore_run(tmp_path / "bucket", tmp_path / "run") == ()
+    assert load_run(tmp_path / "run").manifest.phases_done == ("single", "small")
+
+
+def test_two_runs_are_never_mixed(tmp_path):
+    make_run(tmp_path / "run", "single", run_id="mine")
+    make_run(tmp_path / "bucket", "single", run_id="another")
+    with pytest.raises(ResultsError, match="another"):
+        restore_run(tmp_path / "bucket", tmp_path / "run")
+
+
+@pytest.mark.parametrize("inside", ["run", "run/results", "."])
+def test_results_folder_apart_from_the_run_folder(tmp_path, inside):
+    """A copy into itself would never end."""
+    parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / inside))
+    with pytest.raises(ParameterError, match="results_dir"):
+        check_folders(parameters)
+
+
+def test_results_folder_that_cannot_be_written_is_said_before_anything_is_launched(tmp_path):
+    (tmp_path / "file").write_text("")
+    parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / "file" / "bucket"))
+    with pytest.raises(ParameterError, match="results_dir.*cannot be written"):
+        check_folders(parameters)
