@@ -1,8 +1,8 @@
-"""Make the stored captures of ``two_processes.py`` again, with the py-spy beside this Python.
+"""Record the stored captures of ``two_processes.py`` anew, with the py-spy of this Python environment.
 
     python tests/captures/make_captures.py
 
-The paths of the machine are replaced by neutral ones; a file that still holds one is not stored.
+Local paths are replaced by neutral ones; a file that still contains a local path is not stored.
 """
 
 import re
@@ -19,9 +19,9 @@ HERE = Path(__file__).parent
 PYSPY = Path(sys.executable).with_name("py-spy")
 FLAGS = ["--subprocesses", "--threads", "--idle", "--nonblocking", "--full-filenames", "--rate", "100"]
 RECORD_S = 2.0
-ARGUMENT = 'it says "a; b"\nand 3'  # nothing reads it: it is there for the command line
+ARGUMENT = 'it says "a; b"\nand 3'  # never read: it makes the command line hard to parse
 LIMIT_BYTES = 150_000
-PLACES = {
+NEUTRAL_PATHS = {
     sysconfig.get_path("stdlib"): "/usr/lib/python3.12",
     sys.executable: "/usr/bin/python3",
     str(Path(sys.executable).resolve()): "/usr/bin/python3",
@@ -30,7 +30,7 @@ PLACES = {
 
 
 def record(pid: int, kind: str, output: Path, *, seconds: float) -> None:
-    """Record ``pid`` and its children. SIGINT makes py-spy write its file."""
+    """Record ``pid`` and its children for ``seconds``. py-spy writes its file on SIGINT."""
     command: list[str | Path] = [
         PYSPY,
         "record",
@@ -47,17 +47,17 @@ def record(pid: int, kind: str, output: Path, *, seconds: float) -> None:
         pyspy.send_signal(signal.SIGINT)
         pyspy.wait(timeout=30)
     if pyspy.returncode:
-        raise SystemExit(f"py-spy ended with {pyspy.returncode}")
+        raise SystemExit(f"py-spy exited with {pyspy.returncode}")
 
 
-def neutral(text: str, places: dict[str, str]) -> str:
-    """The text with each place replaced, the longest first; refused if it names a place of this machine."""
-    for place in sorted(places, key=len, reverse=True):
-        text = text.replace(place, places[place])
-    own = r"/(?:root|tmp|work|home|opt|Users)/|\.pyenv|\b" + re.escape(socket.gethostname()) + r"\b"
-    found = re.search(own, text)
-    if found:
-        raise SystemExit(f"a path of this machine is left: {text[found.start() - 40 : found.end() + 80]!r}")
+def neutral(text: str, paths: dict[str, str]) -> str:
+    """Return the text with each local path replaced, longest first. Raises SystemExit if a local path is left."""
+    for path in sorted(paths, key=len, reverse=True):
+        text = text.replace(path, paths[path])
+    local = r"/(?:root|tmp|work|home|opt|Users)/|\.pyenv|\b" + re.escape(socket.gethostname()) + r"\b"
+    match = re.search(local, text)
+    if match:
+        raise SystemExit(f"a local path is left: {text[match.start() - 40 : match.end() + 80]!r}")
     return text
 
 
@@ -68,12 +68,12 @@ def main() -> None:
     try:
         assert target.stdout is not None
         target.stdout.readline()
-        time.sleep(1.0)  # the child has imported its modules and started its threads
+        time.sleep(1.0)  # time for the child to import its modules and start its threads
         for kind, name in [("speedscope", "two_processes.speedscope.json"), ("raw", "two_processes.folded")]:
             with tempfile.TemporaryDirectory() as folder:
                 output = Path(folder) / name
                 record(target.pid, kind, output, seconds=RECORD_S)
-                text = neutral(output.read_text(), PLACES)
+                text = neutral(output.read_text(), NEUTRAL_PATHS)
             if len(text) > LIMIT_BYTES:
                 raise SystemExit(f"{name}: {len(text)} bytes, more than {LIMIT_BYTES}")
             (HERE / name).write_text(text)

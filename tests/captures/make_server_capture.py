@@ -1,8 +1,8 @@
-"""Make the stored capture of a sglang-jax 0.0.2 server that scores on the CPU.
+"""Record the stored capture of a sglang-jax 0.0.2 server that answers Score API requests on the CPU.
 
     python tests/captures/make_server_capture.py SERVER_PYTHON MODEL_FOLDER
 
-The model is made by ``scoreprof_nb/demo/tiny_model.py``.
+``scoreprof_nb/demo/tiny_model.py`` creates the model.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ def call(url: str, body: object = None) -> None:
 def wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
     for _ in range(240):
         if server.poll() is not None:
-            raise SystemExit(f"the server ended with {server.returncode}")
+            raise SystemExit(f"the server exited with {server.returncode}")
         try:
             return call(url + "/health")
         except OSError:
@@ -58,7 +58,7 @@ def wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
     raise SystemExit("the server is not healthy after 240 s")
 
 
-def end_tree(root: subprocess.Popen[bytes]) -> None:
+def kill_tree(root: subprocess.Popen[bytes]) -> None:
     processes = [*psutil.Process(root.pid).children(recursive=True), psutil.Process(root.pid)]
     for process in processes:
         process.send_signal(signal.SIGKILL)
@@ -79,7 +79,7 @@ def main(server_python: str, model: str) -> None:
     )
 
     def send() -> None:
-        with contextlib.suppress(OSError):  # the server is ended while it answers
+        with contextlib.suppress(OSError):  # the server is killed while it answers
             while True:
                 call(url + "/v1/score", REQUEST)
 
@@ -94,7 +94,7 @@ def main(server_python: str, model: str) -> None:
             record(server.pid, "speedscope", output, seconds=3.0)
             text = output.read_text()
     finally:
-        end_tree(server)
+        kill_tree(server)
     stdlib = subprocess.check_output(
         [server_python, "-c", "import sysconfig; print(*map(sysconfig.get_path, ('purelib', 'stdlib')))"],
         text=True,

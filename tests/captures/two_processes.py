@@ -1,7 +1,7 @@
-"""What the stored captures recorded: two processes whose threads each do one known thing.
+"""The program of the stored captures: two processes whose threads each do one known thing.
 
-The spawned child's command line holds ``;``, as every multiprocessing child's does. This program is
-given an argument with quotes and a newline by ``make_captures.py``. It runs until it is interrupted.
+The command line of the spawned child contains ``;``, as that of every multiprocessing child does.
+``make_captures.py`` passes this program an argument with quotes and a newline. It runs until interrupted.
 """
 
 import multiprocessing
@@ -41,7 +41,7 @@ def child() -> None:
 def main() -> None:
     never_filled: queue.Queue[int] = queue.Queue()
     threading.Thread(target=take, args=(never_filled,), name="taker", daemon=True).start()
-    threading.Thread(target=rest, daemon=True).start()  # Python names it: Thread-1 (rest)
+    threading.Thread(target=rest, daemon=True).start()  # named by Python: Thread-1 (rest)
     process = multiprocessing.get_context("spawn").Process(target=child, daemon=True)
     process.start()
     print("ready", flush=True)

@@ -148,3 +148,16 @@ def test_no_import_goes_in_a_circle():
 
     for name in sorted(graph):
         visit(name, ())
+
+
+def test_contributing_has_the_same_table():
+    """The page of architecture shows what this file enforces; on failure, paste the right-hand side."""
+    section = (
+        (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("| may import |\n")[2]
+    )
+    documented = section.partition("\n\n")[0].splitlines()[1:]
+    enforced = [
+        f"| `{part}` | {', '.join(f'`{name}`' for name in sorted(allowed)) or 'nothing'} |"
+        for part, allowed in MAY_IMPORT.items()
+    ]
+    assert documented == enforced, "\n".join(enforced)

@@ -91,10 +91,10 @@ def test_the_plain_file_marks_what_has_to_be_filled_in():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["comapre"], "'comapre' is neither matrix or compare"),
-        (["compare", "matrix"], "'matrix' is neither"),
+        (["comapre"], "'comapre' is not NAME=VALUE, nor a variant"),
+        (["compare", "matrix"], "'matrix' is not NAME=VALUE"),
         (["FAIL_UN=regression"], "settings.env has no FAIL_UN"),
-        (["LABEL=x"], "fill in IMAGE MODELS_BUCKET RESULTS_BUCKET MODEL"),
+        (["LABEL=x"], "not set: IMAGE MODELS_BUCKET RESULTS_BUCKET MODEL"),
         ([*FILLED_IN, "RUN=Bad_name"], "RUN='Bad_name'"),
         ([*FILLED_IN, "RUN=-1"], "RUN='-1'"),
         ([*FILLED_IN, "RUN="], "RUN=''"),
