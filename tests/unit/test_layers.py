@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"runner"},
     "redact": set(),
-    "parameters": set(),
+    "parameters": {"run_folder"},
     "run_folder": set(),
     "demo": set(),
     "stacks": set(),
