@@ -9,7 +9,6 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from scoreprof_nb.parameters.profile import MeasurementParameters, Parameters
-from scoreprof_nb.parameters.requests_file import FILE_PHASE, read_requests_file
 from scoreprof_nb.parameters.schema import (
     Flag,
     Label,
@@ -151,13 +150,16 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
         """
         for side in SIDES:
             self.runs_of(side)
-        new = self.captures and not Path(self.compare_dir, RUNS).exists()
-        if new and FILE_PHASE in self.phase_names():
-            read_requests_file(Path(self.requests_file), self.label_token_ids)
+        if self.captures and not self._holds_runs():
+            for side in SIDES:
+                with_names_of(side, self.of_run(side, Path("unused")).check_files)
         if self.noise_from:
             _check_json(self.noise_from)
         if self.history:
             self._check_history()
+
+    def _holds_runs(self) -> bool:
+        return any(folder and Path(folder, RUNS).exists() for folder in (self.compare_dir, self.results_dir))
 
     def _check_history(self) -> None:
         folder = Path(self.history).expanduser()

@@ -7,6 +7,7 @@ anything is launched.
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -176,12 +177,19 @@ class Parameters(MeasurementParameters, RunParameters):
         return self
 
     def check_files(self) -> None:
-        """Raise ParameterError when the requests file of a new run cannot be used.
+        """Raise ParameterError when a file or folder that a new run needs cannot be used.
 
-        A run that exists already is resumed: the capture reads the file if a phase still needs it.
+        An existing run is resumed: the capture checks what its missing phases still need.
         """
-        if FILE_PHASE in self.phase_names() and not _holds_run(self.run_dir, self.results_dir):
+        if _holds_run(self.run_dir, self.results_dir):
+            return
+        if FILE_PHASE in self.phase_names():
             read_requests_file(Path(self.requests_file), self.label_token_ids)
+        if self.model_path and not Path(self.model_path, "config.json").is_file():
+            problem = "has no config.json" if Path(self.model_path).is_dir() else "no such folder"
+            raise ParameterError("model_path", self.model_path, problem)
+        if self.server_python and shutil.which(self.server_python) is None:
+            raise ParameterError("server_python", self.server_python, "is not an executable file")
 
 
 def _holds_run(*folders: str) -> bool:

@@ -139,6 +139,8 @@ def test_name_without_a_run_is_an_error(tmp_path, text):
         ("history", "{0}/empty", "holds no run"),
         ("requests_file", "{0}/none.jsonl", "cannot be read"),
         ("requests_file", "{0}/broken.json", "line 1: not JSON"),
+        ("test_model_path", "{0}/none", "no such folder"),
+        ("control_server_python", "{0}/none", "is not an executable file"),
     ],
 )
 def test_file_that_cannot_be_used_is_named_before_anything_is_launched(tmp_path, name, value, problem):
@@ -161,6 +163,14 @@ def test_files_that_can_be_used_pass(tmp_path):
         history=str(tmp_path / "runs"),
         requests_file=str(tmp_path / "own.jsonl"),
     ).check_files()
+
+
+@pytest.mark.parametrize("name", ["compare_dir", "results_dir"])
+def test_files_of_a_comparison_that_has_runs_are_left_to_the_capture(tmp_path, name):
+    """All of its runs may be complete, and the comparison is only made again."""
+    (tmp_path / "runs").mkdir()
+    values = {"test_model_path": str(tmp_path / "none"), name: str(tmp_path)}
+    from_mapping(**values).check_files()
 
 
 @pytest.mark.parametrize("name", ["compare_dir", "results_dir"])

@@ -266,15 +266,33 @@ def test_any_single_value_gives_parameters_or_a_parameter_error(name, value):
 # ---- the user's own requests
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("requests_file", "cannot be read"),
+        ("model_path", "no such folder"),
+        ("server_python", "is not an executable file"),
+    ],
+)
 @pytest.mark.parametrize("existing", ["run_dir", "results_dir"])
-def test_requests_file_of_a_new_run_is_read_and_that_of_an_existing_run_is_not(tmp_path, existing):
-    """A finished run is analysed again without the file."""
-    parameters = Parameters(**{existing: str(tmp_path), "requests_file": str(tmp_path / "none")})
-    with pytest.raises(ParameterError, match="requests_file=.*cannot be read"):
+def test_file_of_a_new_run_is_checked_and_that_of_an_existing_run_is_not(tmp_path, existing, name, problem):
+    """A finished run is analysed again without its model."""
+    parameters = Parameters(**{existing: str(tmp_path), name: str(tmp_path / "none")})
+    with pytest.raises(ParameterError, match=f"{name}=.*{problem}"):
         parameters.check_files()
-    parameters.with_values(phases="single").check_files()
     (tmp_path / "manifest.json").write_text("{}")
     parameters.check_files()
+
+
+def test_requests_file_is_checked_for_its_own_phase_only(tmp_path):
+    Parameters(requests_file=str(tmp_path / "none"), phases="single").check_files()
+
+
+def test_folder_that_is_no_model_is_named(tmp_path):
+    with pytest.raises(ParameterError, match=r"model_path=.*has no config\.json"):
+        Parameters(model_path=str(tmp_path)).check_files()
+    (tmp_path / "config.json").write_text("{}")
+    Parameters(model_path=str(tmp_path)).check_files()
 
 
 BODY = '{"query": "q", "items": ["a", "b"]}'
