@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scoreprof_nb.capture import session
+from scoreprof_nb.capture import resume, session
 from scoreprof_nb.capture.preflight import prepare
 from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST, CompareParameters, with_names_of
 from scoreprof_nb.parameters.profile import Parameters
@@ -120,7 +120,7 @@ def _refuse_other_run(parameters: CompareParameters, run: PairRun) -> None:
     except RunFolderError:
         return
     if manifest.phases_done:
-        with_names_of(run.side, session.refuse_other_parameters, manifest, of_run, manifest.phases_done)
+        with_names_of(run.side, resume.refuse_other_parameters, manifest, of_run, manifest.phases_done)
 
 
 def _time_left(elapsed_s: float, done: int, all_of_them: int) -> str:

@@ -132,11 +132,16 @@ def write_server(folder: Path) -> str:
 
 # argv: PORT [switch ...]. Serves /health and /v1/score.
 SERVER = r"""
-import json, os, signal, subprocess, sys, time
+import json, os, signal, socket, subprocess, sys, tempfile, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 port, switches = int(sys.argv[1]), sys.argv[2:]
 print("api_key='s3cr3tvalue42' starting", flush=True)
+if "socket" in switches:  # as sglang-jax leaves its own
+    path = tempfile.NamedTemporaryFile(delete=False).name
+    os.unlink(path)
+    socket.socket(socket.AF_UNIX).bind(path)
+    print("socket", path, flush=True)
 if "dies" in switches:
     print("cannot load the model", file=sys.stderr, flush=True)
     sys.exit(3)

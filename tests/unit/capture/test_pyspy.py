@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from scoreprof_nb.capture import pyspy
-from scoreprof_nb.capture.pyspy import PySpy, PySpyFailed, check_may_trace, thread_ids
+from scoreprof_nb.capture.pyspy import MODE_FLAGS, PySpyRecording, check_may_trace, thread_ids
+from scoreprof_nb.capture.recorder import RecorderFailed
 from scoreprof_nb.parameters.profile import ParameterError
 from scoreprof_nb.redact import MASK, Redactor
 from tests.support.standin import kill, lives, wait_ended, wait_until
@@ -64,7 +65,9 @@ def record(target, tmp_path):
     started = []
 
     def start(pid=None, output=tmp_path / "recording.json", rate_hz=100, mode="nonblocking", ids=None):
-        started.append(PySpy(pid or target.pid, output, rate_hz, mode, Redactor(), ids or {}))
+        started.append(
+            PySpyRecording.start(pid or target.pid, output, rate_hz, MODE_FLAGS[mode], Redactor(), ids or {})
+        )
         return started[-1]
 
     yield start
@@ -139,7 +142,7 @@ def test_target_that_ends_leaves_its_recording(record, target):
 def test_process_without_python_is_said_in_pyspys_words(record):
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
-            with pytest.raises(PySpyFailed, match=r"did not start to sample: .*[Ee]rror.*python"):
+            with pytest.raises(RecorderFailed, match=r"did not start to sample: .*[Ee]rror.*python"):
                 record(pid=process.pid)
             assert process.poll() is None
         finally:
@@ -147,10 +150,10 @@ def test_process_without_python_is_said_in_pyspys_words(record):
 
 
 def test_process_that_is_gone_is_a_pyspy_failure(record):
-    """The server may die just then: the session expects PySpyFailed."""
+    """The server may die just then: the session expects RecorderFailed."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    with pytest.raises(PySpyFailed):
+    with pytest.raises(RecorderFailed):
         record(pid=process.pid)
 
 
@@ -191,7 +194,7 @@ def test_pyspy_that_does_not_start_to_sample_is_killed(record, target, monkeypat
     mute.chmod(0o755)
     monkeypatch.setattr(pyspy, "executable", lambda: str(mute))
     monkeypatch.setattr(pyspy, "START_S", 0.5)
-    with pytest.raises(PySpyFailed, match="did not start to sample: cannot"):
+    with pytest.raises(RecorderFailed, match="did not start to sample: cannot"):
         record()
     pid = int((tmp_path / "pid").read_text())
     try:
@@ -299,7 +302,7 @@ def test_thread_ids_that_cannot_be_known_are_none():
     ],
 )
 def test_most_behind(said, behind_s):
-    assert pyspy._most_behind(said) == pytest.approx(behind_s)
+    assert pyspy._largest_delay_s(said) == pytest.approx(behind_s)
 
 
 def scripted(tmp_path, monkeypatch, words):

@@ -5,20 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from scoreprof_nb.capture import server as server_module
-from scoreprof_nb.capture.server import (
-    AttachedServer,
-    LaunchedServer,
-    ServerFailed,
-    ServerLog,
-    check_port_free,
-    free_port,
-)
+from scoreprof_nb.capture.attached_server import AttachedServer
+from scoreprof_nb.capture.server import LaunchedServer, ServerFailed, check_port_free, free_port
+from scoreprof_nb.capture.server_log import ServerLog
 from scoreprof_nb.parameters.profile import ParameterError
 from scoreprof_nb.redact import MASK, Redactor
 from scoreprof_nb.run_folder.store import read_log
@@ -34,10 +31,15 @@ def launch(tmp_path):
     servers = []
     program = write_server(tmp_path)
 
-    def start(*switches):
+    def start(*switches, environment=None):
         port = free_port()
         command = [sys.executable, program, str(port), *switches]
-        servers.append(LaunchedServer(command, {}, port, tmp_path / "server.log", Redactor(), cwd=tmp_path))
+        servers.append(
+            LaunchedServer(
+                command, environment or {}, port, tmp_path / "server.log", Redactor(), cwd=tmp_path
+            )
+        )
+        servers[-1].start()
         return servers[-1]
 
     yield start
@@ -78,7 +80,7 @@ def test_server_that_dies_at_its_start_is_reported_at_once(launch, switch, how):
 
 def test_server_that_never_gets_healthy(launch):
     server = launch("sick")
-    wait_until(lambda: "ready" in server.log_lines(), "the server's start")
+    wait_until(lambda: "ready" in server.log.lines(), "the server's start")
     with pytest.raises(ServerFailed, match=r"not healthy after 1 s \(parameter startup_s\).*\n(.*\n)*ready"):
         server.wait_healthy(1.0)
     server.check_alive()
@@ -201,6 +203,44 @@ def test_clock_of_a_dead_server_can_be_switched(launch):
     server.enable_clock(False)
 
 
+# ---- temporary files
+
+
+def test_temporary_files_of_the_server_are_removed_with_it(launch, tmp_path):
+    """Broken: each run leaves the server's sockets in /tmp, for ever."""
+    server = launch("socket")
+    server.wait_healthy(LIMIT_S)
+    (line,) = [line for line in server.log.lines() if line.startswith("socket ")]
+    socket_path = Path(line.removeprefix("socket "))
+    assert socket_path.is_socket()
+    assert socket_path.parent != Path(tempfile.gettempdir())
+    assert len(str(socket_path)) < 60  # the kernel takes 107 bytes
+    server.stop()
+    assert not socket_path.parent.exists()
+
+
+@pytest.mark.parametrize("switch", ["dies", "sick"])
+def test_temporary_files_are_removed_when_the_start_fails(launch, tmp_path, switch):
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    server = launch("socket", switch, environment={"TMPDIR": str(temporary)})
+    with pytest.raises(ServerFailed):
+        server.wait_healthy(1.0 if switch == "sick" else LIMIT_S)
+    server.stop()
+    assert list(temporary.iterdir()) == []
+
+
+def test_command_that_cannot_be_started_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(server_module.sys, "executable", str(tmp_path / "missing"))
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    server = LaunchedServer(["x"], {"TMPDIR": str(temporary)}, 1, tmp_path / "log", Redactor(), cwd=tmp_path)
+    with pytest.raises(FileNotFoundError):
+        server.start()
+    server.stop()
+    assert list(temporary.iterdir()) == []
+
+
 # ---- the log
 
 
@@ -215,7 +255,7 @@ def test_log_lines_have_the_kits_time_and_no_secret(launch, tmp_path):
     assert [line[18:] for line in lines[1:]] == [f"api_key='{MASK}' starting", "ready"]
     assert all(before_s - 1 < float(line[:17]) < time.time() + 1 for line in lines)
     assert SECRET not in "\n".join(lines)
-    assert SECRET not in "\n".join(server.log_lines())
+    assert SECRET not in "\n".join(server.log.lines())
     assert "scoreprof-nb: launching " in lines[0]
 
 
@@ -327,7 +367,6 @@ def test_found_server_is_used_and_left_alive(running):
     assert SECRET not in root.command
     server.enable_clock(True)
     server.check_alive()
-    server.stop()
     assert process.poll() is None
     assert lives(process.pid)
 
@@ -345,12 +384,12 @@ def test_found_server_that_dies_is_noticed(running):
 
 def test_nobody_listens_at_the_url():
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(ParameterError, match=f"server_url='{url}': no process of this machine"):
+    with pytest.raises(ParameterError, match=f"server_url='{url}': no process that this user can see"):
         AttachedServer(url, Redactor())
 
 
 def test_server_of_another_machine_is_refused(running):
     """py-spy reads the memory of processes here: a remote server has none."""
     _, url = running
-    with pytest.raises(ParameterError, match="py-spy needs the server here"):
+    with pytest.raises(ParameterError, match="py-spy needs the server on this machine"):
         AttachedServer(url.replace("127.0.0.1", "192.0.2.1"), Redactor())

@@ -270,7 +270,8 @@ def planned(monkeypatch, tmp_path):
                 command=(sys.executable, write_server(tmp_path), str(port), *switches),
                 environment={},
                 port=port,
-                found=None,
+                attached=None,
+                recorder=None,
                 bodies={name: request_bodies(parameters, name, [1, 2]) for name in phases},
                 provenance={"jax": None},
                 redact=Redactor.for_server(f"--api-key {SECRET}"),
@@ -292,14 +293,13 @@ def planned(monkeypatch, tmp_path):
 def launched(monkeypatch):
     """The pids of all servers that the session launches."""
     pids = []
-    start = session._start
+    capture_phase = session.capture_phase
 
-    def watched(*arguments):
-        server = start(*arguments)
-        pids.extend(process.pid for process in server.processes())
-        return server
+    def watched(server, *arguments):
+        pids.extend(process.pid for process in server.processes() if process.pid not in pids)
+        capture_phase(server, *arguments)
 
-    monkeypatch.setattr(session, "_start", watched)
+    monkeypatch.setattr(session, "capture_phase", watched)
     return pids
 
 
