@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 
-from scoreprof_nb.capture import pyspy
-from scoreprof_nb.capture.pyspy import MODE_FLAGS, PySpyRecording, check_may_trace, thread_ids
+from scoreprof_nb.capture import pyspy, pyspy_recording
+from scoreprof_nb.capture.pyspy import MODE_FLAGS, check_may_trace, thread_ids
+from scoreprof_nb.capture.pyspy_recording import PySpyRecording
 from scoreprof_nb.capture.recorder import RecorderFailed
 from scoreprof_nb.parameters.profile import ParameterError
 from scoreprof_nb.redact import MASK, Redactor
@@ -66,7 +67,15 @@ def record(target, tmp_path):
 
     def start(pid=None, output=tmp_path / "recording.json", rate_hz=100, mode="nonblocking", ids=None):
         started.append(
-            PySpyRecording.start(pid or target.pid, output, rate_hz, MODE_FLAGS[mode], Redactor(), ids or {})
+            PySpyRecording.start(
+                pyspy.executable(),
+                pid or target.pid,
+                output,
+                rate_hz,
+                MODE_FLAGS[mode],
+                Redactor(),
+                ids or {},
+            )
         )
         return started[-1]
 
@@ -178,7 +187,7 @@ def test_output_that_cannot_be_written_is_a_failure_with_pyspys_words(record, tm
 
 def test_pyspy_that_does_not_end_is_killed(record, monkeypatch):
     """It can wedge; the capture must go on."""
-    monkeypatch.setattr(pyspy, "STOP_S", 0.5)
+    monkeypatch.setattr(pyspy_recording, "STOP_S", 0.5)
     py_spy = record()
     time.sleep(0.3)  # it takes SIGINT only some time after it said that it samples
     os.kill(py_spy._process.pid, signal.SIGSTOP)
@@ -193,7 +202,7 @@ def test_pyspy_that_does_not_start_to_sample_is_killed(record, target, monkeypat
     mute.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho cannot\nexec sleep 60\n")
     mute.chmod(0o755)
     monkeypatch.setattr(pyspy, "executable", lambda: str(mute))
-    monkeypatch.setattr(pyspy, "START_S", 0.5)
+    monkeypatch.setattr(pyspy_recording, "START_S", 0.5)
     with pytest.raises(RecorderFailed, match="did not start to sample: cannot"):
         record()
     pid = int((tmp_path / "pid").read_text())
@@ -225,6 +234,7 @@ def test_pyspy_may_end_in_order_before_it_is_killed(record):
 
 def test_wedged_pyspy_does_not_hold_up_a_stop(record):
     py_spy = record()
+    time.sleep(0.3)  # it takes SIGINT only some time after it said that it samples
     os.kill(py_spy._process.pid, signal.SIGSTOP)
     py_spy.kill()
     assert py_spy._process.returncode == -signal.SIGKILL
@@ -255,6 +265,35 @@ def test_no_pyspy_is_a_parameter_error(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ParameterError, match="py_spy_mode='on': py-spy is not installed"):
         pyspy.executable()
+
+
+# ---- as a recorder
+
+
+def test_recorder_assigns_lost_ticks_to_threads(target, tmp_path):
+    """Its errors name pthread ids: the recorder asks for them before it records."""
+    recorder = pyspy.PySpy("nonblocking", 200, Redactor())
+    recorder.check()
+    recorder.observe([target.pid])
+    output = tmp_path / f"recording{recorder.suffix}"
+    running = recorder.start(target.pid, output)
+    recording = sampled(running)
+    assert recording.failure is None
+    assert (recording.file, recording.rate_hz) == (output.name, 200)
+    assert running._thread_ids == {target.pid: thread_ids(target.pid)}
+
+
+def test_redacting_a_recording_changes_texts_only(tmp_path):
+    """Numbers are most of a file: they are not searched, and the file stays JSON."""
+    path = tmp_path / "recording.json"
+    frames = [{"name": f'process 1:"run --api-key {SECRET} \\"x\\""'}, {"name": "main"}]
+    content = {"frames": frames, "samples": [[0, 1], [1]], "weights": [0.01, 0.01]}
+    path.write_text(json.dumps(content))
+    pyspy_recording.redact_recording(path, Redactor())
+    clean = json.loads(path.read_text())
+    assert clean["samples"] == content["samples"]
+    assert clean["frames"][1] == {"name": "main"}
+    assert clean["frames"][0]["name"] == frames[0]["name"].replace(SECRET, MASK)
 
 
 # ---- threads
@@ -302,7 +341,7 @@ def test_thread_ids_that_cannot_be_known_are_none():
     ],
 )
 def test_most_behind(said, behind_s):
-    assert pyspy._largest_delay_s(said) == pytest.approx(behind_s)
+    assert pyspy_recording._largest_delay_s(said) == pytest.approx(behind_s)
 
 
 def scripted(tmp_path, monkeypatch, words):
