@@ -89,9 +89,10 @@ def test_command_that_is_not_there_is_an_error():
 def test_signal_is_passed_on(signum, tmp_path):
     """The server must get the chance to end in order."""
     program = (
-        "import signal, sys, time;"
-        f"signal.signal({int(signum)}, lambda *_: sys.exit(9));"
-        f"{WRITE_PID} time.sleep(60)"
+        "import signal, sys, time\n"
+        f"signal.signal({int(signum)}, lambda *_: sys.exit(9))\n"
+        f"{WRITE_PID}\n"
+        "while True: time.sleep(0.05)"  # a long sleep may begin just after the signal has come
     )
     with launched(program, str(tmp_path / "pid")) as process:
         child = pid_in(tmp_path / "pid")
