@@ -86,7 +86,7 @@ def finished_phases(folder: RunFolder, phases: tuple[str, ...]) -> tuple[str, ..
 
 
 def phases_of_run(folder: RunFolder, parameters: Parameters, earlier: Manifest | None) -> tuple[str, ...]:
-    """All phases that the run shall have: those asked for, after those that are finished."""
+    """All phases of the run: the finished ones, then those that the parameters name."""
     if earlier is None:
         return parameters.phase_names()
     if not parameters.phases:

@@ -1,4 +1,4 @@
-"""What a capture has to know of sglang-jax: how it is launched, asked, inspected, and read in its log."""
+"""sglang-jax as the capture knows it: its command line, its score endpoint, its packages and its log."""
 
 import json
 import re

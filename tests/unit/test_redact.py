@@ -1,4 +1,4 @@
-"""Redaction: secrets leave logs, command lines, recordings and the report; nothing else does."""
+"""Redaction: secrets are removed from logs, command lines, recordings and the report; nothing else is."""
 
 import json
 import subprocess
@@ -33,12 +33,12 @@ HF = "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH"
         f"sk-{SECRET}",
     ],
 )
-def test_secret_is_taken_out(text):
+def test_secret_is_removed(text):
     assert SECRET not in Redactor()(text)
     assert MASK in Redactor()(text)
 
 
-def test_hugging_face_token_is_taken_out_wherever_it_stands():
+def test_hugging_face_token_is_removed_wherever_it_stands():
     for text in (HF, f"HF_TOKEN={HF}", f"token {HF} is bad", f'"{HF}"'):
         assert HF not in Redactor()(text)
 
@@ -58,8 +58,8 @@ def test_hugging_face_token_is_taken_out_wherever_it_stands():
         "hf_config.text_config is None",
     ],
 )
-def test_what_is_no_secret_stays(text):
-    """A log or recording with holes in it cannot be analysed."""
+def test_text_without_a_secret_stays(text):
+    """A log or recording with gaps cannot be analysed."""
     assert Redactor()(text) == text
 
 
@@ -81,8 +81,8 @@ def test_what_is_no_secret_stays(text):
         "postgres://scorer:hunter2@db/scores",
     ],
 )
-def test_secret_with_a_telling_name_is_taken_out(text):
-    """Broken: each of these passed."""
+def test_secret_with_a_secrets_name_is_removed(text):
+    """Broken: each of these was kept."""
     clean = Redactor()(text)
     assert "hunter2" not in clean
     assert MASK in clean
@@ -112,7 +112,7 @@ TOKENS = {
 
 @pytest.mark.parametrize("kind", TOKENS)
 @pytest.mark.parametrize("around", ["{}", "token {} is bad", '"{}"', "x={}", "<{}>", "[{},"])
-def test_token_is_taken_out_by_its_form(kind, around):
+def test_token_is_removed_by_its_form(kind, around):
     """Whatever its name: a server may print it in a sentence. No part of it is left."""
     token = TOKENS[kind]
     clean = Redactor()(around.format(token))
@@ -121,8 +121,8 @@ def test_token_is_taken_out_by_its_form(kind, around):
 
 
 @pytest.mark.parametrize("newline", ["\n", "\\n"])
-def test_private_key_is_taken_out(newline):
-    """Also in JSON, where its lines are one."""
+def test_private_key_is_removed(newline):
+    """Also in JSON, where it is a single line."""
     marks = [joined("-----", mark, " RSA PRIVATE", " KEY-----") for mark in ("BEGIN", "END")]
     text = newline.join(["before", marks[0], "MIIEowIBAAKCAQEA7", "q1w2e3r4", marks[1], "after"])
     clean = Redactor()(text)
@@ -158,7 +158,7 @@ def test_ordinary_text_stays(text):
 
 
 def test_servers_log_stays():
-    """A line of the log that is changed may be one that requests are matched with."""
+    """Requests are matched with lines of the log: a changed line may be lost."""
     log = (CAPTURES / "server-main.log").read_text()
     assert len(log.splitlines()) > 50
     assert Redactor()(log) == log
@@ -167,7 +167,7 @@ def test_servers_log_stays():
 # ---- secrets of the environment
 
 
-def test_inherited_secrets_are_taken_out_wherever_they_are_echoed():
+def test_inherited_secrets_are_removed_wherever_they_are_echoed():
     """Broken: the server inherits them, and may print them without their name."""
     inherited = {
         "OPENAI_APIKEY": "plain words here",
@@ -216,8 +216,8 @@ def test_only_the_value_is_replaced():
     assert Redactor()(f"run --hf-token={SECRET} --port 1") == f"run --hf-token={MASK} --port 1"
 
 
-def test_value_of_a_secret_flag_is_taken_out_wherever_it_is_echoed():
-    """A server prints its arguments in formats of its own."""
+def test_value_of_a_secret_flag_is_removed_wherever_it_is_echoed():
+    """A server prints its arguments in its own formats."""
     redact = Redactor.for_server(f"--device cpu --api-key {SECRET} --hf-token='{SECRET}2'")
     assert (
         redact(f"listening, key is <{SECRET}>, other <{SECRET}2>")
@@ -226,13 +226,13 @@ def test_value_of_a_secret_flag_is_taken_out_wherever_it_is_echoed():
 
 
 def test_short_values_and_broken_quotes_do_not_blank_the_log():
-    """``--api-key 1`` must not replace every digit 1; an open quote is no reason to fail here."""
+    """``--api-key 1`` must not replace every digit 1, and an unclosed quote must not fail here."""
     assert Redactor.for_server("--api-key 1")("11 of 111") == "11 of 111"
     assert SECRET not in Redactor.for_server(f"--api-key {SECRET} 'open")(SECRET)
 
 
 def test_quotes_around_a_flag_survive():
-    """Python source and JSON text that hold a command line must stay what they are."""
+    """Python source and JSON that contain a command line must stay valid."""
     for text in (f'server_flags = "--api-key {SECRET}"', f"server_flags = '--hf-token={SECRET}'"):
         clean = Redactor()(text)
         assert SECRET not in clean
@@ -276,7 +276,7 @@ def test_executed_notebook_without_error(tmp_path):
     assert read_executed_notebook(path) == ExecutedNotebook(path, None, None, tmp_path / "run")
 
 
-def test_first_error_and_the_run_folder_are_found(tmp_path):
+def test_first_error_and_the_run_folder_are_read(tmp_path):
     cells = (
         new_code_cell("1", outputs=[run_output(tmp_path / "run"), error_output()]),
         new_code_cell("2", outputs=[error_output("KeyError", "later")]),
@@ -287,7 +287,7 @@ def test_first_error_and_the_run_folder_are_found(tmp_path):
     assert executed.run_dir == tmp_path / "run"
 
 
-def test_notebook_that_did_not_get_to_its_run_folder(tmp_path):
+def test_notebook_that_failed_before_it_named_its_run_folder(tmp_path):
     executed = read_executed_notebook(
         write_notebook(tmp_path / "out.ipynb", new_code_cell("1", outputs=[error_output()]))
     )
@@ -296,7 +296,7 @@ def test_notebook_that_did_not_get_to_its_run_folder(tmp_path):
 
 
 def test_keep_redacts_and_copies_into_the_run_folder(tmp_path):
-    """The report is shared: no secret may be left in it, in any of its forms."""
+    """The report is shared: none of its forms may contain a secret."""
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     executed = read_executed_notebook(write_notebook(tmp_path / "out.ipynb", secret_cell(run_dir)))
@@ -310,7 +310,7 @@ def test_keep_redacts_and_copies_into_the_run_folder(tmp_path):
 
 
 def test_keep_of_a_notebook_that_is_the_report_already(tmp_path):
-    """``make report`` writes straight into the run folder: a file is not copied onto itself."""
+    """``make report`` writes directly into the run folder: a file cannot be copied onto itself."""
     path = write_notebook(tmp_path / "report.ipynb", secret_cell(tmp_path))
     assert read_executed_notebook(path).keep() == path
     assert SECRET not in path.read_text(encoding="utf-8")
@@ -318,7 +318,7 @@ def test_keep_of_a_notebook_that_is_the_report_already(tmp_path):
 
 
 def test_report_of_a_gate_is_not_called_a_failure(tmp_path):
-    """Broken: a whole comparison begins with papermill's red lines, since exit code 3 is an exception."""
+    """Broken: a complete comparison begins with papermill's red lines, since a failed gate is an exception."""
 
     def kept(error_name):
         red = new_markdown_cell("An Exception was encountered", metadata={"tags": [ERROR_MARKER_TAG]})
@@ -338,7 +338,7 @@ def test_keep_when_the_run_folder_is_gone(tmp_path):
 
 
 def test_secrets_of_every_sides_parameters_are_known():
-    """Broken: a variable of the server's environment is in the report, and in the bucket."""
+    """Broken: a secret of the server's environment is in the report, and in the bucket."""
     redact = Redactor.for_parameters(
         {
             "server_flags": "--api-key 'first secret'",

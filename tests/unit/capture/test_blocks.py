@@ -17,7 +17,7 @@ SECRET = "s3cr3tvalue42"
 
 
 class FakeRecorder:
-    """Any sampler will do for the capture; ``events`` says what was asked of it."""
+    """A recorder that only notes its calls in ``events``."""
 
     name, rate_hz, suffix = "fake", 10, ".json"
 

@@ -28,7 +28,7 @@ def _short_pause(monkeypatch):
 
 
 def run_load(url, n=2, *, bodies=(BODY,), concurrency=1, timeout_s=5.0):
-    """The load after at least n requests; it never raises, and its clients live until they are stopped."""
+    """The load after at least n requests; a failed request does not end it."""
     load = LoadGenerator(url, bodies, concurrency, timeout_s)
     load.start()
     try:
@@ -43,11 +43,11 @@ def answered(answer, n=2, **of_load):
         return run_load(server.url, n, **of_load)
 
 
-def assert_failed(load, kind, status, said):
+def assert_failed(load, kind, status, message):
     assert {(row["error"], row["status"]) for row in load.rows} == {(kind, status)}
     assert all(row["scores"] is None for row in load.rows)
     assert list(load.failures) == [kind]
-    assert said in load.failures[kind]
+    assert message in load.failures[kind]
     assert all(row["done_ns"] > row["sent_ns"] for row in load.rows)
 
 
@@ -103,7 +103,7 @@ def test_answer_that_stops_half_way_is_a_timeout():
 
 
 def test_answer_that_trickles_is_a_timeout():
-    """request_s is what one request may take, not one read of its answer."""
+    """request_s limits the whole request, not each read of its answer."""
     load = answered(lambda handler, body: stalled(handler, 0.1, 8), n=1, timeout_s=0.3)
     assert load.rows[0]["error"] == "timeout"
 
@@ -143,7 +143,7 @@ def test_malformed_answer(content):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         (b'{"scores": []}', "0 score lists for 2 items"),
         (b'{"scores": [[0.5, 0.5]]}', "1 score lists for 2 items"),
@@ -154,15 +154,15 @@ def test_malformed_answer(content):
         (b'{"scores": [[0.5, 0.5], [Infinity, 0.5]]}', "not a finite number"),
     ],
 )
-def test_wrong_scores(content, said):
-    """An answer that came fast and is wrong must not count as a fast request."""
+def test_wrong_scores(content, problem):
+    """A wrong answer must not count as a fast request."""
     load = answered(lambda handler, body: handler.reply(200, content), n=1)
-    assert_failed(load, "bad_scores", 200, said)
+    assert_failed(load, "bad_scores", 200, problem)
 
 
 @pytest.mark.parametrize("scores", ["[[], []]", "[[0.5, 0.5], [0.5]]", "[[0.5], [0.5]]"])
 def test_wrong_number_of_scores_of_an_item(scores):
-    """Two labels were asked for; rows of unequal length would break the comparison of scores later."""
+    """Rows of unequal length would break the comparison of scores later."""
     load = answered(lambda handler, body: handler.reply(200, f'{{"scores": {scores}}}'.encode()), n=1)
     assert load.rows[0]["error"] == "bad_scores"
 
@@ -259,7 +259,7 @@ def test_concurrency_is_the_number_in_flight(concurrency):
 
 
 def test_waiting_for_answers_gives_an_instant_between_two_requests():
-    """A block that begins or ends there cuts off no request; one that failed is answered too."""
+    """A block that begins or ends there cuts off no request. A failed request counts as answered."""
     answers = iter([lambda h, b: h.reply_json(scores_for(b)), lambda h, b: h.reply(500, b"x")] * 500)
     with standin(lambda handler, body: next(answers)(handler, body)) as server:
         load = LoadGenerator(server.url, [BODY], 1, 5)
@@ -276,7 +276,7 @@ def test_waiting_for_answers_gives_an_instant_between_two_requests():
         assert not [row for row in load.rows if row["sent_ns"] < instant * 1e9 < row["done_ns"]]
 
 
-def test_waiting_for_an_answer_that_does_not_come_ends():
+def test_waiting_for_an_answer_that_never_comes_ends():
     """Broken: a hanging server would hold the capture for ever."""
     release = threading.Event()
     with standin(lambda handler, body: release.wait(5)) as server:
@@ -319,7 +319,7 @@ def test_abandon_does_not_wait():
         release.set()
 
 
-def test_proxy_of_the_environment_is_not_asked(monkeypatch):
+def test_proxy_of_the_environment_is_ignored(monkeypatch):
     """With http_proxy set, the load would measure the proxy."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")

@@ -17,7 +17,7 @@ def payloads(phase, **parameters):
 
 @pytest.mark.parametrize("phase", ["single", "small", "large", "mixed"])
 def test_same_seed_gives_the_same_bytes(phase):
-    """Control and test must get the same work."""
+    """Control and test must do the same work."""
     assert payloads(phase, seed=7) == payloads(phase, seed=7)
 
 
@@ -47,7 +47,7 @@ def test_bodies_are_score_requests_of_the_asked_size():
 
 
 def test_mixed_alternates_the_kinds_and_sends_their_bytes():
-    """Mixed is compared with the pure phases: it must send the same requests, in turn."""
+    """``mixed`` is compared with the other phases: it must send the same requests, in turn."""
     mixed = request_bodies(Parameters(), "mixed", [294, 293])
     assert [body.kind for body in mixed] == ["single", "small", "large"] * DISTINCT_PAYLOADS
     for kind in ("single", "small", "large"):
@@ -55,7 +55,7 @@ def test_mixed_alternates_the_kinds_and_sends_their_bytes():
 
 
 def test_description_tells_other_bytes_and_nothing_else_apart():
-    """Broken: two runs of other requests are compared, or two of the same are refused."""
+    """Broken: runs with different requests are compared, or runs with the same are refused."""
     described_as = {
         workload_fingerprint(request_bodies(Parameters(**parameters), "mixed", labels))
         for parameters, labels in (
