@@ -1,7 +1,7 @@
 """Intervals: order statistics, Wilson, and seeded bootstraps. All are two-sided 95 %."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +60,7 @@ def mean_interval(values: Floats, seed: int) -> tuple[float, float] | None:
     if n < 2:
         return None
     rng = np.random.default_rng(seed)
-    at_once = 100  # so that the draws of many observations fit into memory
-    draws = (rng.choice(values, (at_once, n)) for _ in range(RESAMPLES // at_once))
-    replicates = np.concatenate([drawn.mean(axis=1) for drawn in draws])
+    replicates = np.concatenate([drawn.mean(axis=1) for drawn in _resampled(values, rng)])
     low, high = interval(replicates, np.array(values.mean()), n, np.inf)
     return float(low), float(high)
 
@@ -77,8 +75,16 @@ def wilson_interval(hits: int, n: int) -> tuple[float, float]:
 
 def bootstrap_weights(n: int, seed: int, resamples: int = RESAMPLES) -> NDArray[np.int64]:
     """How often each of ``n`` units is drawn in each resample: shape (resamples, n)."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    drawn = np.random.default_rng(seed).integers(n, size=(resamples, n))
+    cells = (drawn + n * np.arange(resamples)[:, None]).ravel()  # faster than a multinomial draw
+    return np.bincount(cells, minlength=resamples * n).reshape(resamples, n)
+
+
+def _resampled(values: Floats, rng: np.random.Generator) -> Iterator[Floats]:
+    """RESAMPLES resamples of the values, in arrays of shape (at most 100, len(values)), so that those of
+    many observations fit into memory."""
+    for first in range(0, RESAMPLES, 100):
+        yield rng.choice(values, (min(100, RESAMPLES - first), len(values)))
 
 
 def interval_of(replicates: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -89,14 +95,14 @@ def interval_of(replicates: NDArray[np.float64]) -> tuple[NDArray[np.float64], N
 
 
 def interval(replicates: Floats, mean: Floats, units: int, most: float | Floats) -> tuple[Floats, Floats]:
-    """Percentile interval of bootstrap replicates, along the first axis, wide enough for few units.
+    """Percentile interval of bootstrap replicates along the first axis, expanded for few units.
 
-    ``mean``: what was found, of the replicates' shape but for the first axis; ``units``: how many were
-    resampled; the interval holds the mean and stays within 0 and ``most``. Resampling n units varies by
-    sqrt((n - 1) / n) of what it should, and with quantiles of the normal distribution instead of
-    Student's: both are made good. Source: Hesterberg, What Teachers Should Know About the Bootstrap
-    (2015), 4.3 (the expanded percentile interval, here about the mean). One unit says nothing: 0 to
-    ``most``.
+    ``mean``: the estimate, of the replicates' shape without the first axis; ``units``: how many were
+    resampled. The interval holds the mean and stays between 0 and ``most``. Resampling n units gives
+    only sqrt((n - 1) / n) of the true spread, and quantiles of the normal distribution instead of
+    Student's; the expansion corrects both. Source: Hesterberg, What Teachers Should Know About the
+    Bootstrap (2015), 4.3 (the expanded percentile interval, here about the mean). With one unit nothing
+    is known: 0 to ``most``.
     """
     if units < 2:
         return np.zeros_like(mean), np.broadcast_to(np.asarray(most, dtype=np.float64), mean.shape).copy()
@@ -107,26 +113,25 @@ def interval(replicates: Floats, mean: Floats, units: int, most: float | Floats)
     return np.maximum(low, 0), np.minimum(high, np.maximum(most, mean))
 
 
-def log_ratio_interval(
-    numerators: list[Floats], denominators: list[Floats], statistic: Callable[[Floats], float], seed: int
+def median_ratio_interval(
+    numerators: list[Floats], denominators: list[Floats], seed: int
 ) -> tuple[float, float, float]:
-    """The geometric mean, over strata, of statistic(numerator) / statistic(denominator): value, low, high.
+    """The geometric mean, over strata, of median(numerator) / median(denominator): value, low, high.
 
-    A stratum's weight is its smaller side's number of observations. Observations are resampled within
+    A stratum's weight is the number of observations of its smaller side. Observations are resampled within
     their stratum and side; each side needs at least one.
     """
     rng = np.random.default_rng(seed)
     pairs = list(zip(numerators, denominators, strict=True))
     weights = np.array([min(len(above), len(below)) for above, below in pairs], dtype=np.float64)
-
-    def mean_ratio(sides: list[tuple[Floats, Floats]]) -> float:
-        logs = [math.log(statistic(above) / statistic(below)) for above, below in sides]
-        return math.exp(float(np.average(logs, weights=weights)))
-
-    value = mean_ratio(pairs)
-    replicates = [
-        mean_ratio([(rng.choice(above, len(above)), rng.choice(below, len(below))) for above, below in pairs])
-        for _ in range(RESAMPLES)
-    ]
-    low, high = interval_of(np.array(replicates))
+    logs = [math.log(np.median(above) / np.median(below)) for above, below in pairs]
+    value = math.exp(float(np.average(logs, weights=weights)))
+    drawn_logs = [np.log(_medians(above, rng) / _medians(below, rng)) for above, below in pairs]
+    replicates = np.exp(np.average(drawn_logs, axis=0, weights=weights))
+    low, high = interval_of(replicates)
     return value, min(float(low), value), max(float(high), value)
+
+
+def _medians(values: Floats, rng: np.random.Generator) -> Floats:
+    """The medians of RESAMPLES resamples, shape (RESAMPLES,)."""
+    return np.concatenate([np.median(drawn, axis=1) for drawn in _resampled(values, rng)])

@@ -23,12 +23,12 @@ from scoreprof_nb.plots.layout import (
     known_rows,
     label_rows,
     log_ticks,
+    missing_data,
     new_figure,
     number,
     panel_grid,
     panel_row,
     plain,
-    say_missing,
     spans_decades,
 )
 
@@ -72,7 +72,7 @@ def plot_latency(latency: pd.DataFrame) -> Figure:
     values = [f"{name}_ms" for name in _STATISTICS]
     latency = finite(latency)
     if latency.empty or latency[values].isna().all(axis=None):
-        return say_missing(title, "no latency statistic is known")
+        return missing_data(title, "no latency statistic is known")
     missing = [
         f"{name} ({row['phase']})"
         for _, row in latency.iterrows()
@@ -129,7 +129,7 @@ def plot_latency_timeline(requests: pd.DataFrame) -> Figure:
     title = "Latency of every request over time"
     known = known_rows(requests, "time_s")
     if known.empty:
-        return say_missing(title, "no requests")
+        return missing_data(title, "no requests")
     flags = {flag: known[flag].eq(True) for flag in ("profiled", *_EVENTS)}
     known = known.assign(**flags)
     phases = by_phase(known)
@@ -214,7 +214,7 @@ def plot_observer_effect(effect: pd.DataFrame) -> Figure:
     title = "What profiling does to latency (observer effect)"
     known = known_rows(effect, "p50_ratio")
     if known.empty:
-        return say_missing(title, "no phase has requests both with and without the profiler")
+        return missing_data(title, "no phase has requests both with and without the profiler")
     excluded = [str(phase) for phase in effect["phase"] if phase not in set(known["phase"])]
     denominator = (
         f"p50 latency of profiled blocks / p50 latency of the others, n = {len(known)} phases; "

@@ -16,11 +16,11 @@ from scoreprof_nb.plots.layout import (
     height_for,
     known_rows,
     label_rows,
+    missing_data,
     new_figure,
     panel_column,
     panel_grid,
     plain,
-    say_missing,
     shorten,
 )
 
@@ -35,7 +35,7 @@ def plot_batching(batches: pd.DataFrame) -> Figure:
     title = "Prefill batches by the number of sequences in them"
     known = known_rows(batches, "new_sequences", "batches")
     if known.empty:
-        return say_missing(title, "no prefill batch is known")
+        return missing_data(title, "no prefill batch is known")
     phases = by_phase(known)
     denominator = f"n = {count(known['batches'].sum())} prefill batches in {len(phases)} phases"
     handles: list[Artist] = [Patch(facecolor=_BAR_COLOUR, label="prefill batches")]
@@ -72,7 +72,7 @@ def plot_utilisation(utilisation: pd.DataFrame) -> Figure:
     title = "How busy each thread is"
     known = known_rows(utilisation, "busy_share")
     if known.empty:
-        return say_missing(title, "no thread's busy share is known")
+        return missing_data(title, "no thread's busy share is known")
     phases = by_phase(known)
     handles: list[Artist] = [
         Patch(facecolor=_BAR_COLOUR, label="does work"),

@@ -93,11 +93,10 @@ def write_speedscope(table: StackTable, path: Path, *, name: str) -> None:
     """Write an ordered table as a file that speedscope opens and ``read_speedscope`` reads back.
 
     Not written: ``skipped``, the parents' process ids (the table has none), and the command lines of
-    a thread without ticks. Without ``interval_s`` every tick weighs 1, in no unit. Raises ValueError
+    a thread without ticks. Without ``interval_s`` every tick weighs 1, without a unit. Raises NotOrdered
     for a table that is not ordered: the file would state an order in time.
     """
-    if not table.ordered:
-        raise ValueError("an aggregated table has no order in time, so it cannot be a speedscope file")
+    table.require_order()
     frames: list[dict[str, object]] = [
         {"name": frame.name, "file": frame.file} | ({} if frame.line is None else {"line": frame.line})
         for frame in table.frames

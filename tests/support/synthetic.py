@@ -13,7 +13,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, ThreadTicks
-from scoreprof_nb.components.catalog import INDEX, NAMES
+from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, classify
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.run_folder.store import (
@@ -92,7 +92,7 @@ def stack_table(*threads: Thread) -> StackTable:
 def classified(*threads: Thread, rules=RULES):
     """(role as text, component names) of every thread."""
     return [
-        (str(activity.role), [NAMES[i] for i in activity.components])
+        (str(activity.role), [CATALOG.names[i] for i in activity.components])
         for activity in classify(stack_table(*threads), rules)
     ]
 
@@ -114,7 +114,7 @@ def activity(text: str) -> tuple[np.ndarray, np.ndarray]:
         name, _, times = part.partition("*")
         names += [name.removeprefix("~")] * int(times or 1)
         decode += [name.startswith("~")] * int(times or 1)
-    return np.array([INDEX[name] for name in names], dtype=np.int16), np.array(decode, dtype=np.bool_)
+    return np.array([CATALOG.index[name] for name in names], dtype=np.int16), np.array(decode, dtype=np.bool_)
 
 
 def thread_ticks(process: str, thread: str, text: str, *, pid=10, tid=10, stack_ids=None) -> ThreadTicks:

@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from scoreprof_nb import plots
 from scoreprof_nb.comparison import compare, history, metrics, paired
-from scoreprof_nb.components import palette
+from scoreprof_nb.components.catalog import CATALOG
 from tests.support.figures import assert_fits, segments_of
 
 NAN = math.nan
@@ -151,7 +151,7 @@ def overlapping(texts):
 
 def bars_of(axes):
     """Component by colour, and its height, of every standing bar."""
-    by_colour = {palette.colour(component): component for component in PATH_MS}
+    by_colour = {CATALOG[component].colour: component for component in PATH_MS}
     return [
         (by_colour[to_hex(patch.get_facecolor()).upper()], patch.get_y(), patch.get_height())
         for patch in axes.patches
@@ -307,13 +307,13 @@ def test_both_request_paths_add_up_and_are_told_in_ms():
     found = defaultdict(dict)
     for component, y, _, width, colour in segments_of(left):
         found[y][component] = width
-        assert colour == palette.colour(component)
+        assert colour == CATALOG[component].colour
     assert found[0] == PATH_MS
     assert found[1] == {name: pytest.approx(ms + CHANGE_MS[name]) for name, ms in PATH_MS.items()}
     assert {"105.0 ms", "111.9 ms"} <= set(texts_of(figure))
     changes = [(patch.get_width(), to_hex(patch.get_facecolor()).upper()) for patch in right.patches]
     assert changes == [
-        (CHANGE_MS[name], palette.colour(name))
+        (CHANGE_MS[name], CATALOG[name].colour)
         for name in ("tokenize", "ipc_and_wakeup", "dispatch", "device_wait")
     ]
     assert [label.get_text() for label in right.get_yticklabels()][:2] == ["tokenize", "ipc_and_wakeup"]

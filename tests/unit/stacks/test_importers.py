@@ -11,7 +11,14 @@ import pytest
 from scoreprof_nb.stacks.folded import MOST_SAMPLES, read_folded
 from scoreprof_nb.stacks.recording import read_recording
 from scoreprof_nb.stacks.speedscope import read_speedscope, write_speedscope
-from scoreprof_nb.stacks.table import Frame, ImportFailed, StackTable, StackTableBuilder, ThreadSamples
+from scoreprof_nb.stacks.table import (
+    Frame,
+    ImportFailed,
+    NotOrdered,
+    StackTable,
+    StackTableBuilder,
+    ThreadSamples,
+)
 from tests.support.paths import CAPTURES
 
 SPEEDSCOPE_SCHEMA = CAPTURES / "speedscope" / "file-format-schema.json"
@@ -294,7 +301,7 @@ def test_written_file_satisfies_the_format_of_speedscope(tmp_path):
 
 def test_aggregated_table_is_not_written_as_a_time_order(folded, tmp_path):
     """Else a file would claim an order in time that nobody recorded."""
-    with pytest.raises(ValueError, match="no order in time"):
+    with pytest.raises(NotOrdered, match="counts of stacks"):
         write_speedscope(folded("f (a.py:1) 3\n"), tmp_path / "out.json", name="")
 
 
