@@ -35,16 +35,28 @@ def thread_breakdown(ticks: PhaseTicks, cpu: pd.DataFrame, seed: int) -> pd.Data
     names, rows = ticks.catalog.names, []
     for role in _roles(ticks):
         sliced = _slices_seen(ticks, role)
+        occurs = np.flatnonzero(sliced.any(axis=0))
+        sliced = sliced[:, occurs]
         totals = sliced.sum(axis=0)
         n = int(totals.sum())
-        weights = bootstrap_weights(len(sliced), seed).astype(np.float64)
+        weights = bootstrap_weights(len(sliced), seed)
         sums = weights @ sliced
         replicates = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1.0)
         low, high = interval(replicates, totals / max(n, 1), len(sliced), 1.0)
         cpu_s = cpu.loc[(cpu["process"] == role.process) & (cpu["thread"] == role.thread), "cpu_s"].sum()
         rows += [
-            (ticks.phase.name, role.process, role.thread, names[i], totals[i] / n, low[i], high[i], n, cpu_s)
-            for i in np.flatnonzero(totals)
+            (
+                ticks.phase.name,
+                role.process,
+                role.thread,
+                names[index],
+                totals[i] / n,
+                low[i],
+                high[i],
+                n,
+                cpu_s,
+            )
+            for i, index in enumerate(occurs)
         ]
     return pd.DataFrame(rows, columns=list(THREAD_COLUMNS))
 
@@ -171,7 +183,7 @@ def cpu_per_request(
             running = sliced
         spent_ms += running / running.sum() * float(cpu.loc[of_role, "cpu_s"].sum()) * 1e3
     means = spent_ms.sum(axis=0) / served
-    weights = bootstrap_weights(len(answered), seed).astype(np.float64)
+    weights = bootstrap_weights(len(answered), seed)
     replicates = (weights @ spent_ms) / np.maximum(weights @ answered, 1e-9)[:, None]
     all_running_ms = sum(len(block.threads) * block.block.wall_s * 1e3 for block in ticks.blocks)
     low, high = interval(replicates, means, len(answered), all_running_ms / served)
@@ -267,7 +279,7 @@ def utilisation(ticks: PhaseTicks, seed: int) -> pd.DataFrame:
     for role in _roles(ticks):
         sliced = _slices_seen(ticks, role)
         work = sliced[:, ticks.catalog.work].sum(axis=1)
-        weights = bootstrap_weights(len(sliced), seed).astype(np.float64)
+        weights = bootstrap_weights(len(sliced), seed)
         busy = np.array(work.sum() / sliced.sum())
         low, high = interval((weights @ work) / (weights @ sliced.sum(axis=1)), busy, len(sliced), 1.0)
         rows.append((ticks.phase.name, role.process, role.thread, float(busy), float(low), float(high)))

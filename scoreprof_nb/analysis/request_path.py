@@ -151,7 +151,7 @@ def _estimate(
         return result
 
     means = path(np.ones(n))
-    replicates = path(bootstrap_weights(n, seed).astype(np.float64))
+    replicates = path(bootstrap_weights(n, seed))
     low, high = interval(replicates, means, n, float(latency_ms.max()))
     rows = [
         {

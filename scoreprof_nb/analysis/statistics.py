@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+_AT_ONCE = 250  # resamples, so that those of many observations fit into memory
 Floats = NDArray[np.float64]
 
 
@@ -73,25 +75,28 @@ def wilson_interval(hits: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def bootstrap_weights(n: int, seed: int, resamples: int = RESAMPLES) -> NDArray[np.int64]:
-    """How often each of ``n`` units is drawn in each resample: shape (resamples, n)."""
-    drawn = np.random.default_rng(seed).integers(n, size=(resamples, n))
-    cells = (drawn + n * np.arange(resamples)[:, None]).ravel()  # faster than a multinomial draw
-    return np.bincount(cells, minlength=resamples * n).reshape(resamples, n)
+def bootstrap_weights(n: int, seed: int) -> Floats:
+    """How often each of ``n`` units is drawn in each resample: whole numbers, shape (RESAMPLES, n)."""
+    rng = np.random.default_rng(seed)
+    weights = np.empty((RESAMPLES, n))
+    for first in range(0, RESAMPLES, _AT_ONCE):
+        some = weights[first : first + _AT_ONCE]
+        drawn = rng.integers(n, size=some.shape) + n * np.arange(len(some))[:, None]
+        some[:] = np.bincount(drawn.ravel(), minlength=some.size).reshape(some.shape)
+    return weights
 
 
 def _resampled(values: Floats, rng: np.random.Generator) -> Iterator[Floats]:
-    """RESAMPLES resamples of the values, in arrays of shape (at most 100, len(values)), so that those of
-    many observations fit into memory."""
-    for first in range(0, RESAMPLES, 100):
-        yield rng.choice(values, (min(100, RESAMPLES - first), len(values)))
+    """RESAMPLES resamples of the values, in arrays of shape (at most _AT_ONCE, len(values))."""
+    for first in range(0, RESAMPLES, _AT_ONCE):
+        yield rng.choice(values, (min(_AT_ONCE, RESAMPLES - first), len(values)))
 
 
 def interval_of(replicates: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Percentile interval of bootstrap replicates along the first axis."""
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(replicates, [tail, 1 - tail], axis=0)
-    return low, high
+    low, high = np.quantile(np.ascontiguousarray(replicates.T), [tail, 1 - tail], axis=-1)
+    return low.T, high.T
 
 
 def interval(replicates: Floats, mean: Floats, units: int, most: float | Floats) -> tuple[Floats, Floats]:
@@ -107,10 +112,17 @@ def interval(replicates: Floats, mean: Floats, units: int, most: float | Floats)
     if units < 2:
         return np.zeros_like(mean), np.broadcast_to(np.asarray(most, dtype=np.float64), mean.shape).copy()
     low, high = interval_of(replicates)
-    quantile = 0.5 + CONFIDENCE / 2
-    factor = stats.t.ppf(quantile, units - 1) / stats.norm.ppf(quantile) * math.sqrt(units / (units - 1))
+    factor = _expansion(units)
     low, high = mean - factor * np.maximum(mean - low, 0), mean + factor * np.maximum(high - mean, 0)
     return np.maximum(low, 0), np.minimum(high, np.maximum(most, mean))
+
+
+@cache
+def _expansion(units: int) -> float:
+    """The factor by which the percentile interval of ``units`` resampled units is too narrow."""
+    quantile = 0.5 + CONFIDENCE / 2
+    of_student = stats.t.ppf(quantile, units - 1) / stats.norm.ppf(quantile)
+    return float(of_student * math.sqrt(units / (units - 1)))
 
 
 def median_ratio_interval(
