@@ -1,4 +1,9 @@
-"""Intervals: order statistics, Wilson, and seeded bootstraps. All are two-sided 95 %."""
+"""Intervals: order statistics, Wilson, and seeded bootstraps. All are two-sided 95 %.
+
+scipy has the distributions and Wilson's interval. Its ``quantile_test`` gives no interval for few
+observations where an asymmetric one exists, and its ``bootstrap`` has no expanded interval and resamples
+only one array per call; those two are written here.
+"""
 
 import math
 from collections.abc import Iterator
@@ -15,9 +20,9 @@ Floats = NDArray[np.float64]
 
 
 def percentile_floor(quantile: float) -> int:
-    """The fewest observations for which the order-statistic interval of a quantile exists.
+    """The smallest number of observations for which a quantile has an order-statistic interval.
 
-    The interval from the smallest to the largest observation holds the quantile q with probability
+    The interval from the smallest to the largest observation contains the quantile q with probability
     1 - q^n - (1 - q)^n; below 95 % there is none (6 for the median, 29 for p90, 299 for p99).
     """
     n = 1
@@ -27,7 +32,7 @@ def percentile_floor(quantile: float) -> int:
 
 
 def percentile(values: Floats, quantile: float) -> float | None:
-    """The quantile (linear interpolation), None where there are too few observations for it."""
+    """The quantile (linear interpolation); None if there are too few observations for it."""
     if len(values) < percentile_floor(quantile):
         return None
     return float(np.quantile(values, quantile))
@@ -49,7 +54,7 @@ def percentile_interval(values: Floats, quantile: float) -> tuple[float, float] 
     def coverage() -> float:
         return float(stats.binom.cdf(high - 1, n, quantile) - stats.binom.cdf(low - 1, n, quantile))
 
-    while low > 1 and coverage() < CONFIDENCE:  # what the largest observation cannot give
+    while low > 1 and coverage() < CONFIDENCE:  # where the largest observation is not enough
         low -= 1
     while high < n and coverage() < CONFIDENCE:
         high += 1

@@ -1,4 +1,4 @@
-"""From a stack table to what each thread did at each tick.
+"""Classifies the stacks of a recording: what each thread did at each tick.
 
 Each distinct stack is classified once per role that has it, then looked up for every tick.
 """
@@ -17,7 +17,7 @@ from scoreprof_nb.stacks.table import Frame, StackTable, ThreadSamples
 
 @dataclass(frozen=True)
 class Role:
-    """Who a thread is: ``process`` and ``thread`` role. ``excluded``: not part of the server's work."""
+    """The roles of a thread and its process. ``excluded``: not part of the server's work."""
 
     process: str
     thread: str
@@ -54,7 +54,9 @@ def classify(table: StackTable, rules: RuleSet) -> tuple[ThreadActivity, ...]:
     roles = roles_of(table, rules, seen)
     decode_mark = rules.marks.get("decode", 0)
     decode = np.array([bool(mask & decode_mark) for mask in masks.stack], dtype=np.bool_)
+    index = rules.catalog.index
     known: dict[tuple[str, str], NDArray[np.int16]] = {}
+    decided: dict[tuple[str, str, int, int], int] = {}  # many stacks have the same masks
     activities = []
     for thread, role in zip(table.threads, roles, strict=True):
         components = known.setdefault(
@@ -62,8 +64,10 @@ def classify(table: StackTable, rules: RuleSet) -> tuple[ThreadActivity, ...]:
         )
         for stack_id in np.unique(thread.stack_ids):
             if components[stack_id] < 0:
-                name = rules.component(role.process, role.thread, masks.stack[stack_id], masks.leaf[stack_id])
-                components[stack_id] = rules.catalog.index[name]
+                key = role.process, role.thread, masks.stack[stack_id], masks.leaf[stack_id]
+                if key not in decided:
+                    decided[key] = index[rules.component(*key)]
+                components[stack_id] = decided[key]
         activities.append(
             ThreadActivity(role, thread, components[thread.stack_ids], decode[thread.stack_ids])
         )

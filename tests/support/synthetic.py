@@ -6,6 +6,7 @@ marks a decode step.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -68,19 +69,24 @@ def place(process: str, thread: str, stacks, *, pid: int = 10, tid: int = 10) ->
     return Thread(pid, tid, command, name, tuple(stacks))
 
 
-def frames_of(stack: str) -> list[Frame]:
+@cache
+def frames_of(stack: str) -> tuple[Frame, ...]:
     frames = []
     for text in filter(None, stack.split(" > ")):
         name, _, file = text.partition("@")
         file, _, line = file.partition(":")
         frames.append(Frame(name, file, int(line) if line else None))
-    return frames
+    return tuple(frames)
 
 
 def stack_table(*threads: Thread) -> StackTable:
     builder = StackTableBuilder()
     for thread in threads:
-        ids = [builder.stack_id([builder.frame_id(frame) for frame in frames_of(s)]) for s in thread.stacks]
+        id_of = {
+            stack: builder.stack_id([builder.frame_id(frame) for frame in frames_of(stack)])
+            for stack in dict.fromkeys(thread.stacks)
+        }
+        ids = [id_of[stack] for stack in thread.stacks]
         builder.add_thread(
             ThreadSamples(
                 thread.pid, thread.tid, thread.process, thread.thread, np.array(ids, dtype=np.int32)

@@ -274,12 +274,13 @@ def test_lost_ticks_are_put_back_where_they_belong():
         rng = np.random.default_rng(seed)
         at, activities, lengths, ends = simulated_requests(rng)
         table, lost = recorded(rng, at, activities)
+        classified = classify(table, RULES)
         truth_ms.append(lengths[:, spun].sum(axis=1).mean())
         for how, lines in (("put back", lost), ("dropped", ())):
             of = Block(
                 0, START_S, START_S + ends[-1] / 1e3, recording(START_S, START_S + ends[-1] / 1e3, lines)
             )
-            ticks = phase_of(block_ticks(of, of.recording, table, classify(table, RULES)))
+            ticks = phase_of(block_ticks(of, of.recording, table, classified))
             path = request_path(ticks, measured(*rows_of(lengths, ends)), 1, seed).as_mapping()
             found_ms[how].append(sum(path[STAGES[i][1]][0] for i in spun))
     off = {how: abs(np.mean(found_ms[how]) / np.mean(truth_ms) - 1) for how in found_ms}

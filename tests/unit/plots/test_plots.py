@@ -186,7 +186,7 @@ def test_request_path_marks_the_marginal_method():
 def test_request_path_names_what_is_not_known():
     unknown = PATH.copy()
     unknown.loc[1, "mean_ms"] = NAN
-    assert "not known, so not drawn: single: http" in plots.plot_request_path(unknown).get_supxlabel()
+    assert "not known, not drawn: single: http" in plots.plot_request_path(unknown).get_supxlabel()
 
 
 def test_a_negative_rest_is_drawn_left_of_zero():

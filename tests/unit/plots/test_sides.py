@@ -403,7 +403,7 @@ def test_both_axes_of_the_request_path_have_a_unit():
 def test_a_component_that_is_not_known_is_named():
     """Else the bars look complete, and their sums are too small."""
     unknown = CHANGES.assign(test_ms=[NAN, *CHANGES["test_ms"][1:]])
-    assert "not known, so not drawn: single: http" in plots.plot_path_change(unknown).get_supxlabel()
+    assert "not known, not drawn: single: http" in plots.plot_path_change(unknown).get_supxlabel()
 
 
 def test_a_change_without_an_interval_is_marked():
@@ -444,7 +444,7 @@ def test_a_component_unknown_in_one_run_takes_no_other_with_it():
     found = bars_of(panels_of(figure)[0])
     assert len(found) == 3 * len(PATH_MS) - 1
     assert all(math.isfinite(bottom) for _, bottom, _ in found)
-    assert "not known, so not drawn: single: http" in figure.get_supxlabel()
+    assert "not known, not drawn: single: http" in figure.get_supxlabel()
 
 
 def test_a_negative_rest_of_a_run_is_drawn_below_zero():
