@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from scoreprof_nb.analysis.clock import late_ticks
 from scoreprof_nb.analysis.request_path import RequestPath
-from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, late_ticks
+from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks
 from scoreprof_nb.components.catalog import UNCLASSIFIED
 from scoreprof_nb.components.classify import Role
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scoreprof_nb.components.catalog import UNCLASSIFIED
 from scoreprof_nb.components.component import Catalog
-from scoreprof_nb.components.rules import OTHER, RoleRule, Rule, RuleSet
+from scoreprof_nb.components.rule_set import OTHER, RoleRule, Rule, RuleSet
 from scoreprof_nb.stacks.table import Frame, StackTable, ThreadSamples
 
 

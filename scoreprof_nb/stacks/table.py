@@ -5,7 +5,7 @@ tick: an hour at 100 Hz takes 1.4 MB per thread, and work that is done per disti
 need not be done per sample (millions).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,10 +94,6 @@ class StackTable:
         """The frames of one stack, root first."""
         first, last = self.offsets[stack_id], self.offsets[stack_id + 1]
         return tuple(self.frames[i] for i in self.frame_ids[first:last])
-
-    def stacks(self) -> Iterator[tuple[Frame, ...]]:
-        """Every distinct stack, in the order of its id."""
-        return (self.stack(stack_id) for stack_id in range(self.n_stacks))
 
 
 class StackTableBuilder:

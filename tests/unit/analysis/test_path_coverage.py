@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from scoreprof_nb.analysis.breakdown import thread_breakdown, utilisation
+from scoreprof_nb.analysis.clock import FIRST_LINE, SLOT_S, SLOTS
 from scoreprof_nb.analysis.latency import observer_effect
 from scoreprof_nb.analysis.request_path import _estimate, request_path
-from scoreprof_nb.analysis.ticks import FIRST_LINE, SLOT_S, SLOTS, BlockTicks, ThreadTicks, block_ticks
+from scoreprof_nb.analysis.ticks import BlockTicks, ThreadTicks, block_ticks
 from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, classify
 from scoreprof_nb.run_folder.store import Block

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scoreprof_nb.analysis import ticks
+from scoreprof_nb.analysis import clock as analysis_clock
 from scoreprof_nb.analysis.ticks import block_ticks, phase_ticks
 from scoreprof_nb.capture import launcher
 from scoreprof_nb.components.catalog import CATALOG
@@ -88,7 +88,12 @@ def names(thread):
 
 
 def test_constants_are_the_launchers():
-    assert (ticks.CLOCK_FILE, ticks.SLOT_S, ticks.SLOTS, ticks.FIRST_LINE) == (
+    assert (
+        analysis_clock.CLOCK_FILE,
+        analysis_clock.SLOT_S,
+        analysis_clock.SLOTS,
+        analysis_clock.FIRST_LINE,
+    ) == (
         launcher.CLOCK_FILE,
         launcher.SLOT_S,
         launcher.SLOTS,

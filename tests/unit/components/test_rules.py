@@ -3,7 +3,8 @@
 import pytest
 
 from scoreprof_nb.components.catalog import CATALOG
-from scoreprof_nb.components.rules import Pattern, RulesError, load_rules, rule_text, unqualified
+from scoreprof_nb.components.rule_set import Pattern, unqualified
+from scoreprof_nb.components.rules import RulesError, load_rules, rule_text
 from scoreprof_nb.engines.sglang_jax_analysis import RULES_FILE
 from scoreprof_nb.stacks.table import Frame
 from tests.support.synthetic import component_of, frames_of

@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 from collections import defaultdict
+from functools import cache
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -87,6 +88,13 @@ BY_NAME = pytest.mark.parametrize(
 )
 
 
+@cache
+def drawn(plot):
+    """The figure of a plot's data above, drawn once for all tests that only look at it."""
+    (data,) = [data for other, data, *_ in FIGURES if other is plot]
+    return plot(data)
+
+
 def drawn_axes(figure):
     return [axes for axes in figure.axes if axes.axison]
 
@@ -108,7 +116,7 @@ def texts_of(figure):
 
 @BY_NAME
 def test_title_axis_units_and_denominator(plot, data, optional, needed):
-    figure = plot(data)
+    figure = drawn(plot)
     assert isinstance(figure, Figure)
     assert figure.get_suptitle()
     denominator = figure.get_supxlabel()
@@ -122,7 +130,7 @@ def test_title_axis_units_and_denominator(plot, data, optional, needed):
 
 @BY_NAME
 def test_legend_covers_no_panel_and_nothing_leaves_the_figure(plot, data, optional, needed):
-    figure = plot(data)
+    figure = drawn(plot)
     assert_fits(figure, drawn_axes(figure))
 
 
@@ -155,7 +163,7 @@ def test_data_are_not_changed_and_no_window_is_opened(plot, data, optional, need
 
 
 def test_request_path_segments_add_up_to_the_data():
-    (axes,) = drawn_axes(plots.plot_request_path(PATH))
+    (axes,) = drawn_axes(drawn(plots.plot_request_path))
     bars = defaultdict(list)
     for component, y, left, width, _ in segments_of(axes):
         bars[y].append((component, left, width))
@@ -169,7 +177,7 @@ def test_request_path_segments_add_up_to_the_data():
 
 
 def test_request_path_says_numbers_intervals_totals_and_n():
-    text = texts_of(plots.plot_request_path(PATH))
+    text = texts_of(drawn(plots.plot_request_path))
     assert "device_wait\n60.0\n57.0–62.0" in text
     assert "total 105.0 ms\nlatency 105.0 ms" in text
     assert "n = 120 (single), n = 60 (large)" in text
@@ -204,7 +212,7 @@ def test_same_n_in_all_phases_is_said_once():
 
 
 def test_cpu_keeps_polling_apart_from_work():
-    work, rest = drawn_axes(plots.plot_cpu(CPU))
+    work, rest = drawn_axes(drawn(plots.plot_cpu))
     assert {segment[0]: segment[3] for segment in segments_of(work)} == {"dispatch": 12.0, "client": 2.0}
     assert {segment[0]: segment[3] for segment in segments_of(rest)} == {
         "idle_poll": 300.0,
@@ -214,7 +222,7 @@ def test_cpu_keeps_polling_apart_from_work():
 
 
 def test_thread_bars_are_whole_and_say_their_ticks():
-    (axes,) = drawn_axes(plots.plot_threads(THREADS))
+    (axes,) = drawn_axes(drawn(plots.plot_threads))
     totals = defaultdict(float)
     for _, y, _, width, _ in segments_of(axes):
         totals[y] += width
@@ -224,7 +232,7 @@ def test_thread_bars_are_whole_and_say_their_ticks():
 
 
 def test_hot_functions_are_work_only_and_sorted():
-    (axes,) = drawn_axes(plots.plot_hot_functions(HOT))
+    (axes,) = drawn_axes(drawn(plots.plot_hot_functions))
     assert [(segment[0], segment[3]) for segment in segments_of(axes)] == [("dispatch", 12.0), ("batch", 3.0)]
     figure = plots.plot_hot_functions(HOT, top=1)
     assert "1 of 2 (single)" in figure.get_supxlabel()
@@ -232,13 +240,13 @@ def test_hot_functions_are_work_only_and_sorted():
 
 
 def test_latency_marks_statistics_that_need_more_requests():
-    figure = plots.plot_latency(LATENCY)
+    figure = drawn(plots.plot_latency)
     assert "not shown, too few requests: p99 (large)" in figure.get_supxlabel()
     assert "p50 104.0" in texts_of(figure)
 
 
 def test_timeline_counts_what_it_marks():
-    figure = plots.plot_latency_timeline(REQUESTS)
+    figure = drawn(plots.plot_latency_timeline)
     assert "4 requests: 2 in profiled blocks, 1 compile hits, 1 split, 1 failed" in " ".join(
         figure.get_supxlabel().split()
     )
@@ -248,12 +256,12 @@ def test_timeline_counts_what_it_marks():
 
 
 def test_batching_counts_batches_and_sequences():
-    text = texts_of(plots.plot_batching(BATCHES))
+    text = texts_of(drawn(plots.plot_batching))
     assert "large (n = 98 batches, 2,496 sequences)" in text
 
 
 def test_observer_effect_says_when_an_interval_is_not_known():
-    text = texts_of(plots.plot_observer_effect(EFFECT))
+    text = texts_of(drawn(plots.plot_observer_effect))
     assert "1.012  (0.990–1.034)" in text
     assert "1.050  (interval not known)" in text
 
@@ -261,10 +269,10 @@ def test_observer_effect_says_when_an_interval_is_not_known():
 def test_a_component_has_one_colour_in_every_figure():
     seen = defaultdict(set)
     figures = [
-        plots.plot_request_path(PATH),
-        plots.plot_cpu(CPU),
-        plots.plot_threads(THREADS),
-        plots.plot_hot_functions(HOT),
+        drawn(plots.plot_request_path),
+        drawn(plots.plot_cpu),
+        drawn(plots.plot_threads),
+        drawn(plots.plot_hot_functions),
     ]
     for axes in itertools.chain.from_iterable(map(drawn_axes, figures)):
         for component, _, _, _, colour in segments_of(axes):

@@ -3,6 +3,7 @@
 import math
 import re
 from collections import defaultdict
+from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -126,6 +127,13 @@ BY_NAME = pytest.mark.parametrize(
 )
 
 
+@cache
+def drawn(plot):
+    """The figure of a plot's data above, drawn once for all tests that only look at it."""
+    (data,) = [data for other, data, *_ in FIGURES if other is plot]
+    return plot(data)
+
+
 def panels_of(figure):
     """Every axes that is seen, those within another one too."""
     return [axes for axes in figure.findobj(Axes) if axes.axison]
@@ -190,7 +198,7 @@ def long_history(count):
 
 @BY_NAME
 def test_title_units_and_denominator(plot, data, optional, needed):
-    figure = plot(data)
+    figure = drawn(plot)
     assert figure.get_suptitle()
     assert re.search(r"n = |per request|per profiled request", figure.get_supxlabel())
     said = [text for axes in panels_of(figure) for text in (axes.get_xlabel(), axes.get_ylabel())]
@@ -203,7 +211,7 @@ def test_title_units_and_denominator(plot, data, optional, needed):
 @BY_NAME
 @pytest.mark.parametrize("rows", [None, 1])
 def test_nothing_leaves_the_figure_or_lies_under_the_legend(plot, data, optional, needed, rows):
-    figure = plot(data.head(rows) if rows else data)
+    figure = plot(data.head(rows)) if rows else drawn(plot)
     assert_fits(figure, panels_of(figure))
 
 
@@ -269,7 +277,7 @@ def test_verdicts_differ_by_shape_not_by_colour_alone():
 
 
 def test_verdict_marks_intervals_and_margins_are_where_the_table_says():
-    (axes,) = panels_of(plots.plot_verdicts(METRICS))
+    (axes,) = panels_of(drawn(plots.plot_verdicts))
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "single: p50",
         "single: throughput",
@@ -302,7 +310,7 @@ def test_forty_rows_do_not_overlap():
 
 
 def test_both_request_paths_add_up_and_are_told_in_ms():
-    figure = plots.plot_path_change(CHANGES)
+    figure = drawn(plots.plot_path_change)
     left, right, *_ = panels_of(figure)
     found = defaultdict(dict)
     for component, y, _, width, colour in segments_of(left):
@@ -330,13 +338,13 @@ def test_no_change_is_said():
 
 def test_the_runs_of_a_pair_are_joined():
     """A line per pair and phase from the control's p50 to the test's."""
-    single, large = panels_of(plots.plot_run_values(RUNS))
+    single, large = panels_of(drawn(plots.plot_run_values))
     for axes, ms in ((single, 105.0), (large, 590.0)):
         joined = [tuple(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "-"]
         assert joined == [(ms + 3 * pair, ms + 3 * pair + 4) for pair in (1, 2, 3)]
         shapes = {line.get_marker() for line in axes.lines if line.get_linestyle() == "None"}
         assert len(shapes) == 2, "sides are told apart by shape"
-    assert "n = 3 pairs" in plots.plot_run_values(RUNS).get_supxlabel()
+    assert "n = 3 pairs" in drawn(plots.plot_run_values).get_supxlabel()
 
 
 def test_history_has_a_bar_and_a_mark_for_each_run_in_the_order_of_time():
@@ -365,7 +373,7 @@ def test_labels_of_many_runs_do_not_overlap():
 
 
 def test_the_interval_is_written_beside_the_ratio():
-    text = " ".join(texts_of(plots.plot_verdicts(METRICS)))
+    text = " ".join(texts_of(drawn(plots.plot_verdicts)))
     assert "0.910  0.887–0.937" in text
     assert "1.080  not known" in text
 
@@ -396,7 +404,7 @@ def test_a_metric_without_a_ratio_is_named():
 
 
 def test_both_axes_of_the_request_path_have_a_unit():
-    labels = [axes.get_xlabel() for axes in panels_of(plots.plot_path_change(CHANGES))]
+    labels = [axes.get_xlabel() for axes in panels_of(drawn(plots.plot_path_change))]
     assert labels == ["ms per request", "change, ms per request"] * 2
 
 
@@ -408,7 +416,7 @@ def test_a_component_that_is_not_known_is_named():
 
 def test_a_change_without_an_interval_is_marked():
     assert "+9.8 (±?)" in texts_of(plots.plot_path_change(CHANGES.assign(low=NAN, high=NAN)))
-    assert "+9.8" in texts_of(plots.plot_path_change(CHANGES))
+    assert "+9.8" in texts_of(drawn(plots.plot_path_change))
 
 
 def test_a_negative_rest_is_drawn_left_of_zero():
