@@ -32,7 +32,7 @@ class _Entry(BaseModel):
 
 
 class ComponentEntry(_Entry):
-    """``[[component]]``: a component that the catalog lacks. ``colour``: empty for a default one."""
+    """``[[component]]``: a new component. ``colour``: None for a default one."""
 
     name: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
     group: Text

@@ -1,4 +1,4 @@
-"""Figures of latency: its distribution, its course over time, and what profiling does to it."""
+"""Figures of latency: its distribution, its course over time, and the effect of profiling on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ _PROFILED_COLOUR = "#FBE3B5"
 
 @dataclass(frozen=True)
 class _Event:
-    """How a request is marked to which something happened, and how the texts name it."""
+    """How requests that something happened to are marked, and the words for it in texts."""
 
     marker: str
     colour: str
@@ -62,7 +62,7 @@ _EVENTS = MappingProxyType(
 
 
 def plot_latency(latency: pd.DataFrame) -> Figure:
-    """Latency statistics of each phase: a dot each, with its 95 % interval where one is known.
+    """Latency statistics of each phase: one dot each, with its 95 % interval where it is known.
 
     ``latency``: phase, requests, mean_ms, p50_ms, p90_ms, p95_ms, p99_ms (NaN = too few requests),
     and the bounds p50_low, p50_high, p90_low, p90_high in ms (NaN = not known). Bounds of the other
@@ -206,12 +206,12 @@ def _draw_timeline(axes: Axes, phase: str, rows: pd.DataFrame) -> None:
 
 
 def plot_observer_effect(effect: pd.DataFrame) -> Figure:
-    """What profiling does to latency: the ratio of the medians with and without it.
+    """The effect of profiling on latency: the ratio of the medians with and without it.
 
     ``effect``: phase, p50_ratio (p50 of profiled requests / p50 of the others), low and high (95 %
     interval, NaN = not known).
     """
-    title = "What profiling does to latency (observer effect)"
+    title = "Effect of profiling on latency (observer effect)"
     known = known_rows(effect, "p50_ratio")
     if known.empty:
         return missing_data(title, "no phase has requests both with and without the profiler")

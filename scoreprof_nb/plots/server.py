@@ -1,4 +1,4 @@
-"""Figures of the server under load: how it batches, how busy its threads are."""
+"""Figures of the server under load: its batches, and how busy its threads are."""
 
 import numpy as np
 import pandas as pd
@@ -24,11 +24,11 @@ from scoreprof_nb.plots.layout import (
     shorten,
 )
 
-_BAR_COLOUR = "#8FA3B3"  # no component's colour: these bars are not of a component
+_BAR_COLOUR = "#8FA3B3"  # not a component's colour: these bars show no component
 
 
 def plot_batching(batches: pd.DataFrame) -> Figure:
-    """How many sequences the server puts into a prefill batch, one panel per phase.
+    """The number of sequences in the server's prefill batches, one panel per phase.
 
     ``batches``: phase, new_sequences (sequences in the batch), batches (number of such batches).
     """
