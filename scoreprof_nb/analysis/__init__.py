@@ -1,1 +1,1 @@
-"""From a loaded run folder to tables; nothing here plots or writes."""
+"""Computes tables from a loaded run folder; nothing here plots or writes."""

@@ -1,21 +1,22 @@
-"""Batches and compiles, as the server's log tells of them."""
+"""Batches and compiles, according to the server's log."""
 
 import pandas as pd
 
 from scoreprof_nb.analysis.requests import MeasuredRequests, events, within
+from scoreprof_nb.engines.sglang_jax_analysis import DECODE_LOG_INTERVAL
 from scoreprof_nb.run_folder.store import Phase
 
 COLUMNS = ("phase", "new_sequences", "batches")
 
 
 def prefill_batches(phase: Phase, log: pd.DataFrame) -> pd.DataFrame:
-    """How many prefill batches had how many sequences: columns phase, new_sequences, batches."""
+    """Prefill batches by their number of sequences: columns phase, new_sequences, batches."""
     counts = events(within(phase, log), "prefill")["count"].value_counts().sort_index()
     return pd.DataFrame({"phase": phase.name, "new_sequences": counts.index, "batches": counts.to_numpy()})
 
 
 def batching_row(phase: Phase, log: pd.DataFrame, requests: MeasuredRequests) -> dict[str, object]:
-    """One row of the batching table; None where the log is not known.
+    """One row of the batching table; None where the log does not show it.
 
     Keys: phase, requests, prefill_batches, prefills_per_request, split, decode_batches_at_least,
     decode_batches_at_most, compiles, compile_hit.
@@ -23,7 +24,7 @@ def batching_row(phase: Phase, log: pd.DataFrame, requests: MeasuredRequests) ->
     table = requests.table
     inside = within(phase, log)
     prefills = len(events(inside, "prefill"))
-    known = prefills > 0  # every answered request needs one: without any, the log does not tell
+    known = prefills > 0  # every answered request needs one: a log without any shows nothing
     at_least, at_most = _decode_batches(phase, log, inside) if known else (None, None)
     return {
         "phase": phase.name,
@@ -39,15 +40,14 @@ def batching_row(phase: Phase, log: pd.DataFrame, requests: MeasuredRequests) ->
 
 
 def _decode_batches(phase: Phase, log: pd.DataFrame, inside: pd.DataFrame) -> tuple[int, int | None]:
-    """How many decode steps the phase had, at least and at most; ``inside``: the log's rows of the phase.
+    """The least and the greatest possible number of decode steps; ``inside``: the log's rows of the phase.
 
-    The server logs each n-th, and those that compiled (process_batch_result_decode in its
-    scheduler_output_processor_mixin.py); n is the ``decode_log_interval`` it names when it starts. An
-    n-th that compiled cannot be told from the others, so ``at most`` may rarely be n too small.
+    The server logs every n-th step, and those that compiled. An n-th step that compiled looks like any
+    other that compiled, so the greatest number may, rarely, be too small by n.
     """
     lines = events(inside, "decode")
     before = log.loc[log["time_ns"] <= phase.record.blocks[0].start_s * 1e9, "text"]
-    intervals = before.str.extract(r"\bdecode_log_interval=([1-9]\d*)", expand=False).dropna()
+    intervals = before.str.extract(DECODE_LOG_INTERVAL, expand=False).dropna()
     if intervals.empty:
         return len(lines), None
     n = int(intervals.iloc[-1])

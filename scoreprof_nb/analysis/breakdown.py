@@ -1,6 +1,6 @@
-"""Three tables from the ticks of a phase: threads, CPU cost, hot functions."""
+"""Tables from the ticks of a phase: threads, CPU cost, hot functions, utilisation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.statistics import bootstrap_weights, interval
-from scoreprof_nb.analysis.ticks import WAITING, BlockTicks, PhaseTicks, ThreadTicks
-from scoreprof_nb.components.catalog import COMPONENTS, NAMES, NATIVE_THREADS
+from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, ThreadTicks
+from scoreprof_nb.components.catalog import NATIVE_THREADS
 from scoreprof_nb.components.classify import Role, process_role
 from scoreprof_nb.components.rules import RuleSet
 from scoreprof_nb.run_folder.store import Block
@@ -22,29 +22,41 @@ CPU_COLUMNS = ("phase", "component", "cpu_ms", "low", "high", "requests")
 HOT_COLUMNS = ("phase", "process", "thread", "function", "file", "component", "self_ms", "cumulative_ms")
 UTILISATION_COLUMNS = ("phase", "process", "thread", "busy_share", "low", "high")
 SLICE_S = 1.0
-_WORK = np.array([COMPONENTS[name].work for name in NAMES])
+_Place = tuple[Role, str, str]  # of a function: role of the thread, name, file
 
 
 def thread_breakdown(ticks: PhaseTicks, cpu: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Shares of each thread's ticks: columns THREAD_COLUMNS.
 
     The shares of a thread sum to 1. ``low`` and ``high``: bootstrap over slices of one second, as
-    neighbouring samples are not independent. ``cpu``: as ``kernel_cpu`` gives it. Threads of the
-    same role (pools) are taken together.
+    neighbouring samples are not independent. ``cpu``: from ``kernel_cpu``. Threads of the same role
+    (pools) are combined.
     """
-    rows = []
+    names, rows = ticks.catalog.names, []
     for role in _roles(ticks):
         sliced = _slices_seen(ticks, role)
+        occurs = np.flatnonzero(sliced.any(axis=0))
+        sliced = sliced[:, occurs]
         totals = sliced.sum(axis=0)
         n = int(totals.sum())
-        weights = bootstrap_weights(len(sliced), seed).astype(np.float64)
+        weights = bootstrap_weights(len(sliced), seed)
         sums = weights @ sliced
         replicates = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1.0)
         low, high = interval(replicates, totals / max(n, 1), len(sliced), 1.0)
         cpu_s = cpu.loc[(cpu["process"] == role.process) & (cpu["thread"] == role.thread), "cpu_s"].sum()
         rows += [
-            (ticks.phase.name, role.process, role.thread, NAMES[i], totals[i] / n, low[i], high[i], n, cpu_s)
-            for i in np.flatnonzero(totals)
+            (
+                ticks.phase.name,
+                role.process,
+                role.thread,
+                names[index],
+                totals[i] / n,
+                low[i],
+                high[i],
+                n,
+                cpu_s,
+            )
+            for i, index in enumerate(occurs)
         ]
     return pd.DataFrame(rows, columns=list(THREAD_COLUMNS))
 
@@ -58,16 +70,16 @@ def _threads(ticks: PhaseTicks) -> Iterator[tuple[BlockTicks, ThreadTicks]]:
 
 
 def _edges(block: Block) -> NDArray[np.float64]:
-    """Epoch seconds at which the slices of a block begin and end: equal parts of about SLICE_S."""
+    """Epoch seconds of the slices' bounds: a block in equal parts of about SLICE_S."""
     return np.linspace(block.start_s, block.stop_s, max(round(block.wall_s / SLICE_S), 1) + 1)
 
 
 def _sliced(ticks: PhaseTicks, role: Role) -> NDArray[np.float64]:
-    """Ticks of a role by slice (all slices of all blocks with stacks) and component: (slices, components)."""
+    """Ticks of a role by slice and component, shape (slices of all blocks with stacks, components)."""
     parts = []
     for block in ticks.blocks:
         edges = _edges(block.block)
-        part = np.zeros((len(edges) - 1, len(NAMES)))
+        part = np.zeros((len(edges) - 1, len(ticks.catalog.names)))
         for thread in block.threads:
             if thread.role == role:
                 tick_s = block.tick_s[len(block.tick_s) - len(thread.components) :]
@@ -84,7 +96,7 @@ def _slices_seen(ticks: PhaseTicks, role: Role) -> NDArray[np.float64]:
 
 
 def kernel_cpu(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
-    """CPU seconds in the blocks with stacks (in all, when none has any): one row per OS thread.
+    """CPU seconds in the blocks with stacks (in all blocks if none has any): one row per OS thread.
 
     Columns: process, thread (role, ``native_threads`` for threads without Python), pid, tid, cpu_s.
     """
@@ -92,7 +104,7 @@ def kernel_cpu(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
     by_pid = {thread.pid: thread.role.process for _, thread in _threads(ticks)}
     for process in ticks.phase.record.processes:
         by_pid.setdefault(process.pid, process_role(rules, process.command).process)
-    rows = accounted(ticks, rules)
+    rows = thread_cpu(ticks, rules)
     used = rows["cpu_after_s"].fillna(rows["cpu_before_s"]) - rows["cpu_before_s"].fillna(0.0)
     whole = rows.assign(cpu_s=used).groupby(["pid", "tid"])[["cpu_s"]].sum().reset_index()
     roles = [by_tid.get((pid, tid)) for pid, tid in zip(whole["pid"], whole["tid"], strict=True)]
@@ -105,26 +117,26 @@ def kernel_cpu(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
     return whole
 
 
-def accounted(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
-    """The rows of threads.parquet that count: of the measured blocks, and not of the kit's own processes."""
+def thread_cpu(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
+    """The rows of threads.parquet of the measured blocks, without the kit's own processes."""
     phase = ticks.phase
-    seen = {thread.pid for _, thread in _threads(ticks)}
+    sampled = {thread.pid for _, thread in _threads(ticks)}
     excluded = {
         process.pid
         for process in phase.record.processes
-        if process.pid not in seen and process_role(rules, process.command).excluded
+        if process.pid not in sampled and process_role(rules, process.command).excluded
     }
     blocks = {block.number for block in _measured_blocks(ticks)}
     return phase.threads[phase.threads["block"].isin(blocks) & ~phase.threads["pid"].isin(excluded)]
 
 
 def _measured_blocks(ticks: PhaseTicks) -> list[Block]:
-    """The blocks whose stacks are there; all, when there are none: CPU time is known without stacks too."""
+    """The blocks with stacks; all blocks if none has any, as CPU time is known without stacks too."""
     return [block.block for block in ticks.blocks] or list(ticks.phase.record.blocks)
 
 
 def requests_served(ticks: PhaseTicks, requests: MeasuredRequests) -> float:
-    """Requests in the blocks whose CPU time is counted; one that lies in a block in part counts in part."""
+    """The number of requests in the measured blocks; one that lies partly within counts as a part."""
     return sum(
         float(_answered(requests, np.array([block.start_s, block.stop_s])).sum())
         for block in _measured_blocks(ticks)
@@ -132,7 +144,7 @@ def requests_served(ticks: PhaseTicks, requests: MeasuredRequests) -> float:
 
 
 def _answered(requests: MeasuredRequests, edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many requests lie between each two edges (epoch seconds), parts of requests counted in part."""
+    """The number of requests between each two edges (epoch seconds); parts of requests count as parts."""
     table = requests.table[requests.table["ok"]]
     sent, done = (table[name].to_numpy(dtype=np.float64) for name in ("sent_ns", "done_ns"))
     inside = [
@@ -147,34 +159,35 @@ def cpu_per_request(
 ) -> pd.DataFrame:
     """CPU milliseconds per request by component: columns CPU_COLUMNS, largest first.
 
-    The kernel's CPU time of each thread is spread over the thread's running components by its ticks
-    (over all of its components when it was never seen running), so the rows sum to the kernel's
-    figure divided by the requests. ``low`` and ``high``: bootstrap of CPU / requests over slices of one
-    second, a slice's CPU being its running ticks times the thread's CPU time per running tick; so a
-    thread's total varies as well as its split (a little too much: ticks add chance of their own, which
-    the kernel's total does not have). Threads without ticks (``native_threads``) have no
-    slices: their interval is not known, NaN.
+    The kernel's CPU time of each thread is divided among the thread's running components by their ticks
+    (among all of its components if no sample shows it running), so the rows sum to the kernel's figure
+    divided by the requests. ``low`` and ``high``: bootstrap of CPU / requests over slices of one second. A
+    slice's CPU time is its running ticks times the thread's CPU time per running tick, so a thread's
+    total varies as well as its split (slightly too much: ticks add randomness that the kernel's total
+    does not have). Threads without ticks (``native_threads``) have no slices: their interval is not
+    known, NaN.
     """
-    if not ticks.blocks:  # without stacks it is not known what a thread's time was for
+    names = ticks.catalog.names
+    if not ticks.blocks:  # without stacks it is not known what a thread's time was spent on
         return pd.DataFrame(columns=list(CPU_COLUMNS))
     answered = np.concatenate([_answered(requests, _edges(block.block)) for block in ticks.blocks])
     served = float(answered.sum())
     if served <= 0:
         return pd.DataFrame(columns=list(CPU_COLUMNS))
-    spent_ms = np.zeros((len(answered), len(NAMES)))
+    spent_ms = np.zeros((len(answered), len(names)))
     for role in _roles(ticks):
         of_role = (cpu["process"] == role.process) & (cpu["thread"] == role.thread)
         sliced = _sliced(ticks, role)
-        running = np.where(WAITING, 0.0, sliced)
+        running = np.where(ticks.catalog.waiting, 0.0, sliced)
         if running.sum() == 0:
             running = sliced
         spent_ms += running / running.sum() * float(cpu.loc[of_role, "cpu_s"].sum()) * 1e3
     means = spent_ms.sum(axis=0) / served
-    weights = bootstrap_weights(len(answered), seed).astype(np.float64)
+    weights = bootstrap_weights(len(answered), seed)
     replicates = (weights @ spent_ms) / np.maximum(weights @ answered, 1e-9)[:, None]
     all_running_ms = sum(len(block.threads) * block.block.wall_s * 1e3 for block in ticks.blocks)
     low, high = interval(replicates, means, len(answered), all_running_ms / served)
-    rows = [(ticks.phase.name, NAMES[i], means[i], low[i], high[i], served) for i in np.flatnonzero(means)]
+    rows = [(ticks.phase.name, names[i], means[i], low[i], high[i], served) for i in np.flatnonzero(means)]
     native = float(cpu["cpu_s"].sum()) * 1e3 / served - float(means.sum())
     if native > 1e-9:
         rows.append((ticks.phase.name, NATIVE_THREADS, native, np.nan, np.nan, served))
@@ -184,24 +197,25 @@ def cpu_per_request(
 
 @dataclass(frozen=True)
 class WorkingStack:
-    """A stack of a thread at work: ``component`` is an index into catalog.NAMES, ``wall_ms`` of the block."""
+    """A stack of a thread at work, with its wall time within the block."""
 
     role: Role
     frames: tuple[Frame, ...]
-    component: int
+    component: str
     samples: int
     wall_ms: float
 
     def labels(self) -> tuple[str, ...]:
-        """The role and the frames, root first, without line numbers, ids or folders of an installation."""
+        """The role and the frames, root first, without line numbers, ids or installation folders."""
         return (str(self.role), *(f"{frame.name} ({short_path(frame.file)})" for frame in self.frames))
 
 
 def working_stacks(ticks: PhaseTicks) -> Iterator[WorkingStack]:
     """Each distinct stack and component of each thread and block. Lost ticks have no stack."""
+    catalog = ticks.catalog
     for block, thread in _threads(ticks):
         tick_ms = block.block.wall_s * 1e3 / max(block.ticks, 1)
-        real = (thread.stack_ids >= 0) & _WORK[thread.components]
+        real = (thread.stack_ids >= 0) & catalog.work[thread.components]
         pairs, counts = np.unique(
             np.stack([thread.stack_ids[real], thread.components[real]]), axis=1, return_counts=True
         )
@@ -209,7 +223,7 @@ def working_stacks(ticks: PhaseTicks) -> Iterator[WorkingStack]:
             yield WorkingStack(
                 thread.role,
                 tuple(block.table.stack(int(stack_id))),
-                int(component),
+                catalog.names[component],
                 int(count),
                 float(count) * tick_ms,
             )
@@ -219,27 +233,28 @@ def hot_functions(ticks: PhaseTicks, served: float) -> pd.DataFrame:
     """Milliseconds of wall time per request in each function while its thread works.
 
     Columns HOT_COLUMNS, largest self time first. ``self_ms``: the function is the innermost frame;
-    ``cumulative_ms``: it is anywhere in the stack, counted once. ``component``: the one that holds
-    most of the function's self time (cumulative where it has none). Lost ticks have no stack and
-    are not in here, and nothing is where no request was answered.
+    ``cumulative_ms``: it is anywhere in the stack, counted once. ``component``: the one with most of the
+    function's self time (cumulative time if it has none). Lost ticks have no stack and are not
+    included; the table is empty if no request was answered.
     """
     if served <= 0:
         return pd.DataFrame(columns=list(HOT_COLUMNS))
-    self_time: dict[tuple[Role, str, str], NDArray[np.float64]] = {}
-    cumulative: dict[tuple[Role, str, str], NDArray[np.float64]] = {}
+    self_time: dict[_Place, dict[str, float]] = {}
+    cumulative: dict[_Place, dict[str, float]] = {}
     for stack in working_stacks(ticks):
         places = [(stack.role, frame.name, frame.file) for frame in stack.frames]
         for place in set(places):
-            cumulative.setdefault(place, np.zeros(len(NAMES)))[stack.component] += stack.wall_ms
+            _add(cumulative, place, stack)
         if places:
-            self_time.setdefault(places[-1], np.zeros(len(NAMES)))[stack.component] += stack.wall_ms
+            _add(self_time, places[-1], stack)
     rows = []
     for place, by_component in cumulative.items():
-        own = self_time.get(place, np.zeros(len(NAMES)))
-        main = NAMES[int(np.argmax(own if own.any() else by_component))]
+        alone = self_time.get(place, {})
         role, function, file = place
+        main = _largest(alone or by_component, ticks.catalog.names)
+        self_ms, cumulative_ms = sum(alone.values()), sum(by_component.values())
         rows.append(
-            (ticks.phase.name, role.process, role.thread, function, file, main, own.sum(), by_component.sum())
+            (ticks.phase.name, role.process, role.thread, function, file, main, self_ms, cumulative_ms)
         )
     table = pd.DataFrame(rows, columns=list(HOT_COLUMNS))
     table[["self_ms", "cumulative_ms"]] /= served
@@ -248,13 +263,23 @@ def hot_functions(ticks: PhaseTicks, served: float) -> pd.DataFrame:
     )
 
 
+def _add(times: dict[_Place, dict[str, float]], place: _Place, stack: WorkingStack) -> None:
+    by_component = times.setdefault(place, {})
+    by_component[stack.component] = by_component.get(stack.component, 0.0) + stack.wall_ms
+
+
+def _largest(by_component: Mapping[str, float], names: Sequence[str]) -> str:
+    """The component with most of the time; of equal ones the first in the catalog's order."""
+    return max(by_component, key=lambda name: (by_component[name], -names.index(name)))
+
+
 def utilisation(ticks: PhaseTicks, seed: int) -> pd.DataFrame:
-    """Share of the time each thread works: columns phase, process, thread, busy_share, low, high."""
+    """The share of the time in which each thread works: columns UTILISATION_COLUMNS."""
     rows = []
     for role in _roles(ticks):
         sliced = _slices_seen(ticks, role)
-        work = sliced[:, _WORK].sum(axis=1)
-        weights = bootstrap_weights(len(sliced), seed).astype(np.float64)
+        work = sliced[:, ticks.catalog.work].sum(axis=1)
+        weights = bootstrap_weights(len(sliced), seed)
         busy = np.array(work.sum() / sliced.sum())
         low, high = interval((weights @ work) / (weights @ sliced.sum(axis=1)), busy, len(sliced), 1.0)
         rows.append((ticks.phase.name, role.process, role.thread, float(busy), float(low), float(high)))

@@ -1,7 +1,5 @@
-"""Latency, throughput and what py-spy cost, from the requests of a phase."""
+"""Latency, throughput and py-spy's effect on them, from the requests of a phase."""
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass
 
@@ -10,8 +8,8 @@ import pandas as pd
 
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.statistics import (
-    log_ratio_interval,
     mean_interval,
+    median_ratio_interval,
     percentile,
     percentile_interval,
 )
@@ -23,16 +21,13 @@ LATENCY_COLUMNS = (
     *(f"{name}_{part}" for name in QUANTILES for part in ("ms", "low", "high")),
 )
 _WHICH = ("profiled", "plain")
-# bf16 has 8 bits of mantissa: scores (probabilities) of equal payloads may differ by this much when
-# they are computed in batches of another shape.
-SCORE_TOLERANCE = 2**-7
 
 
 def latency(phase: str, which: str, requests: pd.DataFrame, seed: int = 0) -> dict[str, object]:
     """One row of the latency table.
 
     Keys: phase, which, requests, and for each of mean, p50, p90, p95, p99 ``_ms``, ``_low``, ``_high``;
-    NaN where there are too few requests for it.
+    NaN where there are too few requests.
     """
     values = requests["latency_ms"].to_numpy(dtype=np.float64)
     mean_low, mean_high = mean_interval(values, seed) or (math.nan, math.nan)
@@ -52,8 +47,8 @@ def latency(phase: str, which: str, requests: pd.DataFrame, seed: int = 0) -> di
 
 
 def latency_rows(phase: str, requests: MeasuredRequests, seed: int = 0) -> list[dict[str, object]]:
-    """Rows by ``which``: all (without py-spy), not hit (by a compile or a split), and what was hit, as far
-    as that is known."""
+    """Rows by ``which``: all (without py-spy); those neither compiled nor split, and those that were, as far
+    as that is known; with py-spy."""
     plain = requests.plain()
     parts = {"all": plain}
     hit = {name: plain[name].fillna(False).astype(bool) for name in ("compile_hit", "split")}
@@ -69,11 +64,11 @@ def latency_rows(phase: str, requests: MeasuredRequests, seed: int = 0) -> list[
 
 
 def minimum_detectable_effect(requests: MeasuredRequests) -> float | None:
-    """The smallest relative change of p50 that two runs like this one would show; None: not known.
+    """The smallest relative change of p50 that two runs like this one can detect; None if not known.
 
-    With 80 % power at 5 % (two-sided): (1.96 + 0.84) x sqrt(2) x the standard error of p50, which is
-    taken from its order-statistic interval. Within-run variation only: two launches of the same
-    server may differ by more.
+    At 80 % power and 5 % significance (two-sided): (1.96 + 0.84) x sqrt(2) x the standard error of p50,
+    which comes from its order-statistic interval. Only the variation within a run is included: two
+    launches of the same server may differ by more.
     """
     values = requests.plain()["latency_ms"].to_numpy(dtype=np.float64)
     interval = percentile_interval(values, 0.5)
@@ -99,7 +94,7 @@ def throughput(phase: Phase, requests: MeasuredRequests) -> tuple[float, float] 
 
 @dataclass(frozen=True)
 class ObserverEffect:
-    """p50 with py-spy over p50 without; None when it cannot be known."""
+    """p50 with py-spy / p50 without, and its 95 % interval; None where it is not known."""
 
     p50_ratio: float | None
     low: float | None
@@ -107,56 +102,30 @@ class ObserverEffect:
 
 
 def observer_effect(requests: MeasuredRequests, seed: int) -> ObserverEffect:
-    """Like is compared with like: by kind of request, and split over batches or not; requests hit by a
-    compile are left out, since where they fall is chance. Where that leaves fewer than two on a side of
-    every group, less alike ones are, so that the interval says it: first split and not split ones, then
-    all kinds, then those that were compiled for too. The ratios are averaged geometrically, weighted by
-    the number of requests."""
+    """The ratio of the medians with and without py-spy, over groups of similar requests.
+
+    A group is one kind of request, split over batches or not. Requests hit by a compile are excluded, as
+    it is chance on which side they are. If no group has two requests on each side, the groups are merged
+    step by step: first split with unsplit requests, then all kinds, at last with those hit by a
+    compile; the interval shows the difference. The ratios are averaged geometrically, weighted by the
+    number of requests.
+    """
     everything = requests.succeeded().assign(split=lambda table: table["split"].fillna(False))
-    quick = everything[~everything["compile_hit"].fillna(False).astype(bool)]
+    not_compiled = everything[~everything["compile_hit"].fillna(False).astype(bool)]
     by_kind = ["kind", "items"]
-    for found, keys in ((quick, [*by_kind, "split"]), (quick, by_kind), (quick, []), (everything, [])):
-        groups = [alike for _, alike in found.groupby(keys)] if keys else [found]
+    for table, keys in (
+        (not_compiled, [*by_kind, "split"]),
+        (not_compiled, by_kind),
+        (not_compiled, []),
+        (everything, []),
+    ):
+        groups = [group for _, group in table.groupby(keys)] if keys else [table]
         pairs = [
-            [alike.loc[alike[which], "latency_ms"].to_numpy(float) for which in _WHICH] for alike in groups
+            [group.loc[group[which], "latency_ms"].to_numpy(float) for which in _WHICH] for group in groups
         ]
         pairs = [pair for pair in pairs if min(map(len, pair)) >= 2]
         if pairs:
             above, below = ([pair[side] for pair in pairs] for side in range(2))
-            ratio, low, high = log_ratio_interval(above, below, lambda x: float(np.median(x)), seed)
+            ratio, low, high = median_ratio_interval(above, below, seed)
             return ObserverEffect(ratio, low, high)
     return ObserverEffect(None, None, None)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Whether equal payloads got equal scores. ``consistent``: None when no payload came twice."""
-
-    consistent: bool | None
-    max_difference: float | None
-    digest: str | None
-
-
-def scores(requests: pd.DataFrame) -> Scores:
-    """``requests``: all of a phase, the warm-up's too (columns of requests.parquet).
-
-    ``digest``: SHA-256 of each payload's median scores, rounded to 3 digits.
-    """
-    answered = requests[requests["error"].isna()]
-    differences: list[float] = []
-    medians = {}
-    for payload, group in answered.groupby("payload"):
-        lists = [[list(map(float, labels)) for labels in one] for one in group["scores"]]
-        if len({tuple(len(labels) for labels in one) for one in lists}) > 1:
-            differences.append(math.inf)
-            continue
-        values = np.array([[score for labels in one for score in labels] for one in lists], dtype=np.float64)
-        medians[str(payload)] = np.round(np.median(values, axis=0), 3).tolist()
-        if len(values) > 1:
-            differences.append(float((values.max(axis=0) - values.min(axis=0)).max()))
-    if not medians and not differences:
-        return Scores(None, None, None)
-    digest = hashlib.sha256(json.dumps(medians, sort_keys=True).encode()).hexdigest()
-    worst = max(differences) if differences else None
-    consistent = None if worst is None else worst <= SCORE_TOLERANCE
-    return Scores(consistent, worst, digest)

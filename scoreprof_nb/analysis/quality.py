@@ -1,4 +1,4 @@
-"""How good the capture of a phase is, and the laws its numbers must obey."""
+"""The quality of a phase's capture, and the laws that its numbers must obey."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from scoreprof_nb.analysis.clock import late_ticks
 from scoreprof_nb.analysis.request_path import RequestPath
-from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, late_ticks
-from scoreprof_nb.components.classify import UNCLASSIFIED, Role
+from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks
+from scoreprof_nb.components.catalog import UNCLASSIFIED
+from scoreprof_nb.components.classify import Role
 
 FAILED_SHARE = 0.01
 UNCLASSIFIED_SHARE = 0.02
@@ -19,16 +21,16 @@ _TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
-class Quality:
+class CaptureQuality:
     """Of the profiled blocks of a phase.
 
-    ``lost_share``: the largest share of ticks that py-spy could not read, or not whole, of one thread
-    (they are put back as running); ``errors``: processes that could not be read, a tick each, by
-    py-spy's count, and ``errors_timed``: those whose time its log gave; ``unclassified_share``: the
-    largest of one thread; ``aligned``: the threads are on common ticks; ``mismatch``: the largest
-    difference between two processes' numbers of ticks in a block, lost ones put back; ``ended``: threads
-    that ended within a block, so that what they used in it is not known; ``samples``: thread stacks that
-    were read, and ``samples_written``: that py-spy says it wrote, None when it does not.
+    ``lost_share``: the largest share of one thread's ticks that py-spy could not read, or not whole (they
+    are restored as running); ``errors``: failed reads of a process at a tick, by py-spy's count, and
+    ``errors_timed``: those whose time it logged; ``unclassified_share``: the largest of one thread;
+    ``aligned``: the threads are on common ticks; ``mismatch``: the largest difference between the tick
+    counts of two processes in a block, with lost ticks restored; ``ended``: threads that ended within a
+    block, so that their CPU time in it is not known; ``samples``: thread stacks that were read, and
+    ``samples_written``: that py-spy reports to have written, None if it does not report it.
     """
 
     rate_hz: int
@@ -48,7 +50,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Check:
-    """A law or a limit. ``passed`` is None when it could not be checked; ``text`` says what was found."""
+    """A law or a limit. ``passed``: None if it could not be checked; ``text``: the measured values."""
 
     phase: str
     name: str
@@ -56,10 +58,11 @@ class Check:
     text: str
 
 
-def quality(ticks: PhaseTicks, accounted: pd.DataFrame) -> Quality | None:
-    """``accounted``: rows of threads.parquet. None when nothing was recorded."""
+def capture_quality(ticks: PhaseTicks, thread_cpu: pd.DataFrame) -> CaptureQuality | None:
+    """``thread_cpu``: rows of threads.parquet. None if nothing was recorded."""
     if not ticks.blocks:
         return None
+    unclassified_index = ticks.catalog.index[UNCLASSIFIED]
     n = sum(block.ticks for block in ticks.blocks)
     wall_s = sum(block.block.wall_s for block in ticks.blocks)
     lost: dict[tuple[int, int], int] = {}
@@ -70,12 +73,12 @@ def quality(ticks: PhaseTicks, accounted: pd.DataFrame) -> Quality | None:
             of_process = thread.pid, block.block.number
             lost[of_process] = max(lost.get(of_process, 0), int(thread.lost.sum()))
             unclassified[thread.role] = unclassified.get(thread.role, 0) + int(
-                (thread.components == UNCLASSIFIED).sum()
+                (thread.components == unclassified_index).sum()
             )
             by_role[thread.role] = by_role.get(thread.role, 0) + len(thread.components)
     pids = {pid for pid, _ in lost}
     written = [block.recording.samples for block in ticks.blocks]
-    return Quality(
+    return CaptureQuality(
         rate_hz=ticks.blocks[0].recording.rate_hz,
         effective_rate_hz=n / wall_s if wall_s > 0 else 0.0,
         ticks=n,
@@ -86,7 +89,7 @@ def quality(ticks: PhaseTicks, accounted: pd.DataFrame) -> Quality | None:
         unclassified_share=max(unclassified[role] / max(by_role[role], 1) for role in by_role),
         aligned=all(block.aligned for block in ticks.blocks),
         mismatch=max(block.mismatch for block in ticks.blocks),
-        ended=_ended(accounted),
+        ended=_ended(thread_cpu),
         samples=sum(thread.ticks for block in ticks.blocks for thread in block.table.threads),
         samples_written=None if None in written else sum(filter(None, written)),
     )
@@ -96,20 +99,21 @@ def laws(
     ticks: PhaseTicks,
     threads: pd.DataFrame,
     cpu: pd.DataFrame,
-    accounted: pd.DataFrame,
+    thread_cpu: pd.DataFrame,
     served: float,
     path: RequestPath,
     profiled_ms: float,
 ) -> list[Check]:
-    """The three sums of the design, each against a source that its table was not made from.
+    """The three sums of the design, each checked against a source that its table was not computed from.
 
-    ``threads`` and ``cpu``: as breakdown.py makes them; ``accounted``: rows of threads.parquet;
-    ``served``: requests in the blocks; ``profiled_ms``: mean latency with py-spy by the latency table.
+    ``threads`` and ``cpu``: from breakdown.py; ``thread_cpu``: rows of threads.parquet; ``served``: the
+    number of requests in the blocks; ``profiled_ms``: the mean latency with py-spy, from the latency
+    table.
     """
     name = ticks.phase.name
     return [
         _threads_law(name, ticks, threads),
-        _cpu_law(name, cpu, accounted, served),
+        _cpu_law(name, cpu, thread_cpu, served),
         _path_law(name, path, profiled_ms),
     ]
 
@@ -136,11 +140,11 @@ def _threads_law(phase: str, ticks: PhaseTicks, threads: pd.DataFrame) -> Check:
 
 
 def _recorded(block: BlockTicks) -> list[tuple[int, int]]:
-    """The fewest and the most ticks that each thread of a block can have, by its recording alone: its
-    samples and its process's lost ticks, less the recording's ticks outside of the block.
+    """The fewest and the most ticks that each thread of a block can have, from its recording alone: its
+    samples and its process's lost ticks, without the recording's ticks outside the block.
 
-    They are the same but for a thread that began within the recording: which of the lost ticks are from
-    before is not known then.
+    The two differ only for a thread that started during the recording: it is not known which of the lost
+    ticks came before.
     """
     samples = {(thread.pid, thread.tid): thread.ticks for thread in block.table.threads}
     lost = Counter(pid for _, pid, _ in block.recording.lost)
@@ -148,7 +152,7 @@ def _recorded(block: BlockTicks) -> list[tuple[int, int]]:
     bounds = []
     for thread in block.threads:
         recorded = samples.get((thread.pid, thread.tid), 0) + lost[thread.pid]
-        if n - recorded <= late_ticks(block.recording):  # what it lacks at the beginning is put back too
+        if n - recorded <= late_ticks(block.recording):  # what it lacks at the beginning is restored too
             bounds.append((block.ticks, block.ticks))
         else:
             outside = n - block.ticks
@@ -156,25 +160,25 @@ def _recorded(block: BlockTicks) -> list[tuple[int, int]]:
     return bounds
 
 
-def _cpu_law(phase: str, cpu: pd.DataFrame, accounted: pd.DataFrame, served: float) -> Check:
+def _cpu_law(phase: str, cpu: pd.DataFrame, thread_cpu: pd.DataFrame, served: float) -> Check:
     name = "CPU per request sums to the kernel's figure"
     if cpu.empty:
         return Check(phase, name, None, "no CPU time was recorded")
-    lived = accounted[accounted["cpu_after_s"].notna()]
-    kernel_ms = float(lived["cpu_after_s"].sum() - lived["cpu_before_s"].sum()) * 1e3 / served
+    alive = thread_cpu[thread_cpu["cpu_after_s"].notna()]
+    kernel_ms = float(alive["cpu_after_s"].sum() - alive["cpu_before_s"].sum()) * 1e3 / served
     total = float(cpu["cpu_ms"].sum())
     passed = bool(np.isclose(total, kernel_ms, rtol=_TOLERANCE))
     text = f"{total:.3f} ms of {kernel_ms:.3f} ms per request"
     if not passed:
         text += f", {total - kernel_ms:+.3f} ms"
-    ended = _ended(accounted)
+    ended = _ended(thread_cpu)
     if ended:
-        text += f"; {ended} threads ended within a block: what they used in it is not known and not in here"
+        text += f"; {ended} threads ended within a block: their CPU time in it is not known, so not included"
     return Check(phase, name, passed, text)
 
 
-def _ended(accounted: pd.DataFrame) -> int:
-    return int((accounted["cpu_after_s"].isna() & accounted["cpu_before_s"].notna()).sum())
+def _ended(thread_cpu: pd.DataFrame) -> int:
+    return int((thread_cpu["cpu_after_s"].isna() & thread_cpu["cpu_before_s"].notna()).sum())
 
 
 def _path_law(phase: str, path: RequestPath, profiled_ms: float) -> Check:
@@ -188,15 +192,20 @@ def _path_law(phase: str, path: RequestPath, profiled_ms: float) -> Check:
 
 
 def _first_of(causes: Sequence[str]) -> str:
-    """The first causes, of any number of any length, in at most TEXT_CHARACTERS."""
+    """The first causes, of any number and length, in at most TEXT_CHARACTERS."""
     shown = causes[:SHOWN_CAUSES]
     more = f"; and {len(causes) - len(shown)} more" if len(causes) > len(shown) else ""
     each = (TEXT_CHARACTERS - len(more)) // max(len(shown), 1) - 2
     return "; ".join(cause if len(cause) <= each else f"{cause[: each - 1]}…" for cause in shown) + more
 
 
-def limits(phase: str, found: Quality | None, failed_share: float, failures: tuple[str, ...]) -> list[Check]:
-    """The limits beyond which a phase's numbers are marked."""
+def limits(
+    phase: str, capture: CaptureQuality | None, failed_share: float, failures: tuple[str, ...]
+) -> list[Check]:
+    """The limits beyond which a phase's numbers are marked.
+
+    ``failed_share``: of the requests; ``failures``: of the recordings, as in PhaseTicks.
+    """
     checks = [
         Check(
             phase,
@@ -206,35 +215,37 @@ def limits(phase: str, found: Quality | None, failed_share: float, failures: tup
         ),
         Check(phase, "every recording is complete", not failures, _first_of(failures) or "all are"),
     ]
-    if found is None:
+    if capture is None:
         return [*checks, Check(phase, "samples", None, "nothing was recorded")]
     return [
         *checks,
         Check(
             phase,
             "unclassified is under 2 % of every thread",
-            found.unclassified_share < UNCLASSIFIED_SHARE,
-            f"largest share {found.unclassified_share:.2%}",
+            capture.unclassified_share < UNCLASSIFIED_SHARE,
+            f"largest share {capture.unclassified_share:.2%}",
         ),
         Check(
             phase,
             "every sample that py-spy wrote was read",
-            None if found.samples_written is None else found.samples == found.samples_written,
-            f"{found.samples} of {found.samples_written or 'an unknown number'}",
+            None if capture.samples_written is None else capture.samples == capture.samples_written,
+            f"{capture.samples} of {capture.samples_written or 'an unknown number'}",
         ),
         Check(
             phase,
             "every lost tick has its time",
-            found.errors == found.errors_timed,
-            f"{found.errors_timed} of {found.errors}",
+            capture.errors == capture.errors_timed,
+            f"{capture.errors_timed} of {capture.errors}",
         ),
-        Check(phase, "py-spy kept up", found.behind_s <= BEHIND_S, f"at most {found.behind_s:.1f} s behind"),
+        Check(
+            phase, "py-spy kept up", capture.behind_s <= BEHIND_S, f"at most {capture.behind_s:.1f} s behind"
+        ),
         Check(
             phase,
             "processes are on common ticks",
-            found.aligned,
-            f"numbers of ticks differ by at most {found.mismatch}, "
-            f"{found.mismatch / found.rate_hz * 1e3:.0f} ms"
-            f"{'' if found.aligned else '; too many, or times of ticks are not known'}",
+            capture.aligned,
+            f"tick counts differ by at most {capture.mismatch}, "
+            f"{capture.mismatch / capture.rate_hz * 1e3:.0f} ms"
+            f"{'' if capture.aligned else '; too many, or the times of the ticks are not known'}",
         ),
     ]

@@ -1,29 +1,29 @@
-"""The request path: the split of a request's wall time over what it waited for.
+"""The request path: the split of a request's wall time over what the request waited for.
 
 Defined for one request in flight at a time. Ticks come at random times (py-spy's timer is a Poisson
 process), so the share of a request's ticks is an unbiased estimate of the share of its time.
 
-What a tick belongs to when several threads work at once is decided by what the request waits for,
-not by who is busy:
+When several threads work at once, a tick belongs to what the request waits for, not to whichever thread
+is busy:
 
-1. The HTTP thread's own work counts as it is: the request cannot be answered before it is done.
-2. While a part of the request is still to be prefilled, the scheduler's work counts; while the
-   scheduler waits for its forward thread, the forward thread's. A decode step that stands in
-   between counts as ``decode_step``: the rest of the request waits for it (a compile in it counts
-   as ``trace_compile``). While the forward thread works on a prefill, the scheduler prepares what
-   comes next: when it then has to wait for that prefill all the same, its work was in the forward
-   thread's shadow, and the forward thread's counts.
+1. The HTTP thread's own work counts: the request cannot be answered before it is done.
+2. While a part of the request is still to be prefilled, the scheduler's work counts, and while the
+   scheduler waits for its forward thread, the forward thread's. A decode step in between counts as
+   ``decode_step``, because the rest of the request waits for it (a compile in it counts as
+   ``trace_compile``). While the forward thread works on a prefill, the scheduler prepares what comes next.
+   If it then has to wait for that prefill anyway, its work was hidden behind the forward thread's, and
+   the forward thread's counts.
 3. After the request's last prefill, the detokenizer's work counts. The forward thread's decode step
-   runs on, but the answer does not wait for it.
-4. A hand-over: a thread that wakes the next one is often put off the CPU within its last call, and
-   is seen in it while the next one works. Such ticks, the last ones in the same stack before the
-   thread waits, count for the next thread.
-5. What is left is ``client`` (the load generator's own CPU time within the request) and
-   ``ipc_and_wakeup`` (sockets, wake-ups, the kernel).
+   continues, but the response does not wait for it.
+4. A hand-over: a thread that wakes the next one is often descheduled within its last call, and is sampled
+   in it while the next one works. Such ticks, the last ones in the same stack before the thread waits,
+   count for the next thread.
+5. The rest is ``client`` (the load generator's own CPU time within the request) and ``ipc_and_wakeup``
+   (sockets, wake-ups, the kernel).
 
-Where the threads cannot be put on common ticks (a server without the launcher's clock, samples that are
-missing), the marginal shares are chained instead: waiting is replaced by the next thread's shares, level
-by level, decode steps last. That cannot tell what overlaps, and the result says that it was used.
+Where the threads cannot be put on common ticks (a server without the launcher's clock, missing samples),
+the marginal shares are chained instead: waiting is replaced by the next thread's shares, level by level,
+decode steps last. This method cannot tell what overlaps, and the result says that it was used.
 """
 
 from collections.abc import Mapping
@@ -37,27 +37,24 @@ from numpy.typing import NDArray
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.statistics import bootstrap_weights, interval
 from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, ThreadTicks
-from scoreprof_nb.components.catalog import CLIENT, COMPONENTS, INDEX, IPC_AND_WAKEUP, NAMES
+from scoreprof_nb.components.catalog import CLIENT, IPC_AND_WAKEUP
+from scoreprof_nb.components.component import Catalog
+from scoreprof_nb.engines.sglang_jax_analysis import DETOKENIZER, FORWARD, HTTP, SCHEDULER
 
 MORE_IN_FLIGHT = (
-    "not defined with more than one request in flight, for a tick then belongs to several requests at once"
+    "not defined with more than one request in flight: a tick then belongs to several requests at once"
 )
-PATH_NAMES: tuple[str, ...] = (*NAMES, IPC_AND_WAKEUP, CLIENT)
 COLUMNS = ("phase", "component", "mean_ms", "low", "high", "share", "max_speedup", "requests", "latency_ms")
 SLICE_S = 1.0
-HTTP, SCHEDULER, DETOKENIZER = (("http", "main"), ("scheduler", "main"), ("detokenizer", "main"))
-FORWARD = ("scheduler", "forward")
-_LEFT, _CLIENT = len(NAMES), len(NAMES) + 1
-_WORK = np.array([COMPONENTS[name].work for name in NAMES])
-_WAIT_FORWARD, _DECODE_STEP = INDEX["wait_forward"], INDEX["decode_step"]
-_TRACE_COMPILE = INDEX["trace_compile"]
+_WAIT_FORWARD, _DECODE_STEP, _TRACE_COMPILE = "wait_forward", "decode_step", "trace_compile"
 
 
 @dataclass(frozen=True)
 class RequestPath:
-    """``table`` has the columns COLUMNS, times in ms; empty when the path is not defined.
+    """``table``: columns COLUMNS, times in ms; empty where the path is not defined.
 
-    ``method``: joint or marginal; ``reason``: why there is none, or why it is marginal.
+    ``method``: joint or marginal, None without a path; ``reason``: why there is no path, or why it is
+    marginal.
     """
 
     table: pd.DataFrame
@@ -84,27 +81,27 @@ def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int
         return RequestPath(
             nothing, None, "no stacks were recorded" if not ticks.blocks else "no profiled request"
         )
-    lacking = _lacking(ticks)
-    if lacking is not None:
-        return RequestPath(nothing, None, lacking)
+    missing = _missing_thread(ticks)
+    if missing is not None:
+        return RequestPath(nothing, None, missing)
     times = profiled[["latency_ms", "client_cpu_ms"]].to_numpy(dtype=np.float64).T
     reason = _why_marginal(ticks)
     if reason is None:
         counts, method = _joint_counts(ticks, profiled), "joint"
     else:
         counts, method = _marginal_counts(ticks), "marginal"
-        # A slice has no latency of its own: its interval is that of the split of the mean latency.
+        # Slices have no latency of their own: the interval is that of the split of the mean latency.
         times = np.repeat(times.mean(axis=1, keepdims=True), len(counts), axis=1)
     if counts.sum() == 0:
         return RequestPath(nothing, None, "no tick fell into a profiled request")
-    table = _estimate(counts, times[0], times[1], seed)
+    table = _estimate(counts, times[0], times[1], ticks.catalog, seed)
     table.insert(0, "phase", ticks.phase.name)
     table["requests"] = len(profiled)
     return RequestPath(table[list(COLUMNS)], method, reason)
 
 
-def _lacking(ticks: PhaseTicks) -> str | None:
-    """The thread without which nothing is known of a request, if there are no samples of it."""
+def _missing_thread(ticks: PhaseTicks) -> str | None:
+    """Why there is no path at all: no samples of a thread that every request passes; None if there are."""
     for thread in (HTTP, SCHEDULER):
         if any(block.thread(*thread) is None for block in ticks.blocks):
             return f"no samples of {' / '.join(thread)}"
@@ -112,7 +109,7 @@ def _lacking(ticks: PhaseTicks) -> str | None:
 
 
 def _why_marginal(ticks: PhaseTicks) -> str | None:
-    """Why the joint state of the threads is not known at each tick; None when it is."""
+    """Why the joint state of the threads is not known at every tick; None if it is."""
     if not all(block.aligned for block in ticks.blocks):
         return "the processes' samples could not be put on common ticks"
     for block in ticks.blocks:
@@ -124,28 +121,37 @@ def _why_marginal(ticks: PhaseTicks) -> str | None:
 
 
 def _estimate(
-    counts: NDArray[np.float64], latency_ms: NDArray[np.float64], client_ms: NDArray[np.float64], seed: int
+    counts: NDArray[np.float64],
+    latency_ms: NDArray[np.float64],
+    client_ms: NDArray[np.float64],
+    catalog: Catalog,
+    seed: int,
 ) -> pd.DataFrame:
-    """Means with intervals by bootstrap over requests or slices.
+    """Means with intervals, by bootstrap over requests or slices.
 
     ``counts``: ticks by component, shape (requests or slices, components); ``latency_ms`` and
-    ``client_ms``: of each of them. Each replicate sums to its mean latency, so the rows sum to the mean
-    latency exactly.
+    ``client_ms``: of each request or slice. Each replicate sums to its mean latency, so the rows sum to
+    the mean latency exactly.
     """
     n, mean_ms = len(latency_ms), latency_ms.mean()
+    occurs = counts.any(axis=0)
+    occurs[[catalog.index[IPC_AND_WAKEUP], catalog.index[CLIENT]]] = True
+    names = [name for name, used in zip(catalog.names, occurs, strict=True) if used]
+    rest, client = names.index(IPC_AND_WAKEUP), names.index(CLIENT)
+    counts = counts[:, occurs]
 
     def path(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = weights @ counts
         total = np.maximum(sums.sum(axis=-1, keepdims=True), 1e-12)
         drawn = weights.sum(axis=-1, keepdims=True)
         result = sums / total * (weights @ latency_ms)[..., None] / drawn
-        of_client = np.minimum(weights @ client_ms / drawn[..., 0], result[..., _LEFT])
-        result[..., _CLIENT] += of_client
-        result[..., _LEFT] -= of_client
+        of_client = np.minimum(weights @ client_ms / drawn[..., 0], result[..., rest])
+        result[..., client] += of_client
+        result[..., rest] -= of_client
         return result
 
     means = path(np.ones(n))
-    replicates = path(bootstrap_weights(n, seed).astype(np.float64))
+    replicates = path(bootstrap_weights(n, seed))
     low, high = interval(replicates, means, n, float(latency_ms.max()))
     rows = [
         {
@@ -157,14 +163,14 @@ def _estimate(
             "max_speedup": mean_ms / (mean_ms - means[i]) if means[i] < 0.999 * mean_ms else np.inf,
             "latency_ms": mean_ms,
         }
-        for i, name in enumerate(PATH_NAMES)
+        for i, name in enumerate(names)
         if means[i] > 1e-9
     ]
     return pd.DataFrame(rows).sort_values("mean_ms", ascending=False, kind="stable", ignore_index=True)
 
 
 def _joint_counts(ticks: PhaseTicks, profiled: pd.DataFrame) -> NDArray[np.float64]:
-    counts = np.zeros((len(profiled), len(PATH_NAMES)))
+    counts = np.zeros((len(profiled), len(ticks.catalog.names)))
     sent = profiled["sent_ns"].to_numpy() / 1e9
     done = profiled["done_ns"].to_numpy() / 1e9
     for block in ticks.blocks:
@@ -178,37 +184,37 @@ def _joint_counts(ticks: PhaseTicks, profiled: pd.DataFrame) -> NDArray[np.float
 def _request_of(
     tick_s: NDArray[np.float64], sent_s: NDArray[np.float64], done_s: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """The number of the request in flight at each tick, -1 for none. Requests are in order."""
+    """The number of the request in flight at each tick, -1 for none. Requests are in the order of time."""
     number = np.searchsorted(sent_s, tick_s, side="right") - 1
     inside = (number >= 0) & (tick_s <= done_s[np.maximum(number, 0)])
     return np.where(inside, number, -1)
 
 
 def tick_causes(block: BlockTicks, request: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What the request in flight waits for at each tick: indices into PATH_NAMES, shape (ticks,)."""
-    n = block.ticks
+    """What the request in flight waits for at each tick: indices into the catalog, shape (ticks,)."""
+    n, index = block.ticks, block.catalog.index
     http, scheduler, forward, detokenizer = (
-        _states(block.thread(*role), n) for role in (HTTP, SCHEDULER, FORWARD, DETOKENIZER)
+        _states(block, role) for role in (HTTP, SCHEDULER, FORWARD, DETOKENIZER)
     )
-    causes = np.full(n, _LEFT, dtype=np.int64)
-    last_prefill = _last_prefill(scheduler, request)
+    causes = np.full(n, index[IPC_AND_WAKEUP], dtype=np.int64)
+    waits = scheduler.components == index[_WAIT_FORWARD]
+    last_prefill = _last_prefill(scheduler, waits, request)
     before_answer = np.arange(n) <= last_prefill
 
-    waits = scheduler.components == _WAIT_FORWARD
     take = before_answer & waits & forward.works
     causes[take] = forward.components[take]
     hidden = _hidden(scheduler, forward, waits)
     take = before_answer & scheduler.works
     causes[take] = scheduler.components[take]
     take = before_answer & scheduler.decode & (scheduler.works | waits)
-    causes[take & (causes != _TRACE_COMPILE)] = _DECODE_STEP
+    causes[take & (causes != index[_TRACE_COMPILE])] = index[_DECODE_STEP]
     take = before_answer & hidden
     causes[take] = forward.components[take]
 
     answering = (_hand_over(scheduler) == last_prefill) & before_answer
     take = detokenizer.works & (~before_answer | answering)
     causes[take] = detokenizer.components[take]
-    # A decode step that runs just then is of the request before: nothing was handed over to it.
+    # A decode step at that moment belongs to the previous request: nothing was handed over to it.
     next_works = before_answer & ~scheduler.decode & (scheduler.works | (waits & forward.works))
     take = http.works & ~(next_works & (_hand_over(http) >= 0))
     causes[take] = http.components[take]
@@ -216,8 +222,8 @@ def tick_causes(block: BlockTicks, request: NDArray[np.int64]) -> NDArray[np.int
 
 
 def _hidden(scheduler: "_States", forward: "_States", waits: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where the scheduler works in the shadow of its forward thread: it then waits for what the forward
-    thread had begun before and works on without a pause."""
+    """Where the scheduler's work is hidden behind its forward thread's: right after it, the scheduler waits
+    for what the forward thread started before and is still working on."""
     result = np.zeros(len(waits), dtype=np.bool_)
     waits_for_prefill = waits & ~scheduler.decode & forward.works
     ends = np.flatnonzero(scheduler.works[:-1] & forward.works[:-1] & waits_for_prefill[1:])
@@ -230,7 +236,7 @@ def _hidden(scheduler: "_States", forward: "_States", waits: NDArray[np.bool_]) 
 
 
 def _hand_over(states: "_States") -> NDArray[np.int64]:
-    """For the last ticks in the same stack before a thread stops working: the last of them; else -1."""
+    """At the last ticks in the same stack before a thread stops working: the last of them; -1 elsewhere."""
     result = np.full(len(states.works), -1, dtype=np.int64)
     stops = np.flatnonzero(states.works & ~np.append(states.works[1:], False))
     for last in stops:
@@ -243,22 +249,27 @@ def _hand_over(states: "_States") -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class _States:
+    """One thread at every tick of a block; component and stack are -1 without such a thread."""
+
     components: NDArray[np.int16]
     stack_ids: NDArray[np.int32]
     works: NDArray[np.bool_]
     decode: NDArray[np.bool_]
 
 
-def _states(thread: ThreadTicks | None, n: int) -> _States:
+def _states(block: BlockTicks, role: tuple[str, str]) -> _States:
+    thread, n = block.thread(*role), block.ticks
     if thread is None:  # no overlap scheduling, no detokenizer
         nothing = np.zeros(n, dtype=np.bool_)
         return _States(np.full(n, -1, dtype=np.int16), np.full(n, -1, dtype=np.int32), nothing, nothing)
-    return _States(thread.components, thread.stack_ids, _WORK[thread.components], thread.decode)
+    works = block.catalog.work[thread.components]
+    return _States(thread.components, thread.stack_ids, works, thread.decode)
 
 
-def _last_prefill(scheduler: _States, request: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of the request in flight at each tick: its last tick with a prefill going on, -1 for none."""
-    waits = scheduler.components == _WAIT_FORWARD
+def _last_prefill(
+    scheduler: _States, waits: NDArray[np.bool_], request: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """For the request in flight at each tick: the last tick of its prefills, -1 for none."""
     prefill = (scheduler.works | waits) & ~scheduler.decode & (request >= 0)
     last = np.full(int(request.max(initial=-1)) + 2, -1, dtype=np.int64)
     np.maximum.at(last, request[prefill], np.flatnonzero(prefill))
@@ -284,56 +295,59 @@ def _slice_bounds(block: BlockTicks) -> list[int]:
 def _chained(block: BlockTicks, part: slice) -> NDArray[np.float64]:
     """Waiting replaced by the next thread's shares, level by level: sums to 1."""
     http, scheduler, forward, detokenizer = (
-        _shares(block.thread(*role), block.ticks, part) for role in (HTTP, SCHEDULER, FORWARD, DETOKENIZER)
+        _shares(block, role, part) for role in (HTTP, SCHEDULER, FORWARD, DETOKENIZER)
     )
-    path = np.zeros(len(PATH_NAMES))
-    left = 1.0
+    does_work, index = block.catalog.work, block.catalog.index
+    path = np.zeros(len(does_work))
+    rest = 1.0
     for work, limit in (
-        (http * _WORK, 1.0),
-        (scheduler * _WORK, 1.0),
-        (forward * _WORK, float(scheduler[_WAIT_FORWARD])),
-        (detokenizer * _WORK, 1.0),
+        (http * does_work, 1.0),
+        (scheduler * does_work, 1.0),
+        (forward * does_work, float(scheduler[index[_WAIT_FORWARD]])),
+        (detokenizer * does_work, 1.0),
         (_decode_steps(block, part), 1.0),
     ):
         total = float(work.sum())
-        taken = min(total, limit, left)
+        taken = min(total, limit, rest)
         if total > 0:
-            path[: len(NAMES)] += work * taken / total
-        left -= taken
-    path[_LEFT] = left
+            path += work * taken / total
+        rest -= taken
+    path[index[IPC_AND_WAKEUP]] += rest
     return path
 
 
-def _shares(thread: ThreadTicks | None, ticks: int, part: slice) -> NDArray[np.float64]:
-    """Shares of the ticks in each component, decode steps left out: shape (components,)."""
+def _shares(block: BlockTicks, role: tuple[str, str], part: slice) -> NDArray[np.float64]:
+    """Shares of a thread's ticks in each component, without decode steps: shape (components,)."""
+    thread, size = block.thread(*role), len(block.catalog.names)
     if thread is None:
-        return np.zeros(len(NAMES))
-    part = _own(thread, ticks, part)
+        return np.zeros(size)
+    part = _part_of(thread, block, part)
     components, decode = thread.components[part], thread.decode[part]
-    return np.bincount(components[~decode], minlength=len(NAMES)) / max(len(components), 1)
+    return np.bincount(components[~decode], minlength=size) / max(len(components), 1)
 
 
-def _own(thread: ThreadTicks, ticks: int, part: slice) -> slice:
-    """The part of a thread's ticks; of a thread that lacks some it is not known which: all that it has."""
-    return part if len(thread.components) == ticks else slice(None)
+def _part_of(thread: ThreadTicks, block: BlockTicks, part: slice) -> slice:
+    """The part of a thread's ticks; all of them if the thread lacks some, as it is not known which."""
+    return part if len(thread.components) == block.ticks else slice(None)
 
 
 def _decode_steps(block: BlockTicks, part: slice) -> NDArray[np.float64]:
-    """The share of the scheduler's ticks in a decode step, as ``decode_step``, or ``trace_compile`` for
-    as much of it as its forward thread compiles then: shape (components,)."""
-    result = np.zeros(len(NAMES))
+    """The share of the scheduler's ticks in a decode step: as ``decode_step``, and as ``trace_compile`` for
+    as much of it as is compiling. Shape (components,)."""
+    work, index = block.catalog.work, block.catalog.index
+    result = np.zeros(len(work))
     scheduler, forward = block.thread(*SCHEDULER), block.thread(*FORWARD)
     if scheduler is None:
         return result
-    own = _own(scheduler, block.ticks, part)
-    components = scheduler.components[own]
-    steps = scheduler.decode[own] & (_WORK[components] | (components == _WAIT_FORWARD))
-    result[_DECODE_STEP] = steps.mean() if len(steps) else 0.0
+    ticks = _part_of(scheduler, block, part)
+    components = scheduler.components[ticks]
+    steps = scheduler.decode[ticks] & (work[components] | (components == index[_WAIT_FORWARD]))
+    in_steps = float(steps.mean()) if len(steps) else 0.0
+    compiling = 0.0
     for thread in (scheduler, forward):
         if thread is not None and len(thread.components):
-            compiles = (thread.components == _TRACE_COMPILE) & thread.decode
-            share = float(compiles[_own(thread, block.ticks, part)].mean())
-            moved = min(share, result[_DECODE_STEP])
-            result[_TRACE_COMPILE] += moved
-            result[_DECODE_STEP] -= moved
+            compiles = (thread.components == index[_TRACE_COMPILE]) & thread.decode
+            compiling += float(compiles[_part_of(thread, block, part)].mean())
+    compiling = min(compiling, in_steps)
+    result[index[_TRACE_COMPILE]], result[index[_DECODE_STEP]] = compiling, in_steps - compiling
     return result

@@ -1,17 +1,13 @@
-"""The requests of a phase, ready for analysis: which block each belongs to, what hit it."""
+"""The requests of a phase, ready for analysis: the block each belongs to, and what happened to it."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scoreprof_nb.engines.sglang_jax_analysis import LOG_EVENTS
 from scoreprof_nb.run_folder.store import Phase
-
-_PREFILL = re.compile(r"Prefill batch\.? ?.*#new-seq: (\d+)")
-_MISSES = re.compile(r"#cache_miss: ([1-9]\d*)")
-_DECODE = re.compile(r"Decode batch(?:.*#cache_miss: (\d+))?")
 
 
 @dataclass(frozen=True)
@@ -19,30 +15,43 @@ class MeasuredRequests:
     """``table``: one row per request after the warm-up, in the order of sending.
 
     Columns of requests.parquet, and: ``latency_ms``, ``client_cpu_ms`` (float), ``ok`` (bool),
-    ``block`` (int, -1: in none completely), ``profiled`` and ``plain`` (bool: py-spy recorded
-    it, or was off; neither where py-spy failed), ``prefills`` (number of prefill batches, Int64, <NA>
-    when not known), ``compile_hit`` and ``split`` (boolean, <NA> when not known).
+    ``block`` (int, -1: within none completely), ``profiled`` and ``plain`` (bool: py-spy was recording, or
+    was off; neither where py-spy failed), ``prefills`` (number of prefill batches, Int64, <NA> if not
+    known), ``compile_hit`` and ``split`` (boolean, <NA> if not known).
     """
 
     table: pd.DataFrame
 
+    @property
+    def failed(self) -> int:
+        """The number of requests without an answer."""
+        return int((~self.table["ok"]).sum())
+
+    @property
+    def failed_share(self) -> float:
+        return self.failed / max(len(self.table), 1)
+
     def succeeded(self) -> pd.DataFrame:
-        """The successful ones that lie in a block completely."""
+        """The successful requests that lie within a block completely."""
         return self.table[self.table["ok"] & (self.table["block"] >= 0)]
 
     def profiled(self) -> pd.DataFrame:
-        found = self.succeeded()
-        return found[found["profiled"]]
+        """The successful requests in blocks with py-spy."""
+        succeeded = self.succeeded()
+        return succeeded[succeeded["profiled"]]
 
     def plain(self) -> pd.DataFrame:
-        """Those in blocks without py-spy."""
-        found = self.succeeded()
-        return found[found["plain"]]
+        """The successful requests in blocks without py-spy."""
+        succeeded = self.succeeded()
+        return succeeded[succeeded["plain"]]
 
 
 def measured_requests(phase: Phase, log: pd.DataFrame, concurrency: int) -> MeasuredRequests:
-    """``log`` has the columns time_ns and text. Where it tells of no prefill batch in the phase, as with
-    a log level above info, what hit the requests is not known."""
+    """The requests of a phase. ``log``: the server's, columns time_ns and text.
+
+    If the log has no prefill batch of the phase, as with a log level above info, it is not known which
+    requests were split or hit by a compile.
+    """
     table = phase.requests[~phase.requests["warmup"]].sort_values("sent_ns", ignore_index=True).copy()
     table["latency_ms"] = (table["done_ns"] - table["sent_ns"]) / 1e6
     table["client_cpu_ms"] = table["client_cpu_ns"] / 1e6
@@ -57,7 +66,7 @@ def measured_requests(phase: Phase, log: pd.DataFrame, concurrency: int) -> Meas
         table.loc[inside, "block"] = block.number
         table.loc[inside, "profiled"] = block.profiled
         table.loc[inside, "plain"] = block.plain
-    known = _tells_of_batches(phase, log)
+    known = _has_batches(phase, log)
     compiles = _counts(table, events(log, "compile")) if known else None
     prefills = _counts(table, events(log, "prefill")) if known and concurrency == 1 else None
     table["prefills"] = _column(prefills, len(table))
@@ -72,17 +81,17 @@ def within(phase: Phase, log: pd.DataFrame) -> pd.DataFrame:
     return log[(log["time_ns"] >= start) & (log["time_ns"] <= stop)]
 
 
-def _tells_of_batches(phase: Phase, log: pd.DataFrame) -> bool:
-    """Whether the log has a prefill batch of the phase: every answered request needed one."""
+def _has_batches(phase: Phase, log: pd.DataFrame) -> bool:
+    """Whether the log has a prefill batch of the phase: every answered request needs one."""
     return bool(phase.record.blocks) and not events(within(phase, log), "prefill").empty
 
 
 def events(log: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """What the server's log says: columns time_ns, count.
+    """The events of one kind in the server's log: columns time_ns, count.
 
     ``kind``: prefill (count: sequences in the batch), decode or compile (count: programs compiled).
     """
-    pattern = {"prefill": _PREFILL, "decode": _DECODE, "compile": _MISSES}[kind]
+    pattern = LOG_EVENTS[kind]
     rows = [
         (time_ns, int(match[1] or 0))
         for time_ns, text in zip(log["time_ns"], log["text"], strict=True)
@@ -91,9 +100,9 @@ def events(log: pd.DataFrame, kind: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["time_ns", "count"]).astype("int64")
 
 
-def _counts(table: pd.DataFrame, found: pd.DataFrame) -> NDArray[np.int64]:
-    """How many events fall between sending a request and its answer."""
-    times = np.sort(found["time_ns"].to_numpy())
+def _counts(table: pd.DataFrame, happened: pd.DataFrame) -> NDArray[np.int64]:
+    """How many events lie between sending each request and its response."""
+    times = np.sort(happened["time_ns"].to_numpy())
     first = np.searchsorted(times, table["sent_ns"].to_numpy(), side="left")
     last = np.searchsorted(times, table["done_ns"].to_numpy(), side="right")
     return (last - first).astype(np.int64)

@@ -1,8 +1,9 @@
 """All tables of a run, computed from its folder alone."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -10,155 +11,206 @@ from scoreprof_nb.analysis import batching, breakdown
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
     ObserverEffect,
-    Scores,
     latency_rows,
     minimum_detectable_effect,
     observer_effect,
-    scores,
     throughput,
 )
-from scoreprof_nb.analysis.quality import FAILED_SHARE, Check, Quality, laws, limits, quality
+from scoreprof_nb.analysis.quality import FAILED_SHARE, CaptureQuality, Check, capture_quality, laws, limits
 from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
+from scoreprof_nb.analysis.scores import Scores, dtype_of, scores, tolerance_of
 from scoreprof_nb.analysis.ticks import PhaseTicks, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
+from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
 from scoreprof_nb.run_folder.store import Phase, Run
 
 
 @dataclass(frozen=True)
+class LatencyAnalysis:
+    """``table``: columns LATENCY_COLUMNS; ``throughput``: requests and items per second."""
+
+    table: pd.DataFrame
+    throughput: tuple[float, float] | None
+    observer_effect: ObserverEffect
+    minimum_detectable_effect: float | None
+
+
+@dataclass(frozen=True)
+class ThreadAnalysis:
+    """What the threads do: tables with the columns of breakdown.py.
+
+    ``shares``: of each thread's ticks; ``cpu``: CPU time per request; ``served``: the number of requests
+    in the blocks that the tables are from.
+    """
+
+    shares: pd.DataFrame
+    utilisation: pd.DataFrame
+    cpu: pd.DataFrame
+    hot_functions: pd.DataFrame
+    served: float
+
+
+@dataclass(frozen=True)
+class BatchAnalysis:
+    """``sizes``: columns of batching.COLUMNS; ``summary``: the phase's row of the batching table."""
+
+    sizes: pd.DataFrame
+    summary: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class QualityAnalysis:
+    """``capture``: None if nothing was recorded."""
+
+    capture: CaptureQuality | None
+    scores: Scores
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
 class PhaseAnalysis:
-    """Everything that is said of one phase; the tables have the columns of the functions that make them."""
+    """The results of one phase, and the data that they were computed from."""
 
     phase: Phase
     ticks: PhaseTicks
     requests: MeasuredRequests
-    failed: int
-    latency: pd.DataFrame
-    throughput: tuple[float, float] | None
+    latency: LatencyAnalysis
     path: RequestPath
-    threads: pd.DataFrame
-    cpu: pd.DataFrame
-    hot: pd.DataFrame
-    utilisation: pd.DataFrame
-    batches: pd.DataFrame
-    batching: dict[str, object]
-    quality: Quality | None
-    observer: ObserverEffect
-    minimum_detectable_effect: float | None
-    scores: Scores
-    checks: tuple[Check, ...]
-    served: float
+    threads: ThreadAnalysis
+    batching: BatchAnalysis
+    quality: QualityAnalysis
 
     @property
     def name(self) -> str:
         return self.phase.name
 
 
-COLUMNS = {  # of the tables of a run in which no phase was finished
-    "latency": LATENCY_COLUMNS,
-    "threads": breakdown.THREAD_COLUMNS,
-    "cpu": breakdown.CPU_COLUMNS,
-    "hot": breakdown.HOT_COLUMNS,
-    "utilisation": breakdown.UTILISATION_COLUMNS,
-    "batches": batching.COLUMNS,
-}
+@dataclass(frozen=True)
+class _Table:
+    """A table of a run: where a phase has its part, and the columns of a run without a finished phase."""
+
+    part: Callable[[PhaseAnalysis], pd.DataFrame]
+    columns: Sequence[str]
+
+
+_TABLES = MappingProxyType(
+    {
+        "latency": _Table(lambda phase: phase.latency.table, LATENCY_COLUMNS),
+        "threads": _Table(lambda phase: phase.threads.shares, breakdown.THREAD_COLUMNS),
+        "cpu": _Table(lambda phase: phase.threads.cpu, breakdown.CPU_COLUMNS),
+        "hot": _Table(lambda phase: phase.threads.hot_functions, breakdown.HOT_COLUMNS),
+        "utilisation": _Table(lambda phase: phase.threads.utilisation, breakdown.UTILISATION_COLUMNS),
+        "batches": _Table(lambda phase: phase.batching.sizes, batching.COLUMNS),
+    }
+)
 
 
 def concat_tables(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    """The rows of all parts; an empty table with these columns when there are none."""
+    """The rows of all parts; an empty table with these columns if there are none."""
     filled = [part for part in parts if not part.empty]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
 
 
 @dataclass(frozen=True)
 class RunAnalysis:
-    """The analysis of every finished phase, in order."""
+    """The analysis of every finished phase, in order. ``catalog``: the components of the rules."""
 
     run: Run
     phases: tuple[PhaseAnalysis, ...]
+    catalog: Catalog
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the phases' tables, all phases below each other."""
-        parts: list[pd.DataFrame] = [getattr(phase, name) for phase in self.phases]
-        return concat_tables(parts, COLUMNS[name])
+        """One of the phases' tables (latency, threads, cpu, hot, utilisation, batches), all phases
+        concatenated. Raises KeyError for any other name."""
+        table = _TABLES[name]
+        return concat_tables([table.part(phase) for phase in self.phases], table.columns)
 
     def paths(self) -> pd.DataFrame:
-        """The request paths of all phases; column ``method`` says how each was found: joint or marginal."""
+        """The request paths of all phases; column ``method``: joint or marginal."""
         parts = [phase.path.table.assign(method=phase.path.method) for phase in self.phases]
         return concat_tables(parts, (*PATH_COLUMNS, "method"))
 
     def status(self) -> str:
-        """complete, partial or failed: as captured, and partial when too many requests failed."""
+        """complete, partial or failed: as captured, and partial if too many requests failed."""
         captured = self.run.manifest.status
         if captured == "capturing":
             captured = "partial" if self.phases else "failed"
         if captured == "complete" and any(
-            phase.failed > FAILED_SHARE * max(len(phase.requests.table), 1) for phase in self.phases
+            phase.requests.failed_share > FAILED_SHARE for phase in self.phases
         ):
             return "partial"
         return captured
 
 
-def analyse(run: Run, rules: RuleSet, seed: int, say: Callable[[str], None]) -> RunAnalysis:
-    """Analyse every finished phase of a run; ``say`` is told of each."""
+def analyse(run: Run, rules: RuleSet, seed: int) -> RunAnalysis:
+    """Analyse every finished phase of a run. ``seed``: of the bootstraps."""
+    phases = tuple(_analyse_phase(run, phase, rules, seed) for phase in run.phases.values())
+    return RunAnalysis(run, phases, rules.catalog)
+
+
+def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAnalysis:
     concurrency = int(run.manifest.parameters.get("concurrency", 1))
-    phases = []
-    for name, phase in run.phases.items():
-        say(f"analysing phase {name}")
-        phases.append(_analyse_phase(run, phase, rules, concurrency, seed))
-    return RunAnalysis(run, tuple(phases))
-
-
-def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, concurrency: int, seed: int) -> PhaseAnalysis:
     ticks = phase_ticks(phase, rules)
     requests = _with_stacks(measured_requests(phase, run.log, concurrency), ticks)
-    accounted = breakdown.accounted(ticks, rules)
-    failed = int((~requests.table["ok"]).sum())
-    served = breakdown.requests_served(ticks, requests)
-    kernel = breakdown.kernel_cpu(ticks, rules)
-    threads = breakdown.thread_breakdown(ticks, kernel, seed)
-    cpu = breakdown.cpu_per_request(ticks, kernel, requests, seed)
+    thread_cpu = breakdown.thread_cpu(ticks, rules)
+    latency = _latency(phase, requests, seed)
+    threads = _threads(ticks, requests, rules, seed)
     path = request_path(ticks, requests, concurrency, seed)
-    found = quality(ticks, accounted)
-    latency = pd.DataFrame(latency_rows(phase.name, requests, seed))
-    profiled_ms = float(latency.loc[latency["which"] == "with py-spy", "mean_ms"].iloc[0])
-    failed_share = failed / max(len(requests.table), 1)
+    capture = capture_quality(ticks, thread_cpu)
+    table = latency.table
+    profiled_ms = float(table.loc[table["which"] == "with py-spy", "mean_ms"].iloc[0])
+    checks = (
+        *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),
+        *limits(phase.name, capture, requests.failed_share, ticks.failures),
+    )
+    tolerance = tolerance_of(dtype_of(run.provenance))
     return PhaseAnalysis(
         phase=phase,
         ticks=ticks,
         requests=requests,
-        failed=failed,
         latency=latency,
-        throughput=throughput(phase, requests),
         path=path,
         threads=threads,
-        cpu=cpu,
-        hot=breakdown.hot_functions(ticks, served),
-        utilisation=breakdown.utilisation(ticks, seed),
-        batches=batching.prefill_batches(phase, run.log),
-        batching=batching.batching_row(phase, run.log, requests),
-        quality=found,
-        observer=observer_effect(requests, seed),
-        minimum_detectable_effect=minimum_detectable_effect(requests),
-        scores=scores(phase.requests),
-        checks=(
-            *laws(ticks, threads, cpu, accounted, served, path, profiled_ms),
-            *limits(phase.name, found, failed_share, ticks.failures),
+        batching=BatchAnalysis(
+            sizes=batching.prefill_batches(phase, run.log),
+            summary=batching.batching_row(phase, run.log, requests),
         ),
+        quality=QualityAnalysis(capture, scores(phase.requests, tolerance), checks),
+    )
+
+
+def _latency(phase: Phase, requests: MeasuredRequests, seed: int) -> LatencyAnalysis:
+    return LatencyAnalysis(
+        table=pd.DataFrame(latency_rows(phase.name, requests, seed)),
+        throughput=throughput(phase, requests),
+        observer_effect=observer_effect(requests, seed),
+        minimum_detectable_effect=minimum_detectable_effect(requests),
+    )
+
+
+def _threads(ticks: PhaseTicks, requests: MeasuredRequests, rules: RuleSet, seed: int) -> ThreadAnalysis:
+    served = breakdown.requests_served(ticks, requests)
+    kernel = breakdown.kernel_cpu(ticks, rules)
+    return ThreadAnalysis(
+        shares=breakdown.thread_breakdown(ticks, kernel, seed),
+        utilisation=breakdown.utilisation(ticks, seed),
+        cpu=breakdown.cpu_per_request(ticks, kernel, requests, seed),
+        hot_functions=breakdown.hot_functions(ticks, served),
         served=served,
     )
 
 
 def _with_stacks(requests: MeasuredRequests, ticks: PhaseTicks) -> MeasuredRequests:
-    """Requests of a block whose recording cannot be read are not profiled ones: no stack is of them."""
+    """Requests of a block whose recording cannot be read do not count as profiled: they have no stacks."""
     readable = requests.table["block"].isin([block.block.number for block in ticks.blocks])
     return MeasuredRequests(requests.table.assign(profiled=requests.table["profiled"] & readable))
 
 
 def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -> pd.DataFrame:
-    """The most frequent unclassified stacks, each with a rule to be pasted into a rules file.
+    """The most frequent unclassified stacks, each with a rule that can be pasted into a rules file.
 
     Columns: phase, process, thread, samples, share (of the thread's samples in the phase), stack
     (innermost frame first, eight frames), rule (empty for a stack without frames).
@@ -171,7 +223,7 @@ def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -
             for activity in activities:
                 role = activity.role
                 all_samples[phase.name, role.process, role.thread] += activity.samples.ticks
-            for (role, stack_id), samples in unclassified_stacks(block.table, activities).items():
+            for (role, stack_id), samples in unclassified_stacks(activities, rules.catalog).items():
                 frames = block.table.stack(stack_id)[-8:]
                 text = " < ".join(f"{frame.name} ({frame.file}:{frame.line})" for frame in reversed(frames))
                 rule = rule_text(rules, role.process, role.thread, frames[-1]) if frames else ""
@@ -187,10 +239,10 @@ def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -
 
 def unmatched_rules(analysis: RunAnalysis, rules: RuleSet) -> list[str]:
     """The rules of the user's file that decided no stack of the run: file and number of each."""
-    if not rules.own:
+    if not rules.user_rules:
         return []
     used = set[Rule]()
     for phase in analysis.phases:
         for block in phase.ticks.blocks:
             used |= deciding_rules(block.table, rules)
-    return [rule.where for rule in rules.own if rule not in used]
+    return [rule.where for rule in rules.user_rules if rule not in used]

@@ -1,46 +1,44 @@
-"""The samples of a phase on one time axis: what every thread did at every tick.
+"""The ticks of a phase on one time axis: what every thread did at every tick.
 
-py-spy's recording has no times and drops a process from a tick that it could not read. Both are
-mended here:
+py-spy's recording has no times, and a tick is missing from a process that could not be read. Both are
+corrected here:
 
-- The launcher shows the time in its stack (``capture/launcher.py``), so each tick has its time, to
-  4 ms. Without a launcher (a server that was found), ticks are taken as evenly spaced.
-- Each lost tick has a line in py-spy's own log with time, process and thread. It is put back at the
-  tick of that time. A read fails when the interpreter runs Python while it is read, so the thread
-  that failed was *running*: the tick gets the component of that thread's nearest running sample;
-  the other threads of the process keep the component of their nearest sample.
-- A stack read while it changed is torn: its outermost frame is not the one that the thread always
-  has. Such a sample too says "running Python, place unknown", and is filled in the same way.
+- The launcher shows the time in its stack (``capture/launcher.py``), so the time of each tick is known to
+  4 ms. Without a launcher (an attached server) ticks are assumed to be evenly spaced.
+- py-spy logs the time, process and thread of each lost tick. It is restored at the tick of that time. A
+  read fails when the interpreter runs Python while it is read, so the thread that failed was *running*:
+  its tick gets the component of its nearest running sample. The other threads of the process get the
+  component of their nearest sample.
+- A stack that changed while it was read is torn: its outermost frame is not the thread's usual one. Such
+  a sample also means "running Python, place unknown" and is filled in the same way.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoreprof_nb.components.catalog import COMPONENTS, NAMES
+from scoreprof_nb.analysis.clock import clock_times, late_ticks, tick_times
+from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, ThreadActivity, classify
+from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import RuleSet
 from scoreprof_nb.run_folder.store import Block, Phase, Recording
 from scoreprof_nb.stacks.recording import read_recording
-from scoreprof_nb.stacks.table import ImportFailed, StackTable
+from scoreprof_nb.stacks.table import ImportFailed, NotOrdered, StackTable
 
-# As in capture/launcher.py, which is stand-alone: a test asserts that they agree.
-CLOCK_FILE, SLOT_S, SLOTS, FIRST_LINE = "scoreprof-clock", 0.004, 2500, 2
-
-WAITING = np.array([COMPONENTS[name].waiting for name in NAMES])
-MOST_UNTIMED = 2  # lost ticks without a time shift all ticks of their process before them
-LATE_S = 0.15  # py-spy attaches to a process's children one after the other
+MAX_UNTIMED = 2  # lost ticks of unknown time shift all earlier ticks of their process
 
 
 @dataclass(frozen=True)
 class ThreadTicks:
     """One thread over the ticks of a block. Arrays have one entry per tick.
 
-    ``components``: int16; ``stack_ids``: int32, -1 for a lost or torn one; ``decode``: bool;
-    ``lost``: bool, the tick was put back, or its stack was torn.
+    ``components``: int16, indices into the phase's catalog; ``stack_ids``: int32, -1 where the stack is
+    lost or torn; ``decode``: bool, part of a decode step; ``lost``: bool, the tick was restored or its
+    stack was torn.
     """
 
     role: Role
@@ -54,10 +52,10 @@ class ThreadTicks:
 
 @dataclass(frozen=True)
 class BlockTicks:
-    """The ticks of one profiled block: py-spy begins before it and ends after it, what lies outside is cut.
+    """The ticks of one profiled block. py-spy runs longer than the block; what lies outside is cut.
 
     ``tick_s``: epoch seconds of each tick; ``timed``: they are measured, not assumed; ``mismatch``:
-    the largest difference between two processes' numbers of ticks, lost ones put back.
+    the largest difference between the tick counts of two processes, with lost ticks restored.
     """
 
     block: Block
@@ -67,6 +65,7 @@ class BlockTicks:
     timed: bool
     mismatch: int
     threads: tuple[ThreadTicks, ...]
+    catalog: Catalog = CATALOG
 
     @property
     def ticks(self) -> int:
@@ -76,21 +75,26 @@ class BlockTicks:
     def aligned(self) -> bool:
         """Whether the joint state of the threads at a tick may be used."""
         untimed = (self.recording.errors or 0) - len(self.recording.lost)
-        return self.timed and self.mismatch <= late_ticks(self.recording) and untimed <= MOST_UNTIMED
+        return self.timed and self.mismatch <= late_ticks(self.recording) and untimed <= MAX_UNTIMED
 
     def thread(self, process: str, thread: str) -> ThreadTicks | None:
-        """The thread of these roles with the most samples, None when there is none."""
-        found = [t for t in self.threads if t.role.process == process and t.role.thread == thread]
-        return max(found, key=lambda t: len(t.components), default=None)
+        """The thread of these roles with the most ticks; None if there is none."""
+        threads = [t for t in self.threads if t.role.process == process and t.role.thread == thread]
+        return max(threads, key=lambda t: len(t.components), default=None)
 
 
 @dataclass(frozen=True)
 class PhaseTicks:
-    """All profiled blocks of a phase; ``failures`` says which recordings are missing or unreadable."""
+    """All profiled blocks of a phase.
+
+    ``failures``: why recordings are missing or cannot be read; ``catalog``: what the threads' components
+    are indices into.
+    """
 
     phase: Phase
     blocks: tuple[BlockTicks, ...]
     failures: tuple[str, ...]
+    catalog: Catalog = CATALOG
 
 
 def phase_ticks(phase: Phase, rules: RuleSet) -> PhaseTicks:
@@ -105,109 +109,60 @@ def phase_ticks(phase: Phase, rules: RuleSet) -> PhaseTicks:
         assert block.recording is not None
         try:
             table = read_recording(path)
-        except ImportFailed as error:
+            in_block = block_ticks(block, block.recording, table, classify(table, rules), rules.catalog)
+        except (ImportFailed, NotOrdered) as error:
             failures.append(f"block {block.number + 1}: {error}")
             continue
         failures.extend(f"block {block.number + 1}: {part.where}: {part.why}" for part in table.skipped)
-        found = block_ticks(block, block.recording, table, classify(table, rules))
-        if not found.threads:
+        if not in_block.threads:
             failures.append(f"block {block.number + 1}: no sample lies within the block")
             continue
-        blocks.append(found)
-    return PhaseTicks(phase, tuple(blocks), tuple(failures))
+        blocks.append(in_block)
+    return PhaseTicks(phase, tuple(blocks), tuple(failures), rules.catalog)
 
 
 def block_ticks(
-    block: Block, recording: Recording, table: StackTable, activities: Sequence[ThreadActivity]
+    block: Block,
+    recording: Recording,
+    table: StackTable,
+    activities: Sequence[ThreadActivity],
+    catalog: Catalog = CATALOG,
 ) -> BlockTicks:
-    """Put the samples of a recording on one axis of ticks."""
-    read: dict[int, int] = {}
+    """Put the samples of a recording on one axis of ticks. Raises NotOrdered for a table of counts."""
+    table.require_order()
+    sampled: dict[int, int] = {}
     for activity in activities:
-        read[activity.samples.pid] = max(read.get(activity.samples.pid, 0), activity.samples.ticks)
-    lost = {pid: sorted((at, tid) for at, p, tid in recording.lost if p == pid) for pid in read}
-    totals = [count + len(lost[pid]) for pid, count in read.items()]
+        pid = activity.samples.pid
+        sampled[pid] = max(sampled.get(pid, 0), activity.samples.ticks)
+    lost = {pid: sorted((at, tid) for at, p, tid in recording.lost if p == pid) for pid in sampled}
+    totals = [count + len(lost[pid]) for pid, count in sampled.items()]
     n = max(totals, default=0)
-    times = _clock_times(activities, table, recording)
-    most_late = late_ticks(recording)
-    if times is not None and n - len(times) <= most_late:
-        timed, tick_s = True, _from_the_beginning(times, n, recording)
-    else:
-        timed, tick_s = False, _even_times(recording, n)
-    inside = (tick_s >= block.start_s) & (tick_s <= block.stop_s)
-    places = {pid: _lost_places(tick_s, [at for at, _ in lost[pid]], n) for pid in read}
-    roots = _roots(table)
-    threads = tuple(
-        _thread_ticks(
-            activity,
-            roots,
-            inside,
-            places[activity.samples.pid],
-            [tid for _, tid in lost[activity.samples.pid]],
-            most_late,
-        )
-        for activity in activities
-        if not activity.role.excluded
+    tick_s, timed = tick_times(clock_times(activities, table, recording), n, recording)
+    axis = _Axis(
+        inside=(tick_s >= block.start_s) & (tick_s <= block.stop_s),
+        roots=_roots(table),
+        lost={
+            pid: _Lost(_lost_places(tick_s, [at for at, _ in entries], n), [tid for _, tid in entries])
+            for pid, entries in lost.items()
+        },
+        max_late=late_ticks(recording),
+        waiting=catalog.waiting,
     )
-    mismatch = n - min(totals, default=0)
-    there = tuple(thread for thread in threads if len(thread.components))
-    return BlockTicks(block, recording, table, tick_s[inside], timed, mismatch, there)
-
-
-def late_ticks(recording: Recording) -> float:
-    """The ticks by which a process may have been attached later than the first."""
-    return max(2.0, LATE_S * recording.rate_hz)
-
-
-def _even_times(recording: Recording, n: int) -> NDArray[np.float64]:
-    return recording.started_s + (np.arange(n) + 0.5) * (recording.stopped_s - recording.started_s) / max(
-        n, 1
+    threads = [_thread_ticks(activity, axis) for activity in activities if not activity.role.excluded]
+    return BlockTicks(
+        block=block,
+        recording=recording,
+        table=table,
+        tick_s=tick_s[axis.inside],
+        timed=timed,
+        mismatch=n - min(totals, default=0),
+        threads=tuple(thread for thread in threads if len(thread.components)),
+        catalog=catalog,
     )
-
-
-def _from_the_beginning(times: NDArray[np.float64], n: int, recording: Recording) -> NDArray[np.float64]:
-    """The clock's times over all ticks. The few that it lacks it lacks at the beginning: py-spy
-    attached to it later than to another process; they are spread evenly before its first."""
-    missing = max(n - len(times), 0)
-    start = min(recording.started_s, float(times[0]))
-    before = start + (np.arange(missing) + 0.5) * (float(times[0]) - start) / max(missing, 1)
-    return np.concatenate([before, times])[:n]
-
-
-def _clock_times(
-    activities: Iterable[ThreadActivity], table: StackTable, recording: Recording
-) -> NDArray[np.float64] | None:
-    """Epoch seconds of each tick by the launcher's stack, None without a launcher."""
-    clock = next((a for a in activities if a.role.process == "clock" and a.role.thread == "main"), None)
-    if clock is None:
-        return None
-    slots = np.full(table.n_stacks, -1, dtype=np.int64)
-    for stack_id in np.unique(clock.samples.stack_ids):
-        for frame in table.stack(int(stack_id)):
-            if frame.file.endswith(CLOCK_FILE) and frame.line is not None and frame.line >= FIRST_LINE:
-                slots[stack_id] = frame.line - FIRST_LINE
-    slot = slots[clock.samples.stack_ids]
-    known = slot >= 0
-    if known.sum() < 0.9 * max(len(slot), 1):
-        return None
-    return _unwrapped(slot, known, recording)
-
-
-def _unwrapped(
-    slot: NDArray[np.int64], known: NDArray[np.bool_], recording: Recording
-) -> NDArray[np.float64]:
-    """Slots of a repeating cycle to epoch seconds: the cycle is the one nearest to the tick's turn."""
-    cycle_s = SLOTS * SLOT_S
-    n = len(slot)
-    expected = _even_times(recording, n)
-    within = (slot + 0.5) * SLOT_S
-    times = within + np.round((expected - within) / cycle_s) * cycle_s
-    index = np.arange(n)
-    times = np.interp(index, index[known], times[known])
-    return np.maximum.accumulate(times)
 
 
 def _lost_places(tick_s: NDArray[np.float64], lost_s: Sequence[float], n: int) -> NDArray[np.int64]:
-    """A tick of its own for each lost one: the nearest in time that is not taken. Both are sorted."""
+    """The tick of each lost one: the nearest in time that is not taken yet. Both inputs are sorted."""
     taken: set[int] = set()
     for at in lost_s:
         near = int(np.searchsorted(tick_s, at))
@@ -217,60 +172,77 @@ def _lost_places(tick_s: NDArray[np.float64], lost_s: Sequence[float], n: int) -
     return np.array(sorted(taken), dtype=np.int64)
 
 
-def _thread_ticks(
-    activity: ThreadActivity,
-    roots: NDArray[np.int64],
-    inside: NDArray[np.bool_],
-    places: NDArray[np.int64],
-    lost_tids: Sequence[int],
-    most_late: float,
-) -> ThreadTicks:
-    """Spread the samples over the ticks that are not lost; fill the lost and the torn ones.
+@dataclass(frozen=True)
+class _Lost:
+    """The lost ticks of one process: their places on the axis, sorted, and the threads that failed.
 
-    ``roots``: the outermost place of each stack, shape (stacks,); ``inside``: the ticks that lie in the
-    block, shape (all ticks,); ``most_late``: the ticks by which a process may have been attached later
-    than the first.
+    A tick for which no place is left has a thread id and no place.
     """
-    samples, n = activity.samples, len(inside)
-    lost = np.zeros(n, dtype=np.bool_)
-    lost[places] = True
-    kept = np.flatnonzero(~lost)
-    # What is missing is missing at the beginning: a process that py-spy attached to a little later than
-    # to the others, or a thread that began later.
-    missing = max(len(kept) - samples.ticks, 0)
-    kept = kept[missing:]
-    components = np.full(n, -1, dtype=np.int16)
-    stack_ids = np.full(n, -1, dtype=np.int32)
-    decode = np.zeros(n, dtype=np.bool_)
+
+    places: NDArray[np.int64]
+    tids: Sequence[int]
+
+    def of_thread(self, pid: int, tid: int) -> NDArray[np.int64]:
+        """The places at which this thread failed. Thread id 0 (unknown) stands for the main thread."""
+        tids = [lost or pid for lost in self.tids[: len(self.places)]]
+        failed: NDArray[np.int64] = self.places[np.array(tids, dtype=np.int64) == tid]
+        return failed
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """What the threads of a block have in common.
+
+    ``inside``: the ticks that lie in the block, shape (all ticks,); ``roots``: the outermost place of each
+    stack, shape (stacks,); ``lost``: by process id; ``max_late``: the number of ticks by which py-spy may
+    attach to a process later than to the first; ``waiting``: by component.
+    """
+
+    inside: NDArray[np.bool_]
+    roots: NDArray[np.int64]
+    lost: Mapping[int, _Lost]
+    max_late: float
+    waiting: NDArray[np.bool_]
+
+    @property
+    def n(self) -> int:
+        return len(self.inside)
+
+    def mask(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """True at these places, shape (all ticks,)."""
+        result = np.zeros(self.n, dtype=np.bool_)
+        result[places] = True
+        return result
+
+
+def _thread_ticks(activity: ThreadActivity, axis: _Axis) -> ThreadTicks:
+    """Spread a thread's samples over the ticks that are not lost; fill the lost and the torn ones."""
+    samples = activity.samples
+    lost = axis.lost[samples.pid]
+    kept, missing = _sampled_places(axis.n, lost.places, samples.ticks)
     count = len(kept)
+    components = np.full(axis.n, -1, dtype=np.int16)
+    stack_ids = np.full(axis.n, -1, dtype=np.int32)
+    decode = np.zeros(axis.n, dtype=np.bool_)
     components[kept] = activity.components[:count]
     stack_ids[kept] = samples.stack_ids[:count]
     decode[kept] = activity.decode[:count]
-    # An unknown thread (0) is taken for the main thread, whose id is the process's.
-    ran = {
-        place
-        for place, tid in zip(places.tolist(), lost_tids, strict=False)
-        if (tid or samples.pid) == samples.tid
-    }
-    attached_late = missing <= most_late
+
+    torn = kept[_torn(axis.roots[samples.stack_ids[:count]])]
+    stack_ids[torn] = -1
+    gaps = axis.mask(lost.places) | axis.mask(torn)
+    attached_late = missing <= axis.max_late
     if attached_late:
-        lost[components < 0] = True
-    if count:
-        own = roots[samples.stack_ids[:count]]
-        torn = kept[own != np.bincount(own + 1).argmax() - 1]
-        lost[torn] = True
-        stack_ids[torn] = -1
-        ran.update(torn.tolist())
-        whole = kept[~lost[kept]]
-        running = whole[~WAITING[components[whole]]]
-        for place in np.flatnonzero(lost):
-            if (attached_late or place >= kept[0]) and len(whole):
-                sources = running if int(place) in ran and len(running) else whole
-                source = _nearest(sources, int(place))
-                components[place] = components[source]
-                decode[place] = decode[source]
-    # A thread that was not there all the time has fewer ticks than the block.
-    present = inside & (components >= 0)
+        gaps |= components < 0
+    whole = kept[~gaps[kept]]
+    if len(whole):
+        to_fill = np.flatnonzero(gaps if attached_late else gaps & (np.arange(axis.n) >= kept[0]))
+        ran = axis.mask(lost.of_thread(samples.pid, samples.tid)) | axis.mask(torn)
+        running = whole[~axis.waiting[components[whole]]]
+        sources = _sources(to_fill, ran, whole, running)
+        components[to_fill] = components[sources]
+        decode[to_fill] = decode[sources]
+    present = axis.inside & (components >= 0)  # a thread that started or ended late lacks some ticks
     return ThreadTicks(
         activity.role,
         samples.pid,
@@ -278,8 +250,42 @@ def _thread_ticks(
         components[present],
         stack_ids[present],
         decode[present],
-        lost[present],
+        gaps[present],
     )
+
+
+def _sampled_places(n: int, lost: NDArray[np.int64], samples: int) -> tuple[NDArray[np.int64], int]:
+    """The ticks, of ``n``, that a thread's samples belong to, and how many it lacks.
+
+    Those that it lacks are at the beginning: py-spy attached to the process later than to another, or the
+    thread started later.
+    """
+    kept = np.delete(np.arange(n), lost)
+    missing = max(len(kept) - samples, 0)
+    return kept[missing:], missing
+
+
+def _torn(roots: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each sample's outermost place is another than the thread's most frequent one."""
+    if not len(roots):
+        return np.zeros(0, dtype=np.bool_)
+    usual = int(np.bincount(roots + 1).argmax()) - 1
+    return np.not_equal(roots, usual)
+
+
+def _sources(
+    places: NDArray[np.int64],
+    ran: NDArray[np.bool_],
+    whole: NDArray[np.int64],
+    running: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """For each place to be filled the place that it is filled from: the nearest ``whole`` one, or the
+    nearest ``running`` one where the thread ``ran``."""
+    sources = _nearest(whole, places)
+    if len(running):
+        while_running = ran[places]
+        sources[while_running] = _nearest(running, places[while_running])
+    return sources
 
 
 def _roots(table: StackTable) -> NDArray[np.int64]:
@@ -290,7 +296,9 @@ def _roots(table: StackTable) -> NDArray[np.int64]:
     return np.array([by_frame[frame] if frame >= 0 else -1 for frame in first], dtype=np.int64)
 
 
-def _nearest(places: NDArray[np.int64], place: int) -> int:
-    at = int(np.searchsorted(places, place))
-    around = places[max(0, at - 1) : at + 1]
-    return int(around[np.argmin(np.abs(around - place))])
+def _nearest(candidates: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The candidate nearest to each place, the earlier one of two. Candidates are sorted, at least one."""
+    at = np.searchsorted(candidates, places)
+    before = candidates[np.maximum(at - 1, 0)]
+    after = candidates[np.minimum(at, len(candidates) - 1)]
+    return np.where(np.abs(after - places) < np.abs(before - places), after, before)

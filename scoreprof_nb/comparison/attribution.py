@@ -119,8 +119,8 @@ def batch_changes(
 
 _BATCH_COUNTS: Mapping[str, Callable[[PhaseAnalysis], Any]] = {
     "compiles in the warm-up": lambda run: run.phase.record.warmup.compiles,
-    "compiles while measured": lambda run: run.batching["compiles"],
-    "prefill batches per request": lambda run: run.batching["prefills_per_request"],
+    "compiles while measured": lambda run: run.batching.summary["compiles"],
+    "prefill batches per request": lambda run: run.batching.summary["prefills_per_request"],
 }
 
 
@@ -134,7 +134,7 @@ def function_changes(
     keys = ["process", "thread", "function", "file"]
     sides = []
     for name, runs in (("control", control), ("test", test)):
-        hot = pd.concat([run.hot for run in runs], ignore_index=True)
+        hot = pd.concat([run.threads.hot_functions for run in runs], ignore_index=True)
         hot = hot.assign(file=hot["file"].map(short_path))
         summed = hot.groupby(keys)[["self_ms", "cumulative_ms"]].sum() / len(runs)
         sides.append(summed.set_axis([f"self_{name}_ms", f"cumulative_{name}_ms"], axis=1))
@@ -157,11 +157,11 @@ def stack_changes(
     sides = []
     for name, runs in (("control", control), ("test", test)):
         found: dict[tuple[str, ...], tuple[float, int]] = {}
-        served = [run for run in runs if run.served > 0]  # where all requests failed there is no mean
+        served = [run for run in runs if run.threads.served > 0]  # where all requests failed there is no mean
         for run in served:
             for stack in working_stacks(run.ticks):
                 ms, samples = found.get(stack.labels(), (0.0, 0))
-                ms += stack.wall_ms / run.served / len(served)
+                ms += stack.wall_ms / run.threads.served / len(served)
                 found[stack.labels()] = (ms, samples + stack.samples)
         sides.append(
             pd.DataFrame(

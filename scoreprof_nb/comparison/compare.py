@@ -8,6 +8,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis, concat_tables
+from scoreprof_nb.analysis.scores import dtype_of
 from scoreprof_nb.comparison.attribution import (
     BATCH_COLUMNS,
     CHANGE_COLUMNS,
@@ -29,6 +30,7 @@ from scoreprof_nb.comparison.correctness import (
 )
 from scoreprof_nb.comparison.metrics import Noise, Sides, metric_changes, unknown_metrics
 from scoreprof_nb.comparison.paired import IMPROVEMENT, NOT_KNOWN, Effect, holm, verdict
+from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.parameters.compare import FEWEST_PAIRS, MARGIN
 
 COMPONENT_MARGIN = 0.01  # of control's mean latency: a smaller change of a component is not meaningful
@@ -62,6 +64,11 @@ class Comparison:
     @property
     def pairs(self) -> int:
         return len(self.control)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The components of the rules that all runs were analysed with."""
+        return self.control[0].catalog
 
     @property
     def incomparable(self) -> pd.DataFrame:
@@ -110,7 +117,9 @@ def compare(
             excluded.append(f"phase {name} is not in every run")
     if not complete:
         raise ValueError(f"no phase is in every run: {'; '.join(excluded)}")
-    scores = [compare_scores(name, *both, dtype_of(before[0])) for name, both in complete.items()]
+    scores = [
+        compare_scores(name, *both, dtype_of(before[0].run.provenance)) for name, both in complete.items()
+    ]
     counts = [row for name, both in complete.items() for row in compare_counts(name, *both)]
     correctness = Correctness(
         pd.DataFrame(scores, columns=list(SCORE_COLUMNS)),
@@ -199,14 +208,3 @@ def noise_of(metrics: pd.DataFrame, components: pd.DataFrame) -> dict[tuple[str,
         largest_ms = max(abs(row["low"]), abs(row["high"]))
         noise[str(row["phase"]), str(row["component"])] = largest_ms / float(latency_ms[row["phase"]])
     return noise
-
-
-def dtype_of(analysis: RunAnalysis) -> str:
-    """The number format the model is computed in: the server's --dtype, else the model's own."""
-    words = str(analysis.run.provenance.get("command") or "").split()
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word == "--dtype" and following != "auto":
-            return following
-        if word.startswith("--dtype=") and not word.endswith("=auto"):
-            return word.partition("=")[2]
-    return str(analysis.run.provenance.get("model_dtype") or "not known")

@@ -13,14 +13,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
+from scoreprof_nb.analysis.scores import tolerance_of
 from scoreprof_nb.analysis.statistics import CONFIDENCE
 from scoreprof_nb.comparison.paired import holm
 
-# Scores are probabilities. Equal payloads may be computed in batches of another shape, so they may
-# differ by a rounding step of the model's number format at 1: 2^-7 for bfloat16 (8 bits of mantissa),
-# 2^-10 for float16 (11 bits); float32 sums may be reordered, which 1e-4 leaves room for.
-TOLERANCES: Mapping[str, float] = {"bfloat16": 2**-7, "float16": 2**-10, "float32": 1e-4}
-DEFAULT_DTYPE = "bfloat16"
 SCORE_COLUMNS = (
     "phase",
     "payloads",
@@ -72,7 +68,7 @@ def compare_scores(
     """
     before, after = (_answers(side) for side in (control, test))
     shared = before.keys() & after.keys()
-    tolerance = TOLERANCES.get(dtype, TOLERANCES[DEFAULT_DTYPE])
+    tolerance = tolerance_of(dtype)
     differences, shape_differs, deviating, answers = [], 0, np.zeros(2, int), np.zeros(2, int)
     for payload in shared:
         one, other = before[payload], after[payload]

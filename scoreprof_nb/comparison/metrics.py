@@ -40,18 +40,18 @@ class Metric:
 
 def _percentile(name: str, quantile: float) -> Metric:
     def value(phase: PhaseAnalysis) -> float | None:
-        found: float = phase.latency.set_index("which")[f"{name}_ms"]["all"]
+        found: float = phase.latency.table.set_index("which")[f"{name}_ms"]["all"]
         return float(found) if math.isfinite(found) else None
 
     return Metric(name, "ms", value, f"fewer than {percentile_floor(quantile)} requests without py-spy")
 
 
 def _throughput(phase: PhaseAnalysis) -> float | None:
-    return phase.throughput[1] if phase.throughput is not None else None
+    return phase.latency.throughput[1] if phase.latency.throughput is not None else None
 
 
 def _cpu(phase: PhaseAnalysis) -> float | None:
-    return None if phase.cpu.empty else float(phase.cpu["cpu_ms"].sum())
+    return None if phase.threads.cpu.empty else float(phase.threads.cpu["cpu_ms"].sum())
 
 
 P50 = _percentile("p50", 0.5)

@@ -1,66 +1,168 @@
-"""What a stack can be doing: the fixed list of components, and what each one means."""
+"""The components: what a stack can be doing, what each one means and how it is drawn.
 
-from dataclasses import dataclass
-from types import MappingProxyType
+``CATALOG`` holds the built-in components; a user's rules file may add more (``Catalog.extended``).
+Besides components, which are what a Python stack does, it has the lines of results that no stack shows,
+such as the CPU time of native threads.
 
+The colours of a group are shades of one colour of the palette of Okabe and Ito, which readers with any
+common form of colour blindness can tell apart. Neighbours in a bar alternate between light and dark.
+"""
 
-@dataclass(frozen=True)
-class Component:
-    """One component.
+from scoreprof_nb.components.component import WAITING_GROUP, Catalog, Component
 
-    ``waiting``: the thread does not run while it is in this component, so kernel CPU time is never
-    spread over it. ``work``: the request makes progress in it (device_wait waits, but for the
-    device's work; idle_poll runs, but for nothing).
-    """
-
-    name: str
-    group: str
-    meaning: str
-    waiting: bool = False
-    work: bool = True
+NATIVE_THREADS = "native_threads"
+IPC_AND_WAKEUP = "ipc_and_wakeup"
+CLIENT = "client"
+UNCLASSIFIED = "unclassified"
 
 
-_ALL = (
-    Component("http", "http", "reading the request, routing, the event loop's own work"),
-    Component("validation", "http", "checking the request's JSON against its model"),
-    Component("response", "http", "building and writing the answer"),
-    Component("tokenize", "tokenizer", "turning the texts into token ids"),
-    Component("ipc", "ipc", "sending and unpacking messages between the server's processes"),
-    Component("receive", "scheduler", "taking requests in: unpacking them, admitting them"),
-    Component("batch", "scheduler", "choosing and forming the batch, prefix cache, allocation"),
-    Component("host_prep", "scheduler", "preparing the batch's arrays on the host"),
-    Component("output", "scheduler", "handling the results of a batch, sending them on"),
-    Component("decode_step", "scheduler", "the decode step that a score request does not need"),
-    Component("dispatch", "jax", "Python and JAX work to launch a computation"),
-    Component("trace_compile", "jax", "tracing, lowering and compiling"),
-    Component("transfer", "jax", "moving arrays between host and device"),
-    Component("device_wait", "jax", "waiting for the device to finish", waiting=True),
-    Component("logprobs", "post-processing", "label log-probabilities out of the model's output"),
-    Component("softmax", "post-processing", "softmax over the labels, in the HTTP process"),
-    Component("detokenize", "detokenizer", "turning token ids back into text"),
-    Component("wait_forward", "waiting", "scheduler waits for its forward thread", waiting=True, work=False),
-    Component("await_request", "waiting", "waits for a request, or for its answer", waiting=True, work=False),
-    Component("idle_poll", "waiting", "spins for new requests: burns CPU, does no work", work=False),
-    Component("idle_wait", "waiting", "sleeps until there is work", waiting=True, work=False),
-    Component("gc", "other", "garbage collection that Python's frames show"),
-    Component("logging", "other", "writing log lines"),
-    Component("housekeeping", "other", "start, watchdogs, metrics, progress bars"),
-    Component("unclassified", "other", "no rule matched: shown, never guessed"),
+CATALOG = Catalog(
+    (
+        Component("http", "http", "reading the request, routing, the event loop's own work", "#E69F00"),
+        Component("validation", "http", "checking the request's JSON against its model", "#B37400"),
+        Component("response", "http", "building and writing the response", "#F7C96B"),
+        Component(
+            "tokenize",
+            "tokenizer",
+            "turning the texts into token ids",
+            "#F0E442",
+            advice="tokenizing one item at a time is the usual cause; batch it",
+        ),
+        Component(
+            "ipc",
+            "ipc",
+            "sending and unpacking messages between the server's processes",
+            "#56B4E9",
+            advice="one message per item is sent between processes; one per request would do",
+        ),
+        Component(
+            "receive",
+            "scheduler",
+            "receiving requests: unpacking and admitting them",
+            "#5CC3A3",
+        ),
+        Component(
+            "batch",
+            "scheduler",
+            "choosing and forming the batch, prefix cache, allocation",
+            "#009E73",
+        ),
+        Component(
+            "host_prep",
+            "scheduler",
+            "preparing the batch's arrays on the host",
+            "#9ADBC6",
+            advice="host arrays are rebuilt and copied for each batch",
+        ),
+        Component(
+            "output",
+            "scheduler",
+            "processing a batch's results and sending them on",
+            "#006B4E",
+        ),
+        Component(
+            "decode_step",
+            "scheduler",
+            "a decode step, which a score request does not need",
+            "#003F2E",
+            advice="a score request needs no decode step after its prefill",
+        ),
+        Component(
+            "dispatch",
+            "jax",
+            "Python and JAX work to launch a computation",
+            "#0072B2",
+            advice="Python and JAX work per launch; use fewer, larger batches or less Python per step",
+        ),
+        Component(
+            "trace_compile",
+            "jax",
+            "tracing, lowering and compiling",
+            "#003355",
+            advice="shapes that were not compiled before; precompile or pad them",
+        ),
+        Component("transfer", "jax", "moving arrays between host and device", "#4A86DB"),
+        Component(
+            "device_wait",
+            "jax",
+            "waiting for the device to finish",
+            "#00528F",
+            advice="the model's computation, or buffers that are dropped while it runs",
+            waiting=True,
+        ),
+        Component(
+            "logprobs",
+            "post-processing",
+            "extracting the labels' log-probabilities from the model's output",
+            "#D55E00",
+            advice="device-to-host copies and Python loops per item",
+        ),
+        Component(
+            "softmax",
+            "post-processing",
+            "softmax over the labels, in the HTTP process",
+            "#963F00",
+            advice="JAX dispatch inside the HTTP event loop; NumPy would do",
+        ),
+        Component("detokenize", "detokenizer", "turning token ids back into text", "#CC79A7"),
+        Component(
+            "wait_forward",
+            WAITING_GROUP,
+            "the scheduler waits for its forward thread",
+            "#757575",
+            waiting=True,
+            work=False,
+        ),
+        Component(
+            "await_request",
+            WAITING_GROUP,
+            "waiting for a request, or for its result",
+            "#9A9A9A",
+            waiting=True,
+            work=False,
+        ),
+        Component(
+            "idle_poll",
+            WAITING_GROUP,
+            "spinning for new requests: uses CPU, does no work",
+            "#BDBDBD",
+            work=False,
+        ),
+        Component(
+            "idle_wait",
+            WAITING_GROUP,
+            "sleeping until there is work",
+            "#DEDEDE",
+            waiting=True,
+            work=False,
+        ),
+        Component("gc", "other", "garbage collection that shows in Python frames", "#8C6239"),
+        Component("logging", "other", "writing log lines", "#B8966A"),
+        Component("housekeeping", "other", "startup, watchdogs, metrics, progress bars", "#5E3C1A"),
+        Component(UNCLASSIFIED, "other", "no rule matched; shown as it is, never guessed", "#FFFFFF"),
+        Component(
+            NATIVE_THREADS,
+            "native threads",
+            "",
+            "#4B1F78",
+            advice="threads without Python: XLA's own, which compute on a CPU, compile and copy",
+            of_stacks=False,
+        ),
+        Component(
+            IPC_AND_WAKEUP,
+            "ipc",
+            "",
+            "#AEDCF7",
+            advice="sockets, wake-ups and the kernel's scheduler; no thread of the server works",
+            of_stacks=False,
+        ),
+        Component(
+            CLIENT,
+            "client",
+            "",
+            "#1A1A1A",
+            advice="the load generator's own CPU time, not the server's",
+            of_stacks=False,
+        ),
+    )
 )
-
-COMPONENTS = MappingProxyType({component.name: component for component in _ALL})
-NAMES: tuple[str, ...] = tuple(COMPONENTS)
-INDEX = MappingProxyType({name: index for index, name in enumerate(NAMES)})
-
-# Lines of results that are not what a Python stack does.
-NATIVE_THREADS = "native_threads"  # CPU time of threads that have no Python stack (XLA's own)
-IPC_AND_WAKEUP = "ipc_and_wakeup"  # what is left of a request's wall time: sockets, wake-ups, the kernel
-CLIENT = "client"  # the load generator's own CPU time within the request
-
-EXTRA_GROUPS = MappingProxyType({NATIVE_THREADS: "native threads", IPC_AND_WAKEUP: "ipc", CLIENT: "client"})
-GROUPS: tuple[str, ...] = (*dict.fromkeys(component.group for component in _ALL), "native threads", "client")
-
-
-def group_of(name: str) -> str:
-    """The headline group of a component or of an extra line; raises KeyError for any other name."""
-    return COMPONENTS[name].group if name in COMPONENTS else EXTRA_GROUPS[name]

@@ -1,6 +1,6 @@
-"""From a stack table to what each thread did at each tick.
+"""Classifies the stacks of a recording: what each thread did at each tick.
 
-Every distinct stack is classified once per role that has it, then looked up for all samples.
+Each distinct stack is classified once per role that has it, then looked up for every tick.
 """
 
 from collections.abc import Mapping
@@ -9,16 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scoreprof_nb.components.catalog import INDEX
-from scoreprof_nb.components.rules import OTHER, RoleRule, Rule, RuleSet
+from scoreprof_nb.components.catalog import UNCLASSIFIED
+from scoreprof_nb.components.component import Catalog
+from scoreprof_nb.components.rule_set import OTHER, RoleRule, Rule, RuleSet
 from scoreprof_nb.stacks.table import Frame, StackTable, ThreadSamples
-
-UNCLASSIFIED = INDEX["unclassified"]
 
 
 @dataclass(frozen=True)
 class Role:
-    """Who a thread is: ``process`` and ``thread`` role. ``excluded``: not part of the server's work."""
+    """The roles of a thread and its process. ``excluded``: not part of the server's work."""
 
     process: str
     thread: str
@@ -30,9 +29,9 @@ class Role:
 
 @dataclass(frozen=True)
 class ThreadActivity:
-    """What one thread did. Arrays have one entry per sample.
+    """What one thread did. Arrays have one entry per tick.
 
-    ``components``: int16, indices into ``catalog.NAMES``; ``decode``: the stack has the mark of a
+    ``components``: int16, indices into the rules' catalog; ``decode``: the stack has the mark of a
     decode step.
     """
 
@@ -55,7 +54,9 @@ def classify(table: StackTable, rules: RuleSet) -> tuple[ThreadActivity, ...]:
     roles = roles_of(table, rules, seen)
     decode_mark = rules.marks.get("decode", 0)
     decode = np.array([bool(mask & decode_mark) for mask in masks.stack], dtype=np.bool_)
+    index = rules.catalog.index
     known: dict[tuple[str, str], NDArray[np.int16]] = {}
+    decided: dict[tuple[str, str, int, int], int] = {}  # many stacks have the same masks
     activities = []
     for thread, role in zip(table.threads, roles, strict=True):
         components = known.setdefault(
@@ -63,8 +64,10 @@ def classify(table: StackTable, rules: RuleSet) -> tuple[ThreadActivity, ...]:
         )
         for stack_id in np.unique(thread.stack_ids):
             if components[stack_id] < 0:
-                name = rules.component(role.process, role.thread, masks.stack[stack_id], masks.leaf[stack_id])
-                components[stack_id] = INDEX[name]
+                key = role.process, role.thread, masks.stack[stack_id], masks.leaf[stack_id]
+                if key not in decided:
+                    decided[key] = index[rules.component(*key)]
+                components[stack_id] = decided[key]
         activities.append(
             ThreadActivity(role, thread, components[thread.stack_ids], decode[thread.stack_ids])
         )
@@ -75,16 +78,16 @@ def deciding_rules(table: StackTable, rules: RuleSet) -> set[Rule]:
     """The rules that decide the component of at least one stack of the table."""
     masks = _masks(table, rules)
     roles = roles_of(table, rules, [_seen(thread, masks) for thread in table.threads])
-    found = {
+    deciding = {
         rules.deciding(role.process, role.thread, masks.stack[stack_id], masks.leaf[stack_id])
         for thread, role in zip(table.threads, roles, strict=True)
         for stack_id in np.unique(thread.stack_ids)
     }
-    return {rule for rule in found if rule is not None}
+    return {rule for rule in deciding if rule is not None}
 
 
 def roles_of(table: StackTable, rules: RuleSet, seen: list[int]) -> list[Role]:
-    """The role of every thread; ``seen`` holds the frame masks of each thread's stacks, or-ed."""
+    """The role of every thread; ``seen``: the union of the frame masks of each thread's stacks."""
     by_process: dict[int, int] = {}
     for thread, mask in zip(table.threads, seen, strict=True):
         by_process[thread.pid] = by_process.get(thread.pid, 0) | mask
@@ -146,14 +149,15 @@ def _seen(thread: ThreadSamples, masks: _Masks) -> int:
 
 
 def unclassified_stacks(
-    table: StackTable, activities: tuple[ThreadActivity, ...]
+    activities: tuple[ThreadActivity, ...], catalog: Catalog
 ) -> Mapping[tuple[Role, int], int]:
-    """How many samples of each role have each unclassified stack id, most first."""
+    """How many ticks of each role have each unclassified stack id, most first."""
+    unclassified = catalog.index[UNCLASSIFIED]
     counts: dict[tuple[Role, int], int] = {}
     for activity in activities:
         if activity.role.excluded:
             continue
-        ids = activity.samples.stack_ids[activity.components == UNCLASSIFIED]
+        ids = activity.samples.stack_ids[activity.components == unclassified]
         for stack_id, count in zip(*np.unique(ids, return_counts=True), strict=True):
             key = (activity.role, int(stack_id))
             counts[key] = counts.get(key, 0) + int(count)

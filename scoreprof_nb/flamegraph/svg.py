@@ -16,6 +16,8 @@ from string import Template
 from xml.sax.saxutils import escape
 
 from scoreprof_nb.components import palette
+from scoreprof_nb.components.catalog import CATALOG
+from scoreprof_nb.components.component import Catalog
 
 _ROOT = "all"
 MARGIN_PX = 10
@@ -125,10 +127,9 @@ class FrameNode:
     def weight(self) -> float:
         return sum(self.weights.values())
 
-    @property
-    def component(self) -> str:
-        """The one that holds most of the weight; of equals, the first of the palette's order."""
-        return max(self.weights, key=lambda name: (self.weights[name], -palette.RANK[name]))
+    def main_component(self, catalog: Catalog) -> str:
+        """The one with most of the weight; of equal ones, the first in the catalog's order."""
+        return max(self.weights, key=lambda name: (self.weights[name], -catalog.index[name]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ def flame_graph(
     subtitle: str = "",
     unit: str = "ms per request",
     width: int = 1200,
+    catalog: Catalog = CATALOG,
 ) -> str:
     """The text of an SVG with the flame graph of ``stacks``.
 
@@ -170,8 +172,8 @@ def flame_graph(
     weights = frames[0].weights
     legend, legend_rows = draw_legend(
         (
-            (_fill(name), f"{name} {100 * weights[name] / total:.1f} %")
-            for name in sorted(weights, key=palette.RANK.__getitem__)
+            (_fill(name, catalog), f"{name} {100 * weights[name] / total:.1f} %")
+            for name in sorted(weights, key=catalog.index.__getitem__)
         ),
         width,
     )
@@ -185,7 +187,7 @@ def flame_graph(
         *legend,
         "</g>",
         '<g class="fg-frames">',
-        *(_draw(box, total, unit, height) for box in boxes),
+        *(_draw(box, total, unit, height, catalog) for box in boxes),
         "</g>",
     ]
     return document(title, subtitle, width, height, body)
@@ -241,12 +243,12 @@ def lay_out(
     return boxes, hidden
 
 
-def _draw(box: Box, total: float, unit: str, height: int) -> str:
+def _draw(box: Box, total: float, unit: str, height: int, catalog: Catalog) -> str:
     frame, label = box.frame, showable(box.frame.label)
-    about = (
-        f"{label}\n{frame.weight:.3f} {unit}, {100 * frame.weight / total:.2f} %, mostly {frame.component}"
-    )
-    return draw_box(box, about, _fill(frame.component), palette.text_colour(frame.component), height)
+    component = frame.main_component(catalog)
+    about = f"{label}\n{frame.weight:.3f} {unit}, {100 * frame.weight / total:.2f} %, mostly {component}"
+    text_colour = palette.text_colour(catalog[component].colour)
+    return draw_box(box, about, _fill(component, catalog), text_colour, height)
 
 
 def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int) -> str:
@@ -265,8 +267,8 @@ def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int) -> 
     )
 
 
-def _fill(component: str) -> str:
-    return "url(#fg-hatch)" if palette.hatch(component) else palette.colour(component)
+def _fill(component: str, catalog: Catalog) -> str:
+    return "url(#fg-hatch)" if palette.hatch(component) else catalog[component].colour
 
 
 def showable(text: str) -> str:

@@ -8,20 +8,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scoreprof_nb.components import palette
+from scoreprof_nb.components.component import Catalog, Component
 
 _CHARACTER_PX = 6.0  # of the label font at the figures' resolution
 _LINE_PX = 12.5
 _LABEL_SIZE = 7.5
 Labels = Callable[["pd.Series"], Sequence[str]]  # from a row, the richest first
-LABELLED_SHARE = 0.04  # smaller segments have no label: the legend and the table have them
+LABELLED_SHARE = 0.04  # smaller segments have no label; the legend and the table name them
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One drawn segment: where it is, and its possible labels, the richest first."""
+    """One drawn segment: its place and its possible labels, the richest first."""
 
     axes: Axes
-    component: str
+    component: Component
     y: float
     left: float
     width: float
@@ -29,9 +30,9 @@ class Segment:
     labels: tuple[str, ...]
 
 
-def in_order(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows in the order that segments have in every figure."""
-    return rows.sort_values("component", key=lambda names: names.map(palette.RANK), kind="stable")
+def in_order(rows: pd.DataFrame, catalog: Catalog) -> pd.DataFrame:
+    """The rows in the catalog's order, which segments have in every figure."""
+    return rows.sort_values("component", key=lambda names: names.map(catalog.index), kind="stable")
 
 
 def stack(
@@ -40,13 +41,14 @@ def stack(
     rows: pd.DataFrame,
     value: str,
     labels: Labels,
+    catalog: Catalog,
     height: float = 0.72,
 ) -> list[Segment]:
-    """Draw one bar of ``rows`` (columns component and ``value``); values below 0 go to the left of 0."""
+    """Draw one bar of ``rows`` (columns component and ``value``); negative values go to the left of 0."""
     segments = []
     ends = {True: 0.0, False: 0.0}
-    for _, row in in_order(rows.dropna(subset=[value])).iterrows():
-        component, width = str(row["component"]), float(row[value])
+    for _, row in in_order(rows.dropna(subset=[value]), catalog).iterrows():
+        component, width = catalog[str(row["component"])], float(row[value])
         left = ends[width >= 0]
         ends[width >= 0] += width
         axes.barh(
@@ -54,21 +56,21 @@ def stack(
             width,
             left=left,
             height=height,
-            color=palette.colour(component),
+            color=component.colour,
             edgecolor="white",
             linewidth=0.8,
-            hatch=palette.hatch(component),
+            hatch=palette.hatch(component.name),
             hatchcolor="#777777",
-            label=component,
+            label=component.name,
         )
         segments.append(Segment(axes, component, y, left, width, height, tuple(labels(row))))
     return segments
 
 
 def label_segments(figure: Figure, segments: Iterable[Segment]) -> None:
-    """Write into each segment of at least 4 % of its bar the richest of its labels that fits.
+    """Write the richest label that fits into each segment of at least 4 % of its bar.
 
-    Runs the layout first, for only then it is known how many pixels a segment has.
+    Runs the layout first: only then is a segment's size in pixels known.
     """
     segments = list(segments)
     totals: dict[tuple[Axes, float], float] = {}
@@ -113,8 +115,8 @@ def _write(segment: Segment, text: str, rotation: int) -> None:
         rotation=rotation,
         fontsize=_LABEL_SIZE,
         linespacing=1.1,
-        color=palette.text_colour(segment.component),
+        color=palette.text_colour(segment.component.colour),
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-        if palette.hatch(segment.component)
+        if palette.hatch(segment.component.name)
         else None,
     )

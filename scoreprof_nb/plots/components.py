@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from scoreprof_nb.components import catalog
+from scoreprof_nb.components.catalog import CATALOG, NATIVE_THREADS
+from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.plots import bars
 from scoreprof_nb.plots.layout import (
     SMALL,
@@ -23,34 +24,34 @@ from scoreprof_nb.plots.layout import (
     interval,
     known_rows,
     label_rows,
+    missing_data,
     new_figure,
     number,
     panel_column,
     panel_row,
     plain,
-    say_missing,
     shorten,
     unknown_line,
 )
 
 
-def plot_request_path(path: pd.DataFrame) -> Figure:
+def plot_request_path(path: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
     """Where the wall time of a request goes: one stacked bar per phase, in milliseconds.
 
-    ``path``: phase, component, mean_ms (per request), low and high (95 % interval of mean_ms, NaN =
-    not known), requests (profiled ones of the phase), latency_ms (mean latency of the phase), the last two
-    the same on all rows of a phase, and, if there is one, method (joint or marginal).
+    ``path``: phase, component, mean_ms (per request), low and high (95 % interval of mean_ms, NaN = not
+    known), requests (profiled ones of the phase) and latency_ms (mean latency of the phase), both the same
+    on all rows of a phase, and optionally method (joint or marginal).
     """
     title = "Where a request's wall time goes, by component"
     path = finite(path)
     known = known_rows(path, "mean_ms")
     if known.empty:
-        return say_missing(title, "no time of any component on the request path is known")
+        return missing_data(title, "no time of any component on the request path is known")
     phases = by_phase(known)
     latency_mark = Line2D(
         [], [], color="black", marker="|", markersize=11, linestyle="", label="mean latency"
     )
-    handles = [*component_handles(known["component"]), latency_mark]
+    handles = [*component_handles(known["component"], catalog), latency_mark]
     denominator = (
         f"mean per request, {counts_line(path, 'requests', 'profiled requests')}\n"
         f"ranges in the segments: 95 % interval of the mean{unknown_line(path, 'mean_ms')}"
@@ -63,7 +64,7 @@ def plot_request_path(path: pd.DataFrame) -> Figure:
     (axes,) = panel_row(figure, [1], handles, "component")
     segments = []
     for y, (_, rows) in enumerate(phases):
-        segments += bars.stack(axes, y, rows, "mean_ms", _time_labels("mean_ms"))
+        segments += bars.stack(axes, y, rows, "mean_ms", _time_labels("mean_ms"), catalog)
         total, latency_ms = rows["mean_ms"].sum(), rows["latency_ms"].max()
         axes.plot([latency_ms] * 2, [y - 0.43, y + 0.43], color="black", linewidth=1.5)
         end = max(rows["mean_ms"].clip(lower=0).sum(), 0 if pd.isna(latency_ms) else latency_ms)
@@ -83,20 +84,20 @@ def plot_request_path(path: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_cpu(cpu: pd.DataFrame) -> Figure:
+def plot_cpu(cpu: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
     """CPU time per request by component: work on the left; polling, waiting, native threads on the right.
 
     ``cpu``: phase, component, cpu_ms (per request), low and high (95 % interval, NaN = not known),
-    requests (of the phase, the same on all its rows). The two panels have scales of their own, for
-    an idle poll can burn far more than all the work.
+    requests (of the phase, the same on all its rows). The two panels have separate scales, as idle
+    polling can use far more CPU time than all the work.
     """
     title = "CPU time per request, by component"
     cpu = finite(cpu)
     known = known_rows(cpu, "cpu_ms")
     if known.empty:
-        return say_missing(title, "no CPU time of any component is known")
+        return missing_data(title, "no CPU time of any component is known")
     phases = by_phase(known)
-    handles = component_handles(known["component"])
+    handles = component_handles(known["component"], catalog)
     denominator = (
         f"CPU milliseconds of all threads per request, {counts_line(cpu, 'requests', 'profiled requests')}\n"
         "ranges in the segments: 95 % interval; the panels' scales differ"
@@ -104,11 +105,12 @@ def plot_cpu(cpu: pd.DataFrame) -> Figure:
     )
     figure = new_figure(title, denominator, height_for(0.85 * len(phases), len(handles)))
     work_axes, rest_axes = panel_row(figure, [1.25, 1], handles, "component")
+    works = {component.name: component.work for component in catalog.components}
     segments = []
     for y, (_, rows) in enumerate(phases):
-        is_work = rows["component"].map(_is_work) & (rows["component"] != catalog.NATIVE_THREADS)
+        is_work = rows["component"].map(works) & (rows["component"] != NATIVE_THREADS)
         for axes, part in ((work_axes, rows[is_work]), (rest_axes, rows[~is_work])):
-            segments += bars.stack(axes, y, part, "cpu_ms", _time_labels("cpu_ms"))
+            segments += bars.stack(axes, y, part, "cpu_ms", _time_labels("cpu_ms"), catalog)
             axes.annotate(
                 f"{number(part['cpu_ms'].sum())} ms" if len(part) else "none listed",
                 (part["cpu_ms"].clip(lower=0).sum(), y),
@@ -129,7 +131,7 @@ def plot_cpu(cpu: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_threads(threads: pd.DataFrame) -> Figure:
+def plot_threads(threads: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
     """What each thread does: one 100 % bar per thread, one panel per phase.
 
     ``threads``: phase, process, thread, component, share (0 to 1, of the thread's samples in the
@@ -138,13 +140,13 @@ def plot_threads(threads: pd.DataFrame) -> Figure:
     title = "What each thread does, by component"
     known = known_rows(threads, "share")
     if known.empty:
-        return say_missing(title, "no samples of any thread")
+        return missing_data(title, "no thread has samples")
     percent = known.assign(percent=known["share"] * 100).fillna({"process": "unknown", "thread": "unnamed"})
     phases = [
         (phase, list(rows.groupby(["process", "thread"], sort=False, observed=True)))
         for phase, rows in by_phase(percent)
     ]
-    handles = component_handles(known["component"])
+    handles = component_handles(known["component"], catalog)
     lines = [len(bars_of_phase) for _, bars_of_phase in phases]
     figure = new_figure(
         title,
@@ -155,7 +157,7 @@ def plot_threads(threads: pd.DataFrame) -> Figure:
     segments = []
     for axes, (phase, of_thread) in zip(panels, phases, strict=True):
         for y, (_, rows) in enumerate(of_thread):
-            segments += bars.stack(axes, y, rows, "percent", _share_labels, height=0.8)
+            segments += bars.stack(axes, y, rows, "percent", _share_labels, catalog, height=0.8)
         labels = [
             f"{shorten(f'{process} / {thread}', 42)} (n = {count(rows['ticks'].max())})"
             for (process, thread), rows in of_thread
@@ -168,43 +170,43 @@ def plot_threads(threads: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_hot_functions(hot: pd.DataFrame, top: int = 12) -> Figure:
+def plot_hot_functions(hot: pd.DataFrame, catalog: Catalog = CATALOG, top: int = 12) -> Figure:
     """The functions with the most self time: bars coloured by component, one panel per phase.
 
     ``hot``: phase, function, file, component, self_ms (in the function itself, per request),
-    cumulative_ms (with what it calls, per request, NaN = not known). Waiting and polling are left
-    out; ``top`` functions are drawn in each phase.
+    cumulative_ms (with what it calls, per request, NaN = not known). Waiting and polling are excluded;
+    ``top`` functions are drawn per phase.
     """
     title = "Functions with the most self time"
     known = known_rows(hot, "self_ms")
-    work = known if known.empty else known[known["component"].map(_is_work)]
+    work = known if known.empty else known[known["component"].map(lambda name: catalog[name].work)]
     if work.empty:
-        return say_missing(title, "no self time of any function that does work is known")
+        return missing_data(title, "no self time of any function that does work is known")
     phases = [(phase, rows.nlargest(top, "self_ms"), len(rows)) for phase, rows in by_phase(work)]
     outline = Patch(
         facecolor="none", edgecolor="#555555", label="cumulative (box without\nend: beyond the axis)"
     )
     drawn = pd.concat([rows for _, rows, _ in phases])
-    handles: list[Artist] = [*component_handles(drawn["component"]), outline]
+    handles: list[Artist] = [*component_handles(drawn["component"], catalog), outline]
     totals = ", ".join(f"{len(rows)} of {functions} ({phase})" for phase, rows, functions in phases)
     figure = new_figure(
         title,
-        f"milliseconds per request; waiting and polling left out; functions shown: {totals}",
+        f"milliseconds per request; waiting and polling excluded; functions shown: {totals}",
         height_for(sum(0.24 * len(rows) + 0.85 for _, rows, _ in phases), len(handles) + 1),
     )
     panels = panel_column(figure, [len(rows) + 2.0 for _, rows, _ in phases], handles, "component")
     for axes, (phase, rows, _) in zip(panels, phases, strict=True):
-        _draw_functions(axes, rows)
+        _draw_functions(axes, rows, catalog)
         axes.set_title(plain(phase), fontsize=10, loc="left")
         axes.set_xlabel("milliseconds per request", fontsize=SMALL)
     return figure
 
 
-def _draw_functions(axes: Axes, rows: pd.DataFrame) -> None:
-    """Bars of self time in an axis of their own scale; the numbers stand in two columns beside it."""
+def _draw_functions(axes: Axes, rows: pd.DataFrame, catalog: Catalog) -> None:
+    """Bars of self time on an axis of their own scale, with the numbers in two columns beside it."""
     limit_ms = 1.15 * rows["self_ms"].max() or 1.0
     for y, (_, row) in enumerate(rows.iterrows()):
-        bars.stack(axes, y, row.to_frame().T, "self_ms", lambda _: ("",))
+        bars.stack(axes, y, row.to_frame().T, "self_ms", lambda _: ("",), catalog)
         cumulative_ms = row["cumulative_ms"]
         if pd.notna(cumulative_ms):
             axes.barh(y, cumulative_ms, height=0.72, facecolor="none", edgecolor="#555555", linewidth=0.9)
@@ -242,10 +244,6 @@ def _marginal_phases(path: pd.DataFrame) -> list[str]:
     return [plain(phase) for phase, rows in by_phase(path) if (rows["method"] == "marginal").any()]
 
 
-def _is_work(component: str) -> bool:
-    return component not in catalog.COMPONENTS or catalog.COMPONENTS[component].work
-
-
 def _time_labels(value: str) -> bars.Labels:
     def labels(row: pd.Series) -> Sequence[str]:
         shown, name = number(row[value]), row["component"]
@@ -263,6 +261,6 @@ def _share_labels(row: pd.Series) -> Sequence[str]:
 
 
 def _leave_room(axes: Axes, factor: float) -> None:
-    """Room right of the bars for what is written there."""
+    """Make room for text to the right of the bars."""
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 0) if low < 0 else 0, high * factor)

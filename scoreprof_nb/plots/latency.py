@@ -1,4 +1,4 @@
-"""Figures of latency: its distribution, its course over time, and what profiling does to it."""
+"""Figures of latency: its distribution, its course over time, and the effect of profiling on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from scoreprof_nb.plots.layout import (
     known_rows,
     label_rows,
     log_ticks,
+    missing_data,
     new_figure,
     number,
     panel_grid,
     panel_row,
     plain,
-    say_missing,
     spans_decades,
 )
 
@@ -44,7 +44,7 @@ _PROFILED_COLOUR = "#FBE3B5"
 
 @dataclass(frozen=True)
 class _Event:
-    """How a request is marked to which something happened, and how the texts name it."""
+    """How requests that something happened to are marked, and the words for it in texts."""
 
     marker: str
     colour: str
@@ -62,7 +62,7 @@ _EVENTS = MappingProxyType(
 
 
 def plot_latency(latency: pd.DataFrame) -> Figure:
-    """Latency statistics of each phase: a dot each, with its 95 % interval where one is known.
+    """Latency statistics of each phase: one dot each, with its 95 % interval where it is known.
 
     ``latency``: phase, requests, mean_ms, p50_ms, p90_ms, p95_ms, p99_ms (NaN = too few requests),
     and the bounds p50_low, p50_high, p90_low, p90_high in ms (NaN = not known). Bounds of the other
@@ -72,7 +72,7 @@ def plot_latency(latency: pd.DataFrame) -> Figure:
     values = [f"{name}_ms" for name in _STATISTICS]
     latency = finite(latency)
     if latency.empty or latency[values].isna().all(axis=None):
-        return say_missing(title, "no latency statistic is known")
+        return missing_data(title, "no latency statistic is known")
     missing = [
         f"{name} ({row['phase']})"
         for _, row in latency.iterrows()
@@ -129,7 +129,7 @@ def plot_latency_timeline(requests: pd.DataFrame) -> Figure:
     title = "Latency of every request over time"
     known = known_rows(requests, "time_s")
     if known.empty:
-        return say_missing(title, "no requests")
+        return missing_data(title, "no requests")
     flags = {flag: known[flag].eq(True) for flag in ("profiled", *_EVENTS)}
     known = known.assign(**flags)
     phases = by_phase(known)
@@ -206,15 +206,15 @@ def _draw_timeline(axes: Axes, phase: str, rows: pd.DataFrame) -> None:
 
 
 def plot_observer_effect(effect: pd.DataFrame) -> Figure:
-    """What profiling does to latency: the ratio of the medians with and without it.
+    """The effect of profiling on latency: the ratio of the medians with and without it.
 
     ``effect``: phase, p50_ratio (p50 of profiled requests / p50 of the others), low and high (95 %
     interval, NaN = not known).
     """
-    title = "What profiling does to latency (observer effect)"
+    title = "Effect of profiling on latency (observer effect)"
     known = known_rows(effect, "p50_ratio")
     if known.empty:
-        return say_missing(title, "no phase has requests both with and without the profiler")
+        return missing_data(title, "no phase has requests both with and without the profiler")
     excluded = [str(phase) for phase in effect["phase"] if phase not in set(known["phase"])]
     denominator = (
         f"p50 latency of profiled blocks / p50 latency of the others, n = {len(known)} phases; "

@@ -1,4 +1,4 @@
-"""What all figures share: size, title, denominator line, legend column, and saying what is missing."""
+"""What all figures share: size, title, denominator line, legend column, text for missing data."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from scoreprof_nb.components import palette
+from scoreprof_nb.components.component import Catalog
 
 WIDTH_IN = 10.0
 DPI = 100  # 1000 px wide
@@ -23,7 +24,7 @@ _LEGEND_ROW_IN = 0.2
 
 
 def new_figure(title: str, denominator: str, height_in: float) -> Figure:
-    """A figure with its title above and, below, what its numbers are per and how many they are from."""
+    """A figure with its title above and, below, what its numbers are relative to and how many there are."""
     layout = ConstrainedLayoutEngine(h_pad=0.07)
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout=layout)
     figure.suptitle(textwrap.fill(title, 95), x=0.008, ha="left", fontsize=12, fontweight="bold")
@@ -32,8 +33,8 @@ def new_figure(title: str, denominator: str, height_in: float) -> Figure:
     return figure
 
 
-def say_missing(title: str, missing: str) -> Figure:
-    """A figure that says in words what is missing."""
+def missing_data(title: str, missing: str) -> Figure:
+    """A figure that states in words what is missing."""
     figure = new_figure(title, "no data", 1.6)
     axes = figure.add_subplot()
     axes.set_axis_off()
@@ -42,12 +43,12 @@ def say_missing(title: str, missing: str) -> Figure:
 
 
 def finite(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with infinite values as not known: a bound at infinity bounds nothing."""
+    """The table with infinite values as NaN: an infinite bound is as good as an unknown one."""
     return frame.replace([np.inf, -np.inf], np.nan)
 
 
 def known_rows(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """The rows in which all of ``columns`` are known; none of a table that has no rows."""
+    """The rows in which all of ``columns`` are known."""
     return frame if frame.empty else finite(frame).dropna(subset=list(columns))
 
 
@@ -74,7 +75,7 @@ def panel_row(
 def panel_column(
     figure: Figure, height_ratios: Sequence[float], legend: Sequence[Artist], legend_title: str
 ) -> list[Axes]:
-    """Panels below each other, and the legend in a column of its own."""
+    """Panels one above the other, and the legend in a column of its own."""
     grid = figure.add_gridspec(
         len(height_ratios), 2, height_ratios=height_ratios, width_ratios=_with_legend_column([1])
     )
@@ -115,12 +116,12 @@ def _fill_legend_column(axes: Axes, handles: Sequence[Artist], title: str) -> No
 
 
 def height_for(content_in: float, legend_rows: int) -> float:
-    """A figure height in inches with room for the content and for the whole legend."""
+    """The height of a figure in inches, with room for the content and the whole legend."""
     return 1.1 + max(content_in, _LEGEND_ROW_IN * (legend_rows + 2))
 
 
 def label_rows(axes: Axes, labels: Sequence[str]) -> None:
-    """One row for each label, the first at the top, at y = 0, 1, 2, ..."""
+    """One row per label, the first at the top, at y = 0, 1, 2, ..."""
     axes.set_yticks(range(len(labels)), [plain(str(label)) for label in labels], fontsize=SMALL)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -128,17 +129,17 @@ def label_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def component_handles(components: Iterable[str]) -> list[Artist]:
-    """Legend entries of the components, in the order that segments have."""
+def component_handles(components: Iterable[str], catalog: Catalog) -> list[Artist]:
+    """Legend entries of the components, in the order of the segments."""
     return [
         Patch(
-            facecolor=palette.colour(name),
+            facecolor=catalog[name].colour,
             hatch=palette.hatch(name),
             hatchcolor="#777777",
             edgecolor="#777777" if palette.hatch(name) else "white",
             label=name,
         )
-        for name in sorted(set(components), key=palette.RANK.__getitem__)
+        for name in sorted(set(components), key=catalog.index.__getitem__)
     ]
 
 
@@ -148,17 +149,17 @@ def number(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """An interval for a label; says so when it is not known."""
+    """An interval for a label, or that it is not known."""
     return "interval not known" if pd.isna(low) or pd.isna(high) else f"{number(low)}–{number(high)}"
 
 
 def count(value: float) -> str:
-    """A count for a label; says so when it is not known."""
+    """A count for a label, or that it is not known."""
     return "not known" if pd.isna(value) else f"{int(value):,}"
 
 
 def counts_line(frame: pd.DataFrame, column: str, what: str) -> str:
-    """ "n = 120 profiled requests", or one n for each phase when they differ."""
+    """ "n = 120 profiled requests", or one n for each phase if they differ."""
     counts = {phase: count(rows[column].max()) for phase, rows in by_phase(frame)}
     if len(set(counts.values())) == 1:
         each = " in each phase" if len(counts) > 1 else ""
@@ -167,15 +168,15 @@ def counts_line(frame: pd.DataFrame, column: str, what: str) -> str:
 
 
 def unknown_line(frame: pd.DataFrame, column: str) -> str:
-    """Which components of which phases have no known value; empty when all are known."""
+    """The components of each phase whose value is not known; empty if all are known."""
     missing = [
         f"{phase}: {', '.join(rows['component'])}" for phase, rows in by_phase(frame[frame[column].isna()])
     ]
-    return f"\nnot known, so not drawn: {'; '.join(missing)}" if missing else ""
+    return f"\nnot known, not drawn: {'; '.join(missing)}" if missing else ""
 
 
 def spans_decades(values: pd.Series) -> bool:
-    """Whether positive values reach over more than a factor of 10, so that a log axis reads better."""
+    """Whether the positive values span more than a factor of 10, so that a log axis reads better."""
     positive = values[np.isfinite(values) & (values > 0)]
     return bool(len(positive) and positive.max() > 10 * positive.min())
 
@@ -188,7 +189,7 @@ def log_ticks(axis: Axis) -> None:
 
 
 def shorten(text: str, length: int) -> str:
-    """The text, its middle left out if it is longer than ``length``."""
+    """The text, with its middle removed if it is longer than ``length``."""
     if len(text) <= length:
         return text
     head = length // 2
@@ -196,5 +197,5 @@ def shorten(text: str, length: int) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib must not read as mathematics: names of functions may hold dollar signs."""
+    """Text that matplotlib does not read as mathematics: function names may contain dollar signs."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Figures of the server under load: how it batches, how busy its threads are."""
+"""Figures of the server under load: its batches, and how busy its threads are."""
 
 import numpy as np
 import pandas as pd
@@ -16,26 +16,26 @@ from scoreprof_nb.plots.layout import (
     height_for,
     known_rows,
     label_rows,
+    missing_data,
     new_figure,
     panel_column,
     panel_grid,
     plain,
-    say_missing,
     shorten,
 )
 
-_BAR_COLOUR = "#8FA3B3"  # no component's colour: these bars are not of a component
+_BAR_COLOUR = "#8FA3B3"  # not a component's colour: these bars show no component
 
 
 def plot_batching(batches: pd.DataFrame) -> Figure:
-    """How many sequences the server puts into a prefill batch, one panel per phase.
+    """The number of sequences in the server's prefill batches, one panel per phase.
 
     ``batches``: phase, new_sequences (sequences in the batch), batches (number of such batches).
     """
     title = "Prefill batches by the number of sequences in them"
     known = known_rows(batches, "new_sequences", "batches")
     if known.empty:
-        return say_missing(title, "no prefill batch is known")
+        return missing_data(title, "no prefill batch is known")
     phases = by_phase(known)
     denominator = f"n = {count(known['batches'].sum())} prefill batches in {len(phases)} phases"
     handles: list[Artist] = [Patch(facecolor=_BAR_COLOUR, label="prefill batches")]
@@ -72,7 +72,7 @@ def plot_utilisation(utilisation: pd.DataFrame) -> Figure:
     title = "How busy each thread is"
     known = known_rows(utilisation, "busy_share")
     if known.empty:
-        return say_missing(title, "no thread's busy share is known")
+        return missing_data(title, "no thread's busy share is known")
     phases = by_phase(known)
     handles: list[Artist] = [
         Patch(facecolor=_BAR_COLOUR, label="does work"),

@@ -1,4 +1,4 @@
-"""Figures of a comparison: verdicts, the request path of both sides, runs, and many runs over time."""
+"""Figures of a comparison: verdicts, the request path of both sides, runs, and runs over time."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -14,6 +14,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from scoreprof_nb.components import palette
+from scoreprof_nb.components.catalog import CATALOG
+from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.plots import bars
 from scoreprof_nb.plots.layout import (
     SMALL,
@@ -23,19 +25,19 @@ from scoreprof_nb.plots.layout import (
     height_for,
     known_rows,
     label_rows,
+    missing_data,
     new_figure,
     number,
     panel_column,
     panel_grid,
     panel_row,
     plain,
-    say_missing,
     shorten,
     unknown_line,
 )
 
-# Colour and marker of a verdict; which way it goes is told by the marker too, never by colour alone. What
-# is only suggestive has the marker without a filling.
+# Colour and marker of a verdict. The marker shows the direction too: colour alone is never enough. A
+# suggestive verdict has a hollow marker.
 _GREY, _WORSE, _BETTER = "#777777", "#D55E00", "#0072B2"
 _VERDICT_MARKS = MappingProxyType(
     {
@@ -52,7 +54,7 @@ _VERDICT_MARKS = MappingProxyType(
     }
 )
 _SIDE_MARKS = MappingProxyType({"control": ("#000000", "o"), "test": ("#D55E00", "D")})
-# By the span of the axis (right / left), the first that is wide enough: what has room without overlap.
+# Ticks by the span of the axis (right / left): the first span that is wide enough. None overlap.
 _RATIO_TICKS = (
     (1.3, (0.8, 0.85, 0.9, 0.95, 1, 1.05, 1.1, 1.15, 1.2, 1.25)),
     (3.0, (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 2.5)),
@@ -74,7 +76,7 @@ def plot_verdicts(metrics: pd.DataFrame, mark: str = "") -> Figure:
     title = f"{mark}Is test different from control? Ratio of each phase and metric"
     known = known_rows(metrics, "ratio")
     if known.empty:
-        return say_missing(title, "no metric is known on both sides")
+        return missing_data(title, "no metric is known on both sides")
     rows = known.to_dict("records")
     verdicts = [name for name in _VERDICT_MARKS if name in set(known["verdict"])]
     handles: list[Artist] = [Line2D([], [], linestyle="", label=name, **_marker(name)) for name in verdicts]
@@ -104,7 +106,7 @@ def plot_verdicts(metrics: pd.DataFrame, mark: str = "") -> Figure:
 
 
 def _marker(verdict: str) -> dict[str, Any]:
-    """What ``plot`` takes for the marker of a verdict."""
+    """The keyword arguments of ``plot`` for the marker of a verdict."""
     colour, shape = _VERDICT_MARKS[verdict]
     filling = "white" if verdict.startswith("suggestive") else colour
     return {"color": colour, "marker": shape, "markersize": 7, "markerfacecolor": filling}
@@ -115,7 +117,7 @@ def _ratio_interval(low: float, high: float) -> str:
 
 
 def _write_right(axes: Axes, y: float, text: str) -> None:
-    """Text beside the panel, so that no mark can lie under it; the layout makes room for it."""
+    """Text beside the panel, where it covers no mark; the layout makes room for it."""
     axes.annotate(
         text,
         (1.0, y),
@@ -128,7 +130,7 @@ def _write_right(axes: Axes, y: float, text: str) -> None:
 
 
 def _log_ratios(axes: Axes, known: pd.DataFrame) -> None:
-    """A log axis with 1 in the middle and all known bounds in it."""
+    """A log axis with 1 in the middle that holds all known bounds."""
     margins = [1 + known["delta"], 1 - known["delta"]]
     bounds = pd.concat([*(known[name] for name in ("ratio", "low", "high")), *margins])
     reach = float(np.exp(np.log(bounds[bounds > 0]).abs().max())) * 1.03
@@ -140,18 +142,18 @@ def _log_ratios(axes: Axes, known: pd.DataFrame) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def plot_path_change(changes: pd.DataFrame, mark: str = "") -> Figure:
-    """The request path of both sides as bars, and beside them the change of each component.
+def plot_path_change(changes: pd.DataFrame, mark: str = "", catalog: Catalog = CATALOG) -> Figure:
+    """The request path of both sides as bars, and the change of each component beside them.
 
     ``changes``: phase, component, control_ms, test_ms, change_ms, low, high (95 % interval of change_ms).
     """
     title = f"{mark}Where the difference comes from: request path of control and test"
     known = known_rows(changes, "control_ms", "test_ms")
     if known.empty:
-        return say_missing(title, "no request path is known on both sides")
+        return missing_data(title, "no request path is known on both sides")
     phases = by_phase(known)
     shown = [(phase, _largest(rows)) for phase, rows in phases]
-    handles = component_handles(known["component"])
+    handles = component_handles(known["component"], catalog)
     heights = [max(len(rows), 3) + 1.2 for _, rows in shown]
     figure = new_figure(
         title,
@@ -171,7 +173,7 @@ def plot_path_change(changes: pd.DataFrame, mark: str = "") -> Figure:
         right = panel.inset_axes((0.68, 0.0, 0.32, 1.0))
         for y, side in enumerate(("control", "test")):
             of_side = rows.assign(mean_ms=rows[f"{side}_ms"])
-            segments += bars.stack(left, y, of_side, "mean_ms", _labels)
+            segments += bars.stack(left, y, of_side, "mean_ms", _labels, catalog)
             left.annotate(
                 f"{number(float(of_side['mean_ms'].sum()))} ms",
                 (float(of_side["mean_ms"].clip(lower=0).sum()), y),
@@ -187,7 +189,7 @@ def plot_path_change(changes: pd.DataFrame, mark: str = "") -> Figure:
         )
         left.set_xlabel("ms per request", fontsize=SMALL)
         left.set_title(plain(phase), loc="left", fontsize=SMALL + 1, fontweight="bold")
-        _changes(right, largest)
+        _changes(right, largest, catalog)
     bars.label_segments(figure, segments)
     return figure
 
@@ -203,19 +205,18 @@ def _labels(row: "pd.Series[float]") -> list[str]:
     return [f"{row['component']}\n{value} ms", value]
 
 
-def _changes(axes: Axes, rows: pd.DataFrame) -> None:
+def _changes(axes: Axes, rows: pd.DataFrame, catalog: Catalog) -> None:
     if rows.empty:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "no change to show", ha="center", va="center", transform=axes.transAxes)
         return
     for y, row in enumerate(rows.to_dict("records")):
-        colour, hatch = palette.colour(row["component"]), palette.hatch(row["component"])
         axes.barh(
             y,
             row["change_ms"],
             height=0.62,
-            color=colour,
-            hatch=hatch,
+            color=catalog[row["component"]].colour,
+            hatch=palette.hatch(row["component"]),
             hatchcolor="#777777",
             edgecolor="#555555",
             linewidth=0.5,
@@ -233,14 +234,14 @@ def _signed(value: float) -> str:
 
 
 def plot_run_values(runs: pd.DataFrame, mark: str = "") -> Figure:
-    """p50 of every run: what two launches of one side differ by, and the two of each pair joined.
+    """p50 of every run: how much launches of one side differ, with the two runs of each pair joined.
 
     ``runs``: phase, side (control or test), pair, p50_ms.
     """
     title = f"{mark}p50 of every run, the two of a pair joined"
     known = known_rows(runs, "p50_ms")
     if known.empty:
-        return say_missing(title, "no run has a p50")
+        return missing_data(title, "no run has a p50")
     phases = by_phase(known)
     handles: list[Artist] = [
         Line2D([], [], color=colour, marker=shape, linestyle="", label=side)
@@ -270,19 +271,20 @@ def plot_run_values(runs: pd.DataFrame, mark: str = "") -> Figure:
     return figure
 
 
-def plot_history(runs: pd.DataFrame, paths: pd.DataFrame) -> Figure:
+def plot_history(runs: pd.DataFrame, paths: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
     """p50 and the request path of many runs over time, one panel per phase.
 
     ``runs``: run_id, label, started_at (UTC timestamps), phase, p50_ms (NaN = not known); ``paths``:
     run_id, phase, component, mean_ms. A bar is a run's request path, a mark its p50.
     """
-    title = "p50 and request path of each run, in the order of time"
+    title = "p50 and request path of each run, in order of time"
     known = known_rows(runs, "p50_ms")
     if known.empty:
-        return say_missing(title, "no run has a p50")
+        return missing_data(title, "no run has a p50")
     runs = finite(runs)
     phases = by_phase(runs)
     drawn = known_rows(paths, "mean_ms")
+    catalog = catalog.covering(drawn["component"] if len(drawn) else ())  # runs may have other rules
     order = runs.drop_duplicates("run_id").sort_values("started_at", kind="stable")
     place = {run_id: x for x, run_id in enumerate(order["run_id"])}
     started = order["started_at"].dt.strftime("%m-%d %H:%M")
@@ -291,7 +293,7 @@ def plot_history(runs: pd.DataFrame, paths: pd.DataFrame) -> Figure:
     p50_mark = Line2D(
         [], [], color="black", marker="D", linestyle="", markersize=5, label="p50 without py-spy"
     )
-    handles = [*([] if drawn.empty else component_handles(drawn["component"])), p50_mark]
+    handles = [*([] if drawn.empty else component_handles(drawn["component"], catalog)), p50_mark]
     figure = new_figure(
         title,
         f"n = {len(place)} runs; bars: mean milliseconds per profiled request, by component; times are UTC"
@@ -303,7 +305,7 @@ def plot_history(runs: pd.DataFrame, paths: pd.DataFrame) -> Figure:
     panels = panel_column(figure, [1] * len(phases), handles, "component")
     for axes, (phase, rows) in zip(panels, phases, strict=True):
         if not drawn.empty:
-            _stand(axes, drawn[drawn["phase"] == phase], place)
+            _draw_run_bars(axes, drawn[drawn["phase"] == phase], place, catalog)
         axes.plot(
             rows["run_id"].map(place),
             rows["p50_ms"],
@@ -322,17 +324,17 @@ def plot_history(runs: pd.DataFrame, paths: pd.DataFrame) -> Figure:
     return figure
 
 
-def _stand(axes: Axes, rows: pd.DataFrame, place: Mapping[str, int]) -> None:
-    """A standing bar for each run that has a place; values below 0 go below 0."""
+def _draw_run_bars(axes: Axes, rows: pd.DataFrame, place: Mapping[str, int], catalog: Catalog) -> None:
+    """A vertical bar for each run that has a place; negative values go below 0."""
     ends: dict[tuple[str, bool], float] = {}
-    for row in bars.in_order(rows[rows["run_id"].isin(place)]).to_dict("records"):
+    for row in bars.in_order(rows[rows["run_id"].isin(place)], catalog).to_dict("records"):
         end = row["run_id"], row["mean_ms"] >= 0
         axes.bar(
             place[row["run_id"]],
             row["mean_ms"],
             bottom=ends.get(end, 0.0),
             width=0.6,
-            color=palette.colour(row["component"]),
+            color=catalog[row["component"]].colour,
             hatch=palette.hatch(row["component"]),
             hatchcolor="#777777",
             edgecolor="white",
@@ -342,13 +344,13 @@ def _stand(axes: Axes, rows: pd.DataFrame, place: Mapping[str, int]) -> None:
 
 
 def _unknown_components(paths: pd.DataFrame) -> str:
-    """Which components are not known in some run, each once."""
+    """The components that are not known in some run, each named once."""
     unknown = finite(paths).query("mean_ms.isna()").drop_duplicates(["phase", "component"])
     return unknown_line(unknown, "mean_ms")
 
 
 def _unknown_runs(runs: pd.DataFrame, names: Sequence[str]) -> str:
-    """Which runs have no known p50, by phase; ``names``: of each row. Empty when all are known."""
+    """The runs without a known p50, by phase; ``names``: of each row. Empty if all are known."""
     missing = [
         f"{phase}: {name}"
         for phase, name, value in zip(runs["phase"], names, finite(runs)["p50_ms"], strict=True)

@@ -158,7 +158,7 @@ class ComparisonReport:
             check.passed is False
             for run in (*self.comparison.control, *self.comparison.test)
             for phase in run.phases
-            for check in phase.checks
+            for check in phase.quality.checks
         )
         if failed:
             found.append(f"{failed} checks of the runs failed: see Runs, and each run's own summary.md")
@@ -304,7 +304,7 @@ def make_comparison(
         runs = []
         for number, path in enumerate(paths, start=1):
             say(f"analysing {side}, run {number} of {len(paths)}")
-            runs.append(analyse(load_run(path), rules, parameters.seed, lambda text: None))
+            runs.append(analyse(load_run(path), rules, parameters.seed))
         sides.append(runs)
     try:
         comparison = compare(

@@ -8,25 +8,10 @@ from typing import Any
 import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
-from scoreprof_nb.components.catalog import CLIENT, COMPONENTS, IPC_AND_WAKEUP, NATIVE_THREADS
+from scoreprof_nb.components.component import Component
 
 SMALLEST_SHARE = 0.01
 MARGINAL = "marginal method: it cannot tell which thread's work overlaps another's"
-
-_ADVICE = {
-    "tokenize": "tokenising one item at a time is the usual cause; batch it",
-    "ipc": "one message per item is sent between processes; one per request would do",
-    "decode_step": "a score request needs no decode step after its prefill",
-    "trace_compile": "shapes that were not compiled before; precompile or pad them",
-    "softmax": "JAX dispatch inside the HTTP event loop; NumPy would do",
-    "device_wait": "the model's computation, or buffers that are dropped while it runs",
-    "dispatch": "Python and JAX work per launch; fewer, larger batches or less per-step Python",
-    "host_prep": "host arrays are rebuilt and copied for each batch",
-    NATIVE_THREADS: "threads without Python: XLA's own, which compute on a CPU, compile and copy",
-    "logprobs": "device-to-host copies and Python loops per item",
-    IPC_AND_WAKEUP: "sockets, wake-ups and the kernel's scheduler; no thread of the server works",
-    CLIENT: "the load generator's own CPU time, not the server's",
-}
 
 
 @dataclass(frozen=True)
@@ -42,12 +27,7 @@ class Finding:
     high: float
     max_speedup: float | None
     text: str
-
-    @property
-    def advice(self) -> str:
-        """What the component is, and what usually helps."""
-        meaning = COMPONENTS[self.component].meaning if self.component in COMPONENTS else ""
-        return "; ".join(filter(None, (meaning, _ADVICE.get(self.component, ""))))
+    advice: str  # what the component is, and what usually helps
 
 
 def findings(analysis: RunAnalysis) -> list[Finding]:
@@ -59,11 +39,16 @@ def findings(analysis: RunAnalysis) -> list[Finding]:
 def _of_phase(phase: PhaseAnalysis) -> list[Finding]:
     if not phase.path.table.empty:
         return [
-            _path_finding(phase.name, phase.path.method, row)
+            _path_finding(phase.name, phase.path.method, row, phase.ticks.catalog[row["component"]])
             for _, row in phase.path.table.iterrows()
             if _worth(row)
         ]
-    return [_cpu_finding(phase.name, row) for _, row in phase.cpu.iterrows() if _worth_cpu(row, phase.cpu)]
+    cpu = phase.threads.cpu
+    return [
+        _cpu_finding(phase.name, row, phase.ticks.catalog[row["component"]])
+        for _, row in cpu.iterrows()
+        if _worth_cpu(row, cpu)
+    ]
 
 
 def _worth(row: "pd.Series[float]") -> bool:
@@ -74,46 +59,50 @@ def _worth_cpu(row: "pd.Series[float]", cpu: pd.DataFrame) -> bool:
     return float(row["cpu_ms"]) >= SMALLEST_SHARE * float(cpu["cpu_ms"].sum())
 
 
-def _path_finding(phase: str, method: str | None, row: "pd.Series[float]") -> Finding:
-    name, mean = str(row["component"]), float(row["mean_ms"])
+def _path_finding(phase: str, method: str | None, row: "pd.Series[float]", component: Component) -> Finding:
+    mean = float(row["mean_ms"])
     speedup = float(row["max_speedup"])
     bounded = f"removing all of it could make the request at most {speedup:.2f}x as fast"
     marked = ", by the marginal method" if method == "marginal" else ""
     text = (
-        f"{phase}: {_title(name)} takes {mean:.1f} ms of {row['latency_ms']:.1f} ms "
+        f"{phase}: {_title(component)} takes {mean:.1f} ms of {row['latency_ms']:.1f} ms "
         f"({row['share']:.0%}; 95 % interval {row['low']:.1f} to {row['high']:.1f}) "
         f"of the average request{marked}; "
-        f"{bounded if math.isfinite(speedup) else 'it is the whole request'}{_advice(name)}"
+        f"{bounded if math.isfinite(speedup) else 'it is the whole request'}{_advice(component)}"
     )
     return Finding(
         phase,
-        name,
+        component.name,
         mean,
         float(row["low"]),
         float(row["high"]),
         speedup if math.isfinite(speedup) else None,
         text,
+        _explanation(component),
     )
 
 
-def _cpu_finding(phase: str, row: "pd.Series[float]") -> Finding:
-    name, mean = str(row["component"]), float(row["cpu_ms"])
+def _cpu_finding(phase: str, row: "pd.Series[float]", component: Component) -> Finding:
+    mean = float(row["cpu_ms"])
     low, high = float(row["low"]), float(row["high"])
     interval = f"{low:.1f} to {high:.1f}" if math.isfinite(low) else "not known"
     text = (
-        f"{phase}: {_title(name)} costs {mean:.1f} ms of CPU time per request "
-        f"(95 % interval {interval}){_advice(name)}"
+        f"{phase}: {_title(component)} costs {mean:.1f} ms of CPU time per request "
+        f"(95 % interval {interval}){_advice(component)}"
     )
-    return Finding(phase, name, mean, low, high, None, text)
+    return Finding(phase, component.name, mean, low, high, None, text, _explanation(component))
 
 
-def _title(name: str) -> str:
-    meaning = COMPONENTS[name].meaning if name in COMPONENTS else ""
-    return f"{name} ({meaning})" if meaning else name
+def _title(component: Component) -> str:
+    return f"{component.name} ({component.meaning})" if component.meaning else component.name
 
 
-def _advice(name: str) -> str:
-    return f"; {_ADVICE[name]}" if name in _ADVICE else ""
+def _advice(component: Component) -> str:
+    return f"; {component.advice}" if component.advice else ""
+
+
+def _explanation(component: Component) -> str:
+    return "; ".join(filter(None, (component.meaning, component.advice)))
 
 
 def with_interval(value: float, low: float, high: float, unit: str = "") -> str:
@@ -137,14 +126,14 @@ def path_column(phase: PhaseAnalysis) -> str:
 def busiest_thread(phase: PhaseAnalysis) -> str:
     """The thread that works most, and at what: where there is no path, what throughput is bound by.
     Empty where no thread was recorded."""
-    if phase.utilisation.empty:
+    if phase.threads.utilisation.empty:
         return ""
-    busiest = phase.utilisation.sort_values("busy_share").iloc[-1]
+    busiest = phase.threads.utilisation.sort_values("busy_share").iloc[-1]
     if busiest["busy_share"] == 0:
         return "No thread was seen at work."
-    threads = phase.threads
+    threads = phase.threads.shares
     of_thread = (threads["process"] == busiest["process"]) & (threads["thread"] == busiest["thread"])
-    works = threads["component"].map(lambda name: COMPONENTS[name].work)
+    works = threads["component"].map(lambda name: phase.ticks.catalog[name].work)
     largest = threads[of_thread & works].nlargest(3, "share")
     doing = ", ".join(f"{row['component']} {row['share']:.0%}" for _, row in largest.iterrows())
     return (

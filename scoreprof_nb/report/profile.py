@@ -15,7 +15,6 @@ from scoreprof_nb.analysis.run_analysis import (
     unclassified_table,
     unmatched_rules,
 )
-from scoreprof_nb.components.catalog import NAMES
 from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
 from scoreprof_nb.flamegraph.svg import flame_graph
 from scoreprof_nb.parameters.profile import MeasurementParameters, ParameterError, Parameters
@@ -68,7 +67,9 @@ class Report:
         if manifest.failure:
             lines.append(f"\n```text\n{manifest.failure}\n```\n")
         lines += [f"- **{phase.name}**: {_phase_verdict(phase)}" for phase in self.analysis.phases]
-        failed = [check for phase in self.analysis.phases for check in phase.checks if check.passed is False]
+        failed = [
+            check for phase in self.analysis.phases for check in phase.quality.checks if check.passed is False
+        ]
         if failed:
             lines.append(
                 f"\n**{len(failed)} checks failed** - see Capture quality before using these numbers."
@@ -101,7 +102,7 @@ class Report:
     def latency_table(self) -> pd.DataFrame:
         """Columns: phase, which requests, n, mean and percentiles in ms with their intervals, and, of all
         requests without py-spy, requests and items per second."""
-        per_s = {phase.name: phase.throughput for phase in self.analysis.phases}
+        per_s = {phase.name: phase.latency.throughput for phase in self.analysis.phases}
         rows = [
             {
                 "phase": row["phase"],
@@ -174,13 +175,13 @@ class Report:
 
     def batching_table(self) -> pd.DataFrame:
         """One row per phase: batches, splits and compiles by the server's log."""
-        return pd.DataFrame([phase.batching for phase in self.analysis.phases])
+        return pd.DataFrame([phase.batching.summary for phase in self.analysis.phases])
 
     def quality_table(self) -> pd.DataFrame:
         """One row per phase: how good the capture is."""
         rows = []
         for phase in self.analysis.phases:
-            quality, observer = phase.quality, phase.observer
+            quality, observer = phase.quality.capture, phase.latency.observer_effect
             rows.append(
                 {
                     "phase": phase.name,
@@ -193,9 +194,9 @@ class Report:
                     "threads ended within a block": quality.ended if quality else None,
                     "unclassified %": 100 * quality.unclassified_share if quality else None,
                     "p50 with / without py-spy": _ratio(observer),
-                    "p50 change it could show %": _percent(phase.minimum_detectable_effect),
-                    "scores consistent": phase.scores.consistent,
-                    "largest score difference": phase.scores.max_difference,
+                    "p50 change it could show %": _percent(phase.latency.minimum_detectable_effect),
+                    "scores consistent": phase.quality.scores.consistent,
+                    "largest score difference": phase.quality.scores.max_difference,
                     "warm-up": phase.phase.record.warmup.ended,
                 }
             )
@@ -213,14 +214,19 @@ class Report:
                     "found": check.text,
                 }
                 for phase in self.analysis.phases
-                for check in phase.checks
+                for check in phase.quality.checks
             ]
         )
 
     def observer_table(self) -> pd.DataFrame:
         """Columns: phase, p50_ratio, low, high (NaN where it is not known)."""
         rows = [
-            (phase.name, phase.observer.p50_ratio, phase.observer.low, phase.observer.high)
+            (
+                phase.name,
+                phase.latency.observer_effect.p50_ratio,
+                phase.latency.observer_effect.low,
+                phase.latency.observer_effect.high,
+            )
             for phase in self.analysis.phases
         ]
         return pd.DataFrame(rows, columns=["phase", "p50_ratio", "low", "high"]).astype(
@@ -303,6 +309,7 @@ class Report:
         names = ", ".join(phase.name for phase in self.analysis.phases)
         return flame_graph(
             _flame_stacks(self.analysis.phases),
+            catalog=self.analysis.catalog,
             title=f"Score API of sglang-jax: {manifest.label}",
             subtitle=f"phases {names}: mean ms per request of each stack, of threads at work only",
             unit="ms per request",
@@ -356,16 +363,16 @@ def rules_of(parameters: MeasurementParameters) -> RuleSet:
 def make_report(parameters: Parameters) -> Report:
     """Load and analyse the run folder. Raises RunFolderError, ParameterError for the rules file."""
     rules = rules_of(parameters)
-    analysis = analyse(load_run(Path(parameters.run_dir)), rules, parameters.seed, lambda text: None)
+    analysis = analyse(load_run(Path(parameters.run_dir)), rules, parameters.seed)
     return Report(parameters, rules, analysis, tuple(findings(analysis)))
 
 
 def _phase_verdict(phase: PhaseAnalysis) -> str:
-    plain = phase.latency.set_index("which").loc["all"].to_dict()
+    plain = phase.latency.table.set_index("which").loc["all"].to_dict()
     shown = {name: latency_with_interval(plain, name, " ms") for name in ("p50", "mean")}
     text = f"p50 {shown['p50']}, mean {shown['mean']} over {plain['requests']} requests without py-spy"
-    if phase.failed:
-        text += f"; **{phase.failed} requests failed**"
+    if phase.requests.failed:
+        text += f"; **{phase.requests.failed} requests failed**"
     path = phase.path.table
     if path.empty:
         return f"{text}. No request path: {phase.path.reason}. {busiest_thread(phase)}".rstrip()
@@ -375,7 +382,7 @@ def _phase_verdict(phase: PhaseAnalysis) -> str:
         f", {row['share']:.0%}"
         for row in largest
     )
-    hit = phase.batching["compile_hit"]
+    hit = phase.batching.summary["compile_hit"]
     compiled = f" Requests hit by a compile: {hit}." if hit else ""
     latency_ms = path["latency_ms"].iloc[0]
     marked = f"; {MARGINAL}" if phase.path.method == "marginal" else ""
@@ -383,8 +390,10 @@ def _phase_verdict(phase: PhaseAnalysis) -> str:
 
 
 def _flame_stacks(phases: Sequence[PhaseAnalysis]) -> Iterator[tuple[Sequence[str], str, float]]:
-    served = [phase for phase in phases if phase.served > 0]  # where all requests failed there is no mean
+    served = [
+        phase for phase in phases if phase.threads.served > 0
+    ]  # where all requests failed there is no mean
     for phase in served:
         for stack in working_stacks(phase.ticks):
-            ms = stack.wall_ms / phase.served / len(served)
-            yield stack.labels(), NAMES[stack.component], ms
+            ms = stack.wall_ms / phase.threads.served / len(served)
+            yield stack.labels(), stack.component, ms

@@ -51,28 +51,28 @@ def summary(analysis: RunAnalysis, found: list[Finding]) -> dict[str, Any]:
 
 def _phase(phase: PhaseAnalysis) -> dict[str, Any]:
     table = phase.requests.table
-    rows = phase.latency.set_index("which")
+    rows = phase.latency.table.set_index("which")
     plain, profiled = rows.loc["all"], rows.loc["with py-spy"]
-    quality = phase.quality
+    quality = phase.quality.capture
     return {
         "requests": {
             "sent": len(table),
             "ok": int(table["ok"].sum()),
-            "failed": phase.failed,
+            "failed": phase.requests.failed,
             "failed_by_kind": {str(kind): int(n) for kind, n in table["error"].value_counts().items()},
-            "compile_hit": phase.batching["compile_hit"],
-            "split": phase.batching["split"],
+            "compile_hit": phase.batching.summary["compile_hit"],
+            "split": phase.batching.summary["split"],
             "items_per_request": _number(table["items"].mean()),
         },
         "latency_ms": {name: _number(plain[f"{name}_ms"]) for name in ("mean", "p50", "p90", "p95", "p99")},
         "profiled_latency_ms": {name: _number(profiled[f"{name}_ms"]) for name in ("mean", "p50")},
         "throughput": dict(
-            zip(("requests_per_s", "items_per_s"), phase.throughput or (None, None), strict=True)
+            zip(("requests_per_s", "items_per_s"), phase.latency.throughput or (None, None), strict=True)
         ),
         "request_path_ms": _components(phase.path.table, "mean_ms"),
         "request_path_method": phase.path.method,
-        "cpu_ms_per_request": _components(phase.cpu, "cpu_ms"),
-        "threads": _threads(phase.threads),
+        "cpu_ms_per_request": _components(phase.threads.cpu, "cpu_ms"),
+        "threads": _threads(phase.threads.shares),
         "quality": {
             "rate_hz": quality.rate_hz if quality else None,
             "effective_rate_hz": quality.effective_rate_hz if quality else None,
@@ -84,12 +84,12 @@ def _phase(phase: PhaseAnalysis) -> dict[str, Any]:
             "threads_ended": quality.ended if quality else None,
         },
         "observer_effect": {
-            "p50_ratio": phase.observer.p50_ratio,
-            "ci95": _interval(phase.observer.low, phase.observer.high),
+            "p50_ratio": phase.latency.observer_effect.p50_ratio,
+            "ci95": _interval(phase.latency.observer_effect.low, phase.latency.observer_effect.high),
         },
-        "scores": {"consistent": phase.scores.consistent, "digest": phase.scores.digest},
+        "scores": {"consistent": phase.quality.scores.consistent, "digest": phase.quality.scores.digest},
         "checks": [
-            {"name": check.name, "passed": check.passed, "text": check.text} for check in phase.checks
+            {"name": check.name, "passed": check.passed, "text": check.text} for check in phase.quality.checks
         ],
     }
 
@@ -135,7 +135,7 @@ def markdown(analysis: RunAnalysis, found: list[Finding], report: str) -> str:
     wrong = [
         f"- {check.phase}: {check.name}: {_short(check.text)}"
         for phase in analysis.phases
-        for check in phase.checks
+        for check in phase.quality.checks
         if check.passed is False
     ]
     lines += [
@@ -152,8 +152,8 @@ def markdown(analysis: RunAnalysis, found: list[Finding], report: str) -> str:
 def _latency_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
     rows = []
     for phase in analysis.phases:
-        plain = phase.latency.set_index("which").loc["all"].to_dict()
-        rate = phase.throughput[1] if phase.throughput else None
+        plain = phase.latency.table.set_index("which").loc["all"].to_dict()
+        rate = phase.latency.throughput[1] if phase.latency.throughput else None
         rows.append(
             {
                 "phase": phase.name,
@@ -161,7 +161,7 @@ def _latency_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
                 **{name: latency_with_interval(plain, name) for name in ("mean", "p50")},
                 **{name: _shown(_number(plain[f"{name}_ms"])) for name in ("p90", "p95", "p99")},
                 "items/s": _shown(rate),
-                "failed": str(phase.failed),
+                "failed": str(phase.requests.failed),
             }
         )
     return rows

@@ -1,17 +1,17 @@
 """py-spy's ``raw`` format: ``frame;frame;... COUNT`` per distinct stack, without order or times.
 
-Nothing in it is escaped, and command lines hold ``;``, quotes and newlines, so that a record may spread
-over lines. It is taken apart from the outside in:
+Nothing in it is escaped, and command lines may contain ``;``, quotes and newlines, so a record may span
+several lines. Records are parsed from the outside in:
 
-1. Where any line begins with a process frame, a record reaches from one such line to the next;
-   otherwise from one line with a thread frame to the next; otherwise it is one line.
+1. If any line begins with a process frame, a record extends from one such line to the next; otherwise
+   from one line with a thread frame to the next; otherwise it is one line.
 2. A record ends with its count.
 3. A command line ends at ``";process N:"`` or ``";thread (N)``; in a record without a thread frame at
-   the last quote, as Python frames hold none.
+   the last quote, as Python frames contain none.
 4. A thread's name ends at the first frame, ``name (FILE:LINE)`` or ``name (FILE)``. A ``;`` inside a file
-   name is told from the end of a frame by the bracket that is still open.
+   name differs from the end of a frame by the bracket that is still open.
 
-What does not fit is skipped as a whole record, with its count, never guessed at.
+A record that does not fit is skipped as a whole, with its count, and never guessed.
 """
 
 import re
@@ -31,7 +31,7 @@ from scoreprof_nb.stacks.table import (
     ThreadSamples,
 )
 
-MOST_SAMPLES = 10**8  # 11 days of one thread at 100 Hz
+MAX_SAMPLES = 10**8  # 11 days of one thread at 100 Hz
 
 _STARTS = (
     re.compile(rf'^process {NUMBER}:"', re.MULTILINE),
@@ -40,8 +40,8 @@ _STARTS = (
 )
 _COUNT = re.compile(r" ([0-9]+)\r?\n?\Z")
 _LINE_COUNT = re.compile(r" ([0-9]{1,9})\r?$", re.MULTILINE)
-_INNER_END = re.compile(r"\) [0-9]+\r?\n")  # inside a record it says that a second one follows
-_INNER_PLACE_END = re.compile(r":[0-9]+\) [0-9]+\r?\n")  # the same inside a command line, which may say more
+_INNER_END = re.compile(r"\) [0-9]+\r?\n")  # inside a record: a second one follows
+_INNER_PLACE_END = re.compile(r":[0-9]+\) [0-9]+\r?\n")  # the same inside a command line, which may continue
 _PROCESS = re.compile(rf'process ({NUMBER}):"')
 _NEXT_PROCESS = re.compile(rf'";process ({NUMBER}):"')
 _NEXT_THREAD = re.compile(rf'";(?=thread \({THREAD_ID}\)(?:[:;]|\Z))')
@@ -54,16 +54,16 @@ class _Unreadable(ValueError):
 def read_folded(path: Path) -> StackTable:
     """Read a ``raw`` file of py-spy.
 
-    Gives a table that is not ordered and has no ``interval_s``: one ``ThreadSamples`` per process and
-    thread id, in which each stack id is repeated by its count. A record that cannot be read is in
-    ``skipped``; ``why`` says how many samples it stood for. Raises ImportFailed where the file cannot
-    be read at all, has no usable record, or claims more than ``MOST_SAMPLES`` samples.
+    The table is not ordered and has no ``interval_s``. It has one ``ThreadSamples`` per process and thread
+    id, in which each stack id is repeated by its count. A record that cannot be read is in ``skipped``,
+    with the number of its samples in ``why``. Raises ImportFailed if the file cannot be read at all, has
+    no usable record, or has more than ``MAX_SAMPLES`` samples.
     """
     return parse_folded(read_bytes(path), str(path))
 
 
 def parse_folded(data: bytes, where: str) -> StackTable:
-    """As ``read_folded``, from the file's content. ``where`` names it in messages."""
+    """``read_folded`` from the content of a file. ``where``: the file's name in messages."""
     text = data.decode("utf-8-sig", errors="backslashreplace")
     start = next(start for start in _STARTS if start.search(text))
     builder = StackTableBuilder()
@@ -71,13 +71,13 @@ def parse_folded(data: bytes, where: str) -> StackTable:
     total = 0
     for line, record in _records(text, start):
         ending = _COUNT.search(record)
-        count = _count(ending[1], MOST_SAMPLES - total, f"{where}: line {line}") if ending else 0
+        count = _count(ending[1], MAX_SAMPLES - total, f"{where}: line {line}") if ending else 0
         total += count
         try:
             if not ending:
                 raise _Unreadable("no count at its end")
             if not start.match(record):
-                raise _Unreadable("it does not begin as the other records do")
+                raise _Unreadable("it does not begin like the other records")
             labels, frames = _parse(record[: ending.start()])
         except _Unreadable as error:
             lost = _samples_lost(record)
@@ -99,19 +99,19 @@ def parse_folded(data: bytes, where: str) -> StackTable:
 
 
 def _count(digits: str, most: int, where: str) -> int:
-    if len(digits) > len(str(MOST_SAMPLES)) or int(digits) > most:
-        raise ImportFailed(f"{where}: more than {MOST_SAMPLES} samples in all")
+    if len(digits) > len(str(MAX_SAMPLES)) or int(digits) > most:
+        raise ImportFailed(f"{where}: more than {MAX_SAMPLES} samples in all")
     return int(digits)
 
 
 def _samples_lost(record: str) -> int:
-    """All counts in an unreadable record: its damage may have joined it to the next line."""
+    """All counts in an unreadable record: the damage may have merged it with the next line."""
     counts = _LINE_COUNT.finditer(record, _command_lines_end(record))
     return sum(int(match[1]) for match in counts)
 
 
 def _records(text: str, start: re.Pattern[str]) -> Iterator[tuple[int, str]]:
-    """Line number and text of each record, and of each piece of text that is none."""
+    """Line number and text of each record, and of each piece of text that is not a record."""
     line = 1
     for first, last in pairwise(sorted({0, len(text), *(match.start() for match in start.finditer(text))})):
         chunk = text[first:last]
@@ -124,7 +124,7 @@ def _records(text: str, start: re.Pattern[str]) -> Iterator[tuple[int, str]]:
 
 
 def _command_lines_end(record: str) -> int:
-    """Where the last command line's closing quote is; 0 if the record begins with no process frame."""
+    """The place of the last command line's closing quote; 0 if the record has no process frame."""
     process = _PROCESS.match(record)
     if not process:
         return 0
@@ -133,7 +133,7 @@ def _command_lines_end(record: str) -> int:
 
 
 def _parse(record: str) -> tuple[Labels, list[Frame]]:
-    """Whose stack a record without its count is, and its Python frames."""
+    """The labels and the Python frames of a record, which comes without its count."""
     pid, commands, rest = 0, [""], record
     process = _PROCESS.match(record)
     if process:
@@ -148,8 +148,8 @@ def _parse(record: str) -> tuple[Labels, list[Frame]]:
         pid, commands = int(pids_and_commands[-2]), pids_and_commands[1::2]
     tokens = rest.split(";") if rest else []
     tid, thread = 0, ""
-    if tokens and (found := parse_thread(tokens[0])):
-        tid, thread = found
+    if tokens and (labelled := parse_thread(tokens[0])):
+        tid, thread = labelled
         more_name, frames = _name_and_frames(tokens[1:])
         thread = ";".join([thread, *more_name])
     else:
@@ -160,10 +160,10 @@ def _parse(record: str) -> tuple[Labels, list[Frame]]:
 
 
 def _name_and_frames(tokens: list[str]) -> tuple[list[str], list[Frame]]:
-    """The rest of a thread's name, which may hold ``;``, and the frames after it."""
+    """The rest of a thread's name, which may contain ``;``, and the frames after it."""
     name: list[str] = []
     frames: list[Frame] = []
-    pieces: list[str] = []  # of a frame whose file's name holds ;
+    pieces: list[str] = []  # of a frame whose file name contains ;
     for token in tokens:
         if not pieces and not frames and " (" not in token:
             name.append(token)

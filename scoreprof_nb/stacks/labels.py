@@ -1,8 +1,8 @@
-"""What the importers share: py-spy's own frames, which say whose stack it is, and small helpers.
+"""What the importers share: py-spy's own frames, which name a stack's process and thread, and helpers.
 
 With ``--subprocesses`` and ``--threads`` a stack begins, root first, with ``process PID:"COMMAND"`` for
-every ancestor, the process itself last, and with ``thread (TID): NAME``. Neither text is escaped:
-both may hold quotes, ``;`` and newlines.
+every ancestor and then for the process itself, followed by ``thread (TID): NAME``. Neither text is
+escaped: both may contain quotes, ``;`` and newlines.
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 from scoreprof_nb.stacks.table import Frame, ImportFailed
 
 NUMBER = r"[0-9]{1,18}"
-THREAD_ID = rf"(?:0x[0-9A-Fa-f]{{1,15}}|{NUMBER})"  # hexadecimal where the OS's id is unknown to py-spy
+THREAD_ID = rf"(?:0x[0-9A-Fa-f]{{1,15}}|{NUMBER})"  # hexadecimal if py-spy does not know the OS's id
 
 _PROCESS = re.compile(rf'process ({NUMBER}):"(.*)"', re.DOTALL)
 _THREAD = re.compile(rf"thread \(({THREAD_ID})\)(?:: (.*))?", re.DOTALL)
@@ -26,7 +26,7 @@ _SHORT = reprlib.Repr(maxlevel=3, maxlist=16, maxdict=8, maxstring=_TEXT_CHARS, 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Whose stack it is. 0 and empty texts stand for what the recording does not say."""
+    """The process and the thread of a stack. 0 and empty strings stand for what is not known."""
 
     pid: int = 0
     tid: int = 0
@@ -48,13 +48,13 @@ def profile_name(pid: int, tid: int, thread: str) -> str:
 
 
 def parse_thread(text: str) -> tuple[int, str] | None:
-    """Id and name of a thread frame; None if it is none."""
+    """Id and name from a thread frame; None for any other text."""
     match = _THREAD.fullmatch(text)
     return (_thread_id(match[1]), match[2] or "") if match else None
 
 
 def parse_profile_name(text: str) -> Labels:
-    """What a speedscope profile's name says; any other name than py-spy's is taken as the thread's."""
+    """The labels in a speedscope profile's name; a name in another form than py-spy's is the thread's."""
     match = _PROFILE.fullmatch(text)
     if not match:
         return Labels(thread=text)
@@ -62,9 +62,9 @@ def parse_profile_name(text: str) -> Labels:
 
 
 def split_labels(stack: Sequence[Frame], fallback: Labels) -> tuple[Labels, int]:
-    """Whose stack it is, and how many of its first frames say so.
+    """The labels of a stack, and how many of its first frames are labels.
 
-    What no frame says is taken from ``fallback``. Only frames without a file can be py-spy's own.
+    What no frame states is taken from ``fallback``. Only frames without a file can be py-spy's own.
     """
     pid, commands, used = fallback.pid, list[str](), 0
     for frame in stack:
@@ -74,15 +74,15 @@ def split_labels(stack: Sequence[Frame], fallback: Labels) -> tuple[Labels, int]
         pid, used = int(match[1]), used + 1
         commands.append(match[2])
     tid, thread = fallback.tid, fallback.thread
-    if used < len(stack) and not stack[used].file and (found := parse_thread(stack[used].name)):
-        tid, thread = found
+    if used < len(stack) and not stack[used].file and (labelled := parse_thread(stack[used].name)):
+        tid, thread = labelled
         used += 1
     process = commands.pop() if commands else fallback.process
     return Labels(pid, tid, process, thread, tuple(commands)), used
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content. Raises ImportFailed where it cannot be read."""
+    """The file's content. Raises ImportFailed if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -90,7 +90,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def bounded(value: object) -> str:
-    """A text, or the repr of anything else, cut to a length that can be shown."""
+    """A string, or the repr of anything else, cut to a length that can be shown."""
     text = value if isinstance(value, str) else _SHORT.repr(value)
     return text if len(text) <= _TEXT_CHARS else text[:_TEXT_CHARS] + "…"
 

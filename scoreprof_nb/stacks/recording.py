@@ -1,4 +1,4 @@
-"""Any recording of py-spy that can be read, told apart by what the file holds, not by its name."""
+"""Reads any supported recording of py-spy; the format is recognised by content, not by file name."""
 
 import gzip
 import zlib
@@ -10,14 +10,14 @@ from scoreprof_nb.stacks.speedscope import parse_speedscope
 from scoreprof_nb.stacks.table import ImportFailed, StackTable
 
 GZIP = b"\x1f\x8b"
-BLANK = b"\xef\xbb\xbf \t\r\n"  # and the mark that some editors put before UTF-8
+BLANK = b"\xef\xbb\xbf \t\r\n"  # with the byte-order mark that some editors write
 
 
 def read_recording(path: Path) -> StackTable:
     """Read a recording in py-spy's format ``speedscope`` or ``raw``, gzipped or not.
 
-    See ``read_speedscope`` and ``read_folded`` for what the table holds. Raises ImportFailed where the
-    file is empty or is neither.
+    See ``read_speedscope`` and ``read_folded`` for the table. Raises ImportFailed if the file is empty
+    or in neither format.
     """
     data = read_bytes(path)
     if data.startswith(GZIP):

@@ -30,7 +30,7 @@ from scoreprof_nb.stacks.table import (
 
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 UNIT_S = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
-LONGEST_S = 1e9  # of an interval; what is above is no time
+MAX_INTERVAL_S = 1e9  # a longer one is not a time
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class _Weights:
 def read_speedscope(path: Path) -> StackTable:
     """Read a speedscope file of py-spy.
 
-    Gives an ordered table, one ``ThreadSamples`` per thread: several for a profile in which py-spy
-    merged threads, as it does when one reuses an ended thread's id. ``interval_s`` is the constant
-    weight in seconds, None if there is none. A sample, frame or profile that cannot be read is in
-    ``skipped``. Raises ImportFailed where the file cannot be read at all or has no usable profile.
+    The table is ordered and has one ``ThreadSamples`` per thread: several for a profile in which py-spy
+    merged threads, as it does when a thread reuses the id of one that ended. ``interval_s`` is the
+    constant weight in seconds, None if there is none. A sample, frame or profile that cannot be read is
+    in ``skipped``. Raises ImportFailed if the file cannot be read at all or has no usable profile.
     """
     return parse_speedscope(read_bytes(path), str(path))
 
@@ -90,14 +90,13 @@ def parse_speedscope(data: bytes, where: str) -> StackTable:
 
 
 def write_speedscope(table: StackTable, path: Path, *, name: str) -> None:
-    """Write an ordered table as a file that speedscope opens and ``read_speedscope`` reads back.
+    """Write an ordered table to a file that speedscope opens and ``read_speedscope`` can read again.
 
     Not written: ``skipped``, the parents' process ids (the table has none), and the command lines of
-    a thread without ticks. Without ``interval_s`` every tick weighs 1, in no unit. Raises ValueError
+    a thread without ticks. Without ``interval_s`` every tick weighs 1, without a unit. Raises NotOrdered
     for a table that is not ordered: the file would state an order in time.
     """
-    if not table.ordered:
-        raise ValueError("an aggregated table has no order in time, so it cannot be a speedscope file")
+    table.require_order()
     frames: list[dict[str, object]] = [
         {"name": frame.name, "file": frame.file} | ({} if frame.line is None else {"line": frame.line})
         for frame in table.frames
@@ -137,7 +136,7 @@ def write_speedscope(table: StackTable, path: Path, *, name: str) -> None:
 
 
 def _compact(document: dict[str, object]) -> dict[str, object]:
-    """While JSON is parsed: shrink each profile at once, so that only one is in memory in full."""
+    """While JSON is parsed: compact each profile, so that only one at a time is in memory in full."""
     samples, weights = document.get("samples"), document.get("weights")
     if isinstance(samples, list):
         document["samples"] = _intern(samples)
@@ -148,7 +147,7 @@ def _compact(document: dict[str, object]) -> dict[str, object]:
 
 
 def _intern(samples: list[object]) -> _Samples:
-    # Equal tuples may differ in what they hold (1 == True == 1.0): only ints are compared as tuples.
+    # Equal tuples may hold different types (1 == True == 1.0): only ints are compared as tuples.
     lists = set(map(type, samples)) <= {list}
     clean = lists and set(map(type, chain.from_iterable(samples))) <= {int}  # type: ignore[arg-type]
     keys = map(tuple if clean else repr, samples)  # type: ignore[arg-type]
@@ -160,7 +159,7 @@ def _intern(samples: list[object]) -> _Samples:
 def _read_frames(
     document: Mapping[str, object], where: str, builder: StackTableBuilder
 ) -> list[Frame | None]:
-    """``shared.frames``; None in place of one that is no frame."""
+    """``shared.frames``, with None in place of an entry that is not a frame."""
     shared = document.get("shared")
     listed = shared.get("frames") if isinstance(shared, dict) else None
     if not isinstance(listed, list):
@@ -184,7 +183,7 @@ def _frame(entry: object) -> Frame | None:
 
 
 def _unusable(profile: object) -> str | None:
-    """Why a profile as a whole cannot be read; None if it can."""
+    """Why a profile cannot be read at all; None if it can."""
     if not isinstance(profile, dict):
         return "not an object"
     if profile.get("type") != "sampled":
@@ -215,11 +214,11 @@ def _read_profile(
             continue
         labels, used = split_labels(stack, fallback)
         index, known = threads.setdefault((labels.pid, labels.tid), (len(threads), labels))
-        if labels.thread and not known.thread:  # py-spy had not yet seen the name
+        if labels.thread and not known.thread:  # py-spy did not know the name at first
             threads[labels.pid, labels.tid] = index, replace(known, thread=labels.thread)
         thread_of[number] = index
         stack_of[number] = builder.stack_id([builder.frame_id(frame) for frame in stack[used:]])
-    for pid, tid in [key for key in threads if key[1] == 0]:  # py-spy did not yet know the thread's id
+    for pid, tid in [key for key in threads if key[1] == 0]:  # py-spy did not know the thread's id at first
         known_ids = [key for key in threads if key[0] == pid and key[1] != 0]
         if len(known_ids) == 1:
             thread_of[thread_of == threads.pop((pid, tid))[0]] = threads[known_ids[0]][0]
@@ -232,7 +231,7 @@ def _read_profile(
 
 
 def _stack(sample: object, frames: list[Frame | None]) -> list[Frame] | str:
-    """The frames of a sample, or what is wrong with it."""
+    """The frames of a sample, or why it cannot be read."""
     if not isinstance(sample, list):
         return "not a list of frame indices"
     stack = []
@@ -249,12 +248,12 @@ def _stack(sample: object, frames: list[Frame | None]) -> list[Frame] | str:
 
 
 def _interval_s(profile: Mapping[str, object], place: str, builder: StackTableBuilder) -> float | None:
-    """The profile's time between ticks; None, and a note unless the profile has no unit, if unknown."""
+    """The profile's time between ticks; None if it is not known, with a note unless it has no unit."""
     samples, weights, unit = profile["samples"], profile.get("weights"), profile.get("unit")
     assert isinstance(samples, _Samples)
     if not isinstance(weights, _Weights) or weights.count != len(samples.ids):
-        found = weights.count if isinstance(weights, _Weights) else "no"
-        wrong = f"{found} weights for {len(samples.ids)} samples"
+        count = weights.count if isinstance(weights, _Weights) else "no"
+        wrong = f"{count} weights for {len(samples.ids)} samples"
         builder.skipped.append(Skipped(f"{place}.weights", wrong, bounded(weights)))
         return None
     if unit == "none" or not weights.count:
@@ -263,7 +262,7 @@ def _interval_s(profile: Mapping[str, object], place: str, builder: StackTableBu
         builder.skipped.append(Skipped(f"{place}.unit", "not a unit of time", bounded(unit)))
         return None
     weight = weights.constant
-    if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < LONGEST_S:
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < MAX_INTERVAL_S:
         builder.skipped.append(Skipped(f"{place}.weights", "not one constant time", bounded(weight)))
         return None
     return weight * UNIT_S[unit]

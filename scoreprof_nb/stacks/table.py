@@ -1,11 +1,11 @@
-"""The stack table: what every importer fills and every analysis reads.
+"""The stack table: what every importer builds and every analysis reads.
 
-Frames and distinct stacks are stored once. A thread's samples are an int32 array of stack ids,
-one per tick, so an hour at 100 Hz costs 1.4 MB a thread, and work done per distinct stack
-(thousands) never has to be done per sample (millions).
+Frames and distinct stacks are stored once. A thread's samples are an int32 array of stack ids, one per
+tick: an hour at 100 Hz takes 1.4 MB per thread, and work that is done per distinct stack (thousands)
+need not be done per sample (millions).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 class ImportFailed(ValueError):
     """A recording that cannot be read at all; the message says where and why."""
+
+
+class NotOrdered(ValueError):
+    """A table of counts was passed where ticks in the order of time are needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class ThreadSamples:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A part of a recording that could not be read: where it is, what is wrong, what it said."""
+    """A part of a recording that could not be read: where it is, what is wrong with it, its text."""
 
     where: str
     why: str
@@ -61,9 +65,9 @@ class StackTable:
 
     ``frame_ids[offsets[s]:offsets[s + 1]]`` are the frames of stack ``s``, root first, without
     py-spy's process and thread frames (those are in ``threads``). A stack may be empty.
-    ``interval_s`` is the nominal time between ticks, None where the format does not say.
-    ``ordered`` is False where the format aggregates, so that only counts have a meaning.
-    ``skipped`` lists what could not be read; it is never dropped silently.
+    ``interval_s`` is the nominal time between ticks, None where the format does not state it.
+    ``ordered`` is False where the format aggregates: then only the counts have a meaning, and
+    ``require_order`` raises. ``skipped`` lists what could not be read; nothing is dropped silently.
     """
 
     frames: tuple[Frame, ...]
@@ -74,6 +78,14 @@ class StackTable:
     interval_s: float | None = None
     skipped: tuple[Skipped, ...] = ()
 
+    def require_order(self) -> None:
+        """Raises NotOrdered unless each thread's stack ids are in the order of time."""
+        if not self.ordered:
+            raise NotOrdered(
+                "the recording holds counts of stacks (py-spy's raw format), not ticks in the order of "
+                "time; record with `--format speedscope`"
+            )
+
     @property
     def n_stacks(self) -> int:
         return len(self.offsets) - 1
@@ -83,13 +95,9 @@ class StackTable:
         first, last = self.offsets[stack_id], self.offsets[stack_id + 1]
         return tuple(self.frames[i] for i in self.frame_ids[first:last])
 
-    def stacks(self) -> Iterator[tuple[Frame, ...]]:
-        """Every distinct stack, in the order of its id."""
-        return (self.stack(stack_id) for stack_id in range(self.n_stacks))
-
 
 class StackTableBuilder:
-    """Collects frames and stacks, each stored once, and gives the finished table."""
+    """Collects frames and stacks, each stored once, and builds the table."""
 
     def __init__(self) -> None:
         self._frames: dict[Frame, int] = {}
@@ -102,10 +110,6 @@ class StackTableBuilder:
 
     def stack_id(self, frame_ids: Sequence[int]) -> int:
         return self._stacks.setdefault(tuple(frame_ids), len(self._stacks))
-
-    @property
-    def n_threads(self) -> int:
-        return len(self._threads)
 
     def add_thread(self, samples: ThreadSamples) -> None:
         self._threads.append(samples)
@@ -124,9 +128,9 @@ class StackTableBuilder:
 
 
 def short_path(file: str) -> str:
-    """The file's path from its package on: what is behind site-packages or lib/python3.x."""
+    """The file's path from its package on: what follows site-packages or lib/python3.x."""
     for marker in ("/site-packages/", "/lib/python3."):
-        _, found, after = file.rpartition(marker)
-        if found:
+        _, separator, after = file.rpartition(marker)
+        if separator:
             return after if marker == "/site-packages/" else after.partition("/")[2]
     return file.rpartition("/")[2]

@@ -16,7 +16,7 @@ from scoreprof_nb import demo
 from scoreprof_nb.analysis.ticks import block_ticks
 from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.server import free_port
-from scoreprof_nb.components.catalog import COMPONENTS, NAMES
+from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import classify
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.redact import Redactor
@@ -91,8 +91,8 @@ def test_idle_server_is_idle(running: tuple[str, int], tmp_path: Path) -> None:
     threads = block_ticks(block, recording, table, classify(table, load_rules())).threads
     assert {str(thread.role) for thread in threads} >= SERVER_THREADS
     for thread in threads:
-        names = [NAMES[i] for i in thread.components]
-        idle = sum(not COMPONENTS[name].work for name in names) / len(names)
+        names = [CATALOG.names[i] for i in thread.components]
+        idle = sum(not CATALOG[name].work for name in names) / len(names)
         unknown = Counter(
             tuple(frame.name for frame in table.stack(int(stack_id))[-6:])
             for stack_id, name in zip(thread.stack_ids, names, strict=True)

@@ -97,14 +97,16 @@ def test_servers_log_is_understood(demo: Finished) -> None:
     analysis = make_report(Parameters(run_dir=str(demo.folder))).analysis
     phases = {phase.name: phase for phase in analysis.phases}
     for name in PHASES:
-        row = phases[name].batching
+        row = phases[name].batching.summary
         assert None not in row.values(), row
         assert 0 <= row["decode_batches_at_least"] <= row["decode_batches_at_most"], row
         assert 0 <= row["split"] <= row["requests"], row
         assert 0 <= row["compile_hit"] <= row["requests"], row
     # One a request; on a busy machine a line may be read only after the next request was sent.
-    assert phases["single"].batching["prefills_per_request"] >= 0.9
-    sequences = int((phases["large"].batches["new_sequences"] * phases["large"].batches["batches"]).sum())
+    assert phases["single"].batching.summary["prefills_per_request"] >= 0.9
+    sequences = int(
+        (phases["large"].batching.sizes["new_sequences"] * phases["large"].batching.sizes["batches"]).sum()
+    )
     items = int(phases["large"].requests.table["items"].sum())
     assert items - 3 * 32 <= sequences <= items + 32, "but for requests between two blocks: one per item"
 

@@ -53,7 +53,7 @@ def run(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> RunAnalysi
         patch.setattr(session, "prepare", prepare)
         outcome = session.capture(parameters, lambda text: None)
     assert outcome.failure is None
-    return analyse(load_run(folder), load_rules(), 0, lambda text: None)
+    return analyse(load_run(folder), load_rules(), 0)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def half_widths(measured: PhaseAnalysis) -> Mapping[str, tuple[float, float]]:
 
 
 def test_every_thread_is_recognised(measured: PhaseAnalysis) -> None:
-    roles = {(row.process, row.thread) for row in measured.threads.itertuples()}
+    roles = {(row.process, row.thread) for row in measured.threads.shares.itertuples()}
     assert {
         ("http", "main"),
         ("scheduler", "main"),
@@ -124,7 +124,7 @@ def test_cpu_cost_is_the_truth(measured: PhaseAnalysis) -> None:
 
     What spins for 10 ms of time costs less CPU when the machine is busy, so only proportions are exact.
     """
-    cpu = measured.cpu.set_index("component")["cpu_ms"]
+    cpu = measured.threads.cpu.set_index("component")["cpu_ms"]
     assert cpu.get("device_wait", 0.0) < 1.0, "a sleep was charged CPU time"
     scheduler = {name: STAGES[name] for name in ("batch", "host_prep", "output")}
     for name, truth in scheduler.items():
@@ -140,7 +140,7 @@ def test_cpu_cost_is_the_truth(measured: PhaseAnalysis) -> None:
 def test_shares_of_the_threads_are_the_truth(measured: PhaseAnalysis) -> None:
     """A thread's share of a component is its time over the time between two requests."""
     between_ms = measured.requests.profiled().groupby("block")["sent_ns"].diff().mean() / 1e6
-    rows = [row for row in measured.threads.itertuples() if row.component in STAGES]
+    rows = [row for row in measured.threads.shares.itertuples() if row.component in STAGES]
     assert {row.component for row in rows} == set(STAGES)
     for row in rows:
         half = WIDE * (row.high - row.low) / 2

@@ -9,6 +9,7 @@ from scoreprof_nb.analysis.breakdown import HOT_COLUMNS
 from scoreprof_nb.analysis.latency import latency_rows
 from scoreprof_nb.analysis.request_path import COLUMNS, RequestPath
 from scoreprof_nb.comparison.compare import compare
+from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.report.comparison import ComparisonReport
@@ -77,30 +78,33 @@ def phase(
             requests=sent(*plain),
             record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles)),
         ),
-        batching={"compiles": 0, "prefills_per_request": prefills},
+        batching=SimpleNamespace(summary={"compiles": 0, "prefills_per_request": prefills}),
         requests=found,
-        latency=pd.DataFrame(latency_rows(name, found)),
-        throughput=(1e3 / latency_ms, 4e3 / latency_ms),
-        cpu=cpu,
+        latency=SimpleNamespace(
+            table=pd.DataFrame(latency_rows(name, found)), throughput=(1e3 / latency_ms, 4e3 / latency_ms)
+        ),
         path=RequestPath(table, "joint"),
-        hot=pd.DataFrame(
-            [
-                (
-                    name,
-                    "http",
-                    "main",
-                    "work",
-                    "/x/site-packages/sgl_jax/a.py",
-                    "tokenize",
-                    4.0 * factor,
-                    4.0 * factor,
-                )
-            ],
-            columns=list(HOT_COLUMNS),
+        threads=SimpleNamespace(
+            cpu=cpu,
+            served=20.0,
+            hot_functions=pd.DataFrame(
+                [
+                    (
+                        name,
+                        "http",
+                        "main",
+                        "work",
+                        "/x/site-packages/sgl_jax/a.py",
+                        "tokenize",
+                        4.0 * factor,
+                        4.0 * factor,
+                    )
+                ],
+                columns=list(HOT_COLUMNS),
+            ),
         ),
         ticks=ticks,
-        served=20.0,
-        checks=(),
+        quality=SimpleNamespace(checks=()),
     )
 
 
@@ -120,6 +124,7 @@ def run(*phases, started_s=1e9, provenance=None, label="run", **parameters):
             folder="nowhere",
         ),
         phases=tuple(phases),
+        catalog=CATALOG,
         status=lambda: "complete",
     )
 

@@ -2,9 +2,9 @@
 
 from matplotlib.colors import to_hex
 
-from scoreprof_nb.components import catalog
+from scoreprof_nb.components.catalog import CATALOG
 
-ALL_COMPONENTS = (*catalog.NAMES, *catalog.EXTRA_GROUPS)
+ALL_COMPONENTS = CATALOG.names
 
 
 def assert_fits(figure, panels):

@@ -6,6 +6,7 @@ marks a decode step.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, ThreadTicks
-from scoreprof_nb.components.catalog import INDEX, NAMES
+from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, classify
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.run_folder.store import (
@@ -68,19 +69,24 @@ def place(process: str, thread: str, stacks, *, pid: int = 10, tid: int = 10) ->
     return Thread(pid, tid, command, name, tuple(stacks))
 
 
-def frames_of(stack: str) -> list[Frame]:
+@cache
+def frames_of(stack: str) -> tuple[Frame, ...]:
     frames = []
     for text in filter(None, stack.split(" > ")):
         name, _, file = text.partition("@")
         file, _, line = file.partition(":")
         frames.append(Frame(name, file, int(line) if line else None))
-    return frames
+    return tuple(frames)
 
 
 def stack_table(*threads: Thread) -> StackTable:
     builder = StackTableBuilder()
     for thread in threads:
-        ids = [builder.stack_id([builder.frame_id(frame) for frame in frames_of(s)]) for s in thread.stacks]
+        id_of = {
+            stack: builder.stack_id([builder.frame_id(frame) for frame in frames_of(stack)])
+            for stack in dict.fromkeys(thread.stacks)
+        }
+        ids = [id_of[stack] for stack in thread.stacks]
         builder.add_thread(
             ThreadSamples(
                 thread.pid, thread.tid, thread.process, thread.thread, np.array(ids, dtype=np.int32)
@@ -92,7 +98,7 @@ def stack_table(*threads: Thread) -> StackTable:
 def classified(*threads: Thread, rules=RULES):
     """(role as text, component names) of every thread."""
     return [
-        (str(activity.role), [NAMES[i] for i in activity.components])
+        (str(activity.role), [CATALOG.names[i] for i in activity.components])
         for activity in classify(stack_table(*threads), rules)
     ]
 
@@ -114,7 +120,7 @@ def activity(text: str) -> tuple[np.ndarray, np.ndarray]:
         name, _, times = part.partition("*")
         names += [name.removeprefix("~")] * int(times or 1)
         decode += [name.startswith("~")] * int(times or 1)
-    return np.array([INDEX[name] for name in names], dtype=np.int16), np.array(decode, dtype=np.bool_)
+    return np.array([CATALOG.index[name] for name in names], dtype=np.int16), np.array(decode, dtype=np.bool_)
 
 
 def thread_ticks(process: str, thread: str, text: str, *, pid=10, tid=10, stack_ids=None) -> ThreadTicks:

@@ -194,5 +194,7 @@ def strict_json(path):
 
 def check_result(report, words):
     """(passed, text) of the check whose name holds the words."""
-    (found,) = [check for phase in report.analysis.phases for check in phase.checks if words in check.name]
+    (found,) = [
+        check for phase in report.analysis.phases for check in phase.quality.checks if words in check.name
+    ]
     return found.passed, found.text

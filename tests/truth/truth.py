@@ -123,7 +123,7 @@ def measure(folder: Path, phase: str, phase_s: float, spec: str = "") -> RunAnal
     outcome = capture(parameters, lambda text: None)
     if outcome.failure is not None:
         raise RuntimeError(outcome.failure)
-    return analyse(load_run(folder), load_rules(), 0, lambda text: None)
+    return analyse(load_run(folder), load_rules(), 0)
 
 
 def compare(injection: Injection, base: PhaseAnalysis, test: PhaseAnalysis) -> Found:

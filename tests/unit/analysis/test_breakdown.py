@@ -16,7 +16,7 @@ from scoreprof_nb.analysis.breakdown import (
     utilisation,
 )
 from scoreprof_nb.analysis.ticks import PhaseTicks, block_ticks
-from scoreprof_nb.components.catalog import COMPONENTS, NAMES, NATIVE_THREADS
+from scoreprof_nb.components.catalog import CATALOG, NATIVE_THREADS
 from scoreprof_nb.components.classify import classify
 from scoreprof_nb.run_folder.store import ServerProcess
 from tests.support.synthetic import (
@@ -49,7 +49,7 @@ NO_CPU = cpu_table()
 def some_ticks(seed=0, n=500):
     rng = np.random.default_rng(seed)
     threads = [
-        thread_ticks(process, thread, " ".join(rng.choice(NAMES, n)), pid=pid, tid=tid)
+        thread_ticks(process, thread, " ".join(rng.choice(CATALOG.stack_names, n)), pid=pid, tid=tid)
         for process, thread, pid, tid in (
             ("http", "main", 2, 2),
             ("scheduler", "main", 3, 3),
@@ -218,7 +218,7 @@ def test_cpu_of_threads_without_ticks_has_no_known_interval():
 
 def test_waiting_gets_no_cpu_time():
     table = cpu_per_request(some_ticks(), CPU, answered(20, 5.0), seed=1)
-    assert not [name for name in table["component"] if name in COMPONENTS and COMPONENTS[name].waiting]
+    assert not [name for name in table["component"] if CATALOG[name].waiting]
 
 
 def test_cpu_time_is_spread_over_the_running_components_by_their_ticks():
@@ -264,14 +264,16 @@ def simulated_cpu(seed):
         of = block(number, START_S + 20 * number, BLOCK_S)
         n = rng.poisson(BLOCK_S * 100)
         tick_s = np.sort(rng.uniform(0, BLOCK_S, n))
-        seen = {process: np.full(n, NAMES.index("await_request"), dtype=np.int16) for process in cpu_s}
+        seen = {
+            process: np.full(n, CATALOG.names.index("await_request"), dtype=np.int16) for process in cpu_s
+        }
         at_s = 0.0
         while at_s < BLOCK_S:
             sent_s = at_s
             for (process, component), mean_ms in SPENT_MS.items():
                 stop_s = at_s + mean_ms / 1e3 * rng.gamma(9, 1 / 9)
                 first, last = np.searchsorted(tick_s, [at_s, stop_s])
-                seen[process][first:last] = NAMES.index(component)
+                seen[process][first:last] = CATALOG.names.index(component)
                 cpu_s[process] += max(min(stop_s, BLOCK_S) - at_s, 0)
                 at_s = stop_s
             at_s += WAIT_MS / 1e3 * rng.gamma(9, 1 / 9)

@@ -1,4 +1,4 @@
-"""Latency, observer effect, scores and throughput, and how requests get their block and their hits."""
+"""Latency, observer effect and throughput, and how requests get their block and their hits."""
 
 import math
 from dataclasses import replace
@@ -13,7 +13,6 @@ from scoreprof_nb.analysis.latency import (
     latency_rows,
     minimum_detectable_effect,
     observer_effect,
-    scores,
     throughput,
 )
 from scoreprof_nb.analysis.requests import events, measured_requests
@@ -190,60 +189,6 @@ def test_observer_effect_works_without_a_log_and_repeats_by_seed():
     )
     assert observer_effect(requests, seed=1) == observer_effect(requests, seed=1)
     assert observer_effect(requests, seed=1).p50_ratio is not None
-
-
-# ---- scores
-
-
-def answers(*payload_and_scores):
-    return sent(
-        *(
-            {"at_ms": 1000 * i, "latency_ms": 10, "payload": payload, "scores": values}
-            for i, (payload, values) in enumerate(payload_and_scores)
-        )
-    )
-
-
-def test_equal_payloads_with_equal_scores_are_consistent():
-    found = scores(answers((0, [[0.25, 0.75]]), (1, [[0.5, 0.5], [0.1, 0.9]]), (0, [[0.251, 0.749]])))
-    assert found.consistent is True
-    assert found.max_difference == pytest.approx(0.001)
-
-
-def test_equal_payloads_with_other_scores_are_inconsistent():
-    found = scores(answers((0, [[0.25, 0.75]]), (0, [[0.27, 0.73]])))
-    assert found.consistent is False
-    assert found.max_difference == pytest.approx(0.02)
-
-
-def test_the_warm_ups_answers_count_too():
-    """A payload that the warm-up and the measurement sent once each has come twice."""
-    twice = sent(
-        {"at_ms": 0, "latency_ms": 10, "warmup": True, "scores": [[0.25, 0.75]]},
-        {"at_ms": 100, "latency_ms": 10, "scores": [[0.75, 0.25]]},
-    )
-    assert scores(twice).consistent is False
-
-
-def test_payloads_that_came_once_say_nothing_about_consistency():
-    found = scores(answers((0, [[0.25, 0.75]]), (1, [[0.9, 0.1]])))
-    assert found.consistent is None
-    assert found.max_difference is None
-    assert found.digest is not None
-
-
-def test_without_answers_nothing_is_known_of_scores():
-    failed = sent({"at_ms": 0, "latency_ms": 1, "error": "timeout", "scores": None})
-    assert scores(failed).digest is None
-    assert scores(failed).consistent is None
-
-
-def test_digest_says_whether_two_runs_gave_the_same_scores():
-    one = scores(answers((0, [[0.25, 0.75]]), (1, [[0.5, 0.5]])))
-    reordered = scores(answers((1, [[0.5, 0.5]]), (0, [[0.25, 0.75]]), (0, [[0.2501, 0.7499]])))
-    other = scores(answers((0, [[0.25, 0.75]]), (1, [[0.6, 0.4]])))
-    assert one.digest == reordered.digest
-    assert one.digest != other.digest
 
 
 # ---- from the phase's table and the server's log

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scoreprof_nb.analysis.quality import limits, quality
+from scoreprof_nb.analysis.quality import capture_quality, limits
 from tests.support.synthetic import block, phase_of, place, stack_table, thread_ticks, ticked
 
 STACKS = ["main@serve.py"] * 10
@@ -26,12 +26,13 @@ def lost(thread, n):
 
 def quality_of(*threads):
     ticks = ticks_of(*threads)
-    return quality(ticks, ticks.phase.threads)
+    return capture_quality(ticks, ticks.phase.threads)
 
 
 def checks_of(ticks):
     return {
-        check.name: check.passed for check in limits("small", quality(ticks, ticks.phase.threads), 0.0, ())
+        check.name: check.passed
+        for check in limits("small", capture_quality(ticks, ticks.phase.threads), 0.0, ())
     }
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoreprof_nb.analysis.request_path import PATH_NAMES, request_path, tick_causes
-from scoreprof_nb.components.catalog import CLIENT, IPC_AND_WAKEUP, NAMES
+from scoreprof_nb.analysis.request_path import request_path, tick_causes
+from scoreprof_nb.components.catalog import CATALOG, CLIENT, IPC_AND_WAKEUP
 from tests.support.synthetic import START_S, activity, block, measured, phase_of, thread_ticks, ticked
 
 LEFT = IPC_AND_WAKEUP
@@ -37,7 +37,7 @@ def joint(http="", scheduler="", forward="", detokenizer="", *, of=None, **how):
 
 def causes(ticks, request=None):
     numbers = np.zeros(ticks.ticks, dtype=np.int64) if request is None else np.array(request)
-    return [PATH_NAMES[i] for i in tick_causes(ticks, numbers)]
+    return [CATALOG.names[i] for i in tick_causes(ticks, numbers)]
 
 
 def path_of(ticks, *rows, concurrency=1, seed=1):
@@ -300,7 +300,7 @@ def test_none_above_concurrency_one_and_says_why():
     path = path_of(joint("http*10"), {"at_ms": 0, "latency_ms": 100}, concurrency=2)
     assert path.table.empty
     assert path.method is None
-    assert path.reason.startswith("not defined with more than one request in flight, for a tick then belongs")
+    assert path.reason.startswith("not defined with more than one request in flight: a tick then belongs")
     assert path.as_mapping() == {}
 
 
@@ -424,9 +424,9 @@ def test_one_block_that_is_not_aligned_makes_all_marginal():
 # ---- the law
 
 
-ANY_TEXT = st.lists(st.tuples(st.sampled_from(NAMES), st.booleans()), min_size=40, max_size=40).map(
-    lambda ticks: " ".join(("~" if decode else "") + name for name, decode in ticks)
-)
+ANY_TEXT = st.lists(
+    st.tuples(st.sampled_from(CATALOG.stack_names), st.booleans()), min_size=40, max_size=40
+).map(lambda ticks: " ".join(("~" if decode else "") + name for name, decode in ticks))
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,8 +7,8 @@ from scoreprof_nb.analysis.statistics import (
     RESAMPLES,
     bootstrap_weights,
     interval_of,
-    log_ratio_interval,
     mean_interval,
+    median_ratio_interval,
     percentile,
     percentile_floor,
     percentile_interval,
@@ -107,28 +107,28 @@ def test_one_observation_gives_no_interval_of_the_mean():
     assert mean_interval(np.array([]), 0) is None
 
 
-def test_log_ratio_interval_repeats_by_seed_and_holds_its_value():
+def test_median_ratio_interval_repeats_by_seed_and_holds_its_value():
     rng = np.random.default_rng(0)
     above, below = [rng.normal(110, 5, 30)], [rng.normal(100, 5, 30)]
-    value, low, high = log_ratio_interval(above, below, median, seed=1)
-    assert (value, low, high) == log_ratio_interval(above, below, median, seed=1)
-    assert (value, low, high) != log_ratio_interval(above, below, median, seed=2)
+    value, low, high = median_ratio_interval(above, below, seed=1)
+    assert (value, low, high) == median_ratio_interval(above, below, seed=1)
+    assert (value, low, high) != median_ratio_interval(above, below, seed=2)
     assert value == pytest.approx(median(above[0]) / median(below[0]))
     assert low < value < high
     assert low < 1.1 < high
 
 
-def test_log_ratio_interval_averages_strata_geometrically():
+def test_median_ratio_interval_averages_strata_geometrically():
     above, below = [np.full(3, 20.0), np.full(3, 500.0)], [np.full(3, 10.0), np.full(3, 1000.0)]
-    assert log_ratio_interval(above, below, median, seed=1) == (pytest.approx(1),) * 3
+    assert median_ratio_interval(above, below, seed=1) == (pytest.approx(1),) * 3
 
 
-def test_log_ratio_interval_weighs_a_stratum_by_its_smaller_side():
+def test_median_ratio_interval_weighs_a_stratum_by_its_smaller_side():
     """Six pairs at 8 and three at 1: 8 to the power of 6/9; the 90 on one side alone weigh nothing."""
     above, below = [np.full(6, 8.0), np.full(90, 5.0)], [np.full(60, 1.0), np.full(3, 5.0)]
-    assert log_ratio_interval(above, below, median, seed=1)[0] == pytest.approx(4)
+    assert median_ratio_interval(above, below, seed=1)[0] == pytest.approx(4)
 
 
-def test_log_ratio_interval_of_single_observations_has_no_width():
+def test_median_ratio_interval_of_single_observations_has_no_width():
     one, two = np.array([1.0]), np.array([2.0])
-    assert log_ratio_interval([two], [one], median, seed=1) == (pytest.approx(2),) * 3
+    assert median_ratio_interval([two], [one], seed=1) == (pytest.approx(2),) * 3

@@ -6,15 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scoreprof_nb.analysis import ticks
-from scoreprof_nb.analysis.ticks import block_ticks
+from scoreprof_nb.analysis import clock as analysis_clock
+from scoreprof_nb.analysis.ticks import block_ticks, phase_ticks
 from scoreprof_nb.capture import launcher
-from scoreprof_nb.components.catalog import NAMES
+from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import classify
+from scoreprof_nb.run_folder.store import Block, Recording
+from scoreprof_nb.stacks.table import NotOrdered
 from tests.support.synthetic import (
     RULES,
     START_S,
     block,
+    phase,
     place,
     stack_table,
 )
@@ -78,14 +81,19 @@ WORKS, POLLS = f"{LOOP} > calc_priority@schedule_policy.py", f"{LOOP} > recv_req
 
 
 def names(thread):
-    return [NAMES[i] for i in thread.components]
+    return [CATALOG.names[i] for i in thread.components]
 
 
 # ---- the clock
 
 
 def test_constants_are_the_launchers():
-    assert (ticks.CLOCK_FILE, ticks.SLOT_S, ticks.SLOTS, ticks.FIRST_LINE) == (
+    assert (
+        analysis_clock.CLOCK_FILE,
+        analysis_clock.SLOT_S,
+        analysis_clock.SLOTS,
+        analysis_clock.FIRST_LINE,
+    ) == (
         launcher.CLOCK_FILE,
         launcher.SLOT_S,
         launcher.SLOTS,
@@ -403,3 +411,22 @@ def test_every_tick_of_every_thread_has_a_component_whatever_was_lost():
             expected = [{DISPATCH: "dispatch", DEVICE: "device_wait", IDLE: "idle_wait"}[s] for s in fwd]
             if thread.role.thread == "forward":
                 assert [names(thread)[i] for i in keep] == [expected[i] for i in keep]
+
+
+def test_counts_are_refused_as_a_time_series():
+    """Broken: py-spy's raw format, which has counts and no order, is read as ticks in the order of time."""
+    table = replace(stack_table(place("http", "main", ["a@a.py"] * 4)), ordered=False)
+    of = block(0, START_S, 1.0)
+    with pytest.raises(NotOrdered, match="counts of stacks .* not ticks in the order of time"):
+        block_ticks(of, of.recording, table, classify(table, RULES))
+
+
+def test_a_raw_recording_in_a_run_folder_is_a_failure_of_its_block(tmp_path):
+    """Broken: the analysis of the whole run ends, or shares of time come from an order that nobody recorded."""
+    (tmp_path / "recording-0.folded").write_text('process 1:"python";thread (1): MainThread;f (a.py:1) 3\n')
+    start_s = START_S
+    of = Block(0, start_s, start_s + 1, Recording("recording-0.folded", start_s, start_s + 1, 100))
+    ticks = phase_ticks(replace(phase([of]), folder=tmp_path), RULES)
+    assert ticks.blocks == ()
+    (failure,) = ticks.failures
+    assert failure.startswith("block 1: the recording holds counts of stacks")

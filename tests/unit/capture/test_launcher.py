@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scoreprof_nb.analysis import ticks
+from scoreprof_nb.analysis import clock
 from scoreprof_nb.capture import launcher, pyspy
 from scoreprof_nb.parameters.profile import ParameterError
 from tests.support.standin import kill, lives, pid_in, wait_ended, wait_until
@@ -147,7 +147,7 @@ def test_launcher_is_killed_when_its_parent_is(tmp_path):
 def test_reader_of_the_clock_agrees_with_it():
     """The analysis does not import the capture, so it has a copy of these numbers."""
     names = ("CLOCK_FILE", "SLOT_S", "SLOTS", "FIRST_LINE")
-    assert [getattr(ticks, name) for name in names] == [getattr(launcher, name) for name in names]
+    assert [getattr(clock, name) for name in names] == [getattr(launcher, name) for name in names]
 
 
 def may_trace():

@@ -5,7 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from scoreprof_nb.comparison.compare import BLOCKED, compare, dtype_of, noise_of
+from scoreprof_nb.analysis.scores import dtype_of
+from scoreprof_nb.comparison.compare import BLOCKED, compare, noise_of
 from scoreprof_nb.comparison.correctness import COUNT_COLUMNS, over_phases
 from scoreprof_nb.comparison.paired import (
     IMPROVEMENT,
@@ -175,9 +176,9 @@ def test_tolerance_is_that_of_the_number_format():
 
 
 def test_number_format_of_the_flag_then_of_the_model():
-    assert dtype_of(run(provenance={"command": "x --dtype=float16"})) == "float16"
-    assert dtype_of(run(provenance={"command": "x --dtype auto", "model_dtype": "float32"})) == "float32"
-    assert dtype_of(run(provenance={"command": "x"})) == "not known"
+    assert dtype_of({"command": "x --dtype=float16"}) == "float16"
+    assert dtype_of({"command": "x --dtype auto", "model_dtype": "float32"}) == "float32"
+    assert dtype_of({"command": "x"}) == "not known"
 
 
 def test_another_number_of_scores_is_another_answer():

@@ -97,8 +97,8 @@ def test_two_marginal_paths_are_compared_and_marked():
 def test_a_metric_that_a_run_lacks_is_a_row_that_is_not_known():
     """Broken: CPU time, lost in one run, is not even mentioned."""
     test = side(at=1)
-    test[3].phases[0].cpu = test[3].phases[0].cpu.iloc[:0]
-    test[4].phases[0].throughput = None
+    test[3].phases[0].threads.cpu = test[3].phases[0].threads.cpu.iloc[:0]
+    test[4].phases[0].latency.throughput = None
     comparison = compared(test=test)
     assert verdicts(comparison)["CPU per request"] == verdicts(comparison)["throughput"] == NOT_KNOWN
     assert [text.partition(" is not known: ")[::2] for text in comparison.excluded] == [

@@ -6,7 +6,7 @@ full paths (speedscope) and with the paths that ``raw`` shortens to the file's n
 
 import pytest
 
-from scoreprof_nb.components.catalog import COMPONENTS
+from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, classify, process_role, unclassified_stacks
 from scoreprof_nb.components.rules import load_rules
 from tests.support.synthetic import (
@@ -681,7 +681,7 @@ def test_component(case, paths, names):
 
 
 def test_the_cases_cover_every_component_that_sglang_jax_can_be_in():
-    assert {expected for *_, expected in CASES.values()} == set(COMPONENTS)
+    assert {expected for *_, expected in CASES.values()} == set(CATALOG.stack_names)
 
 
 # Current main's event loop calls these on every turn of its spin, with or without requests.
@@ -825,7 +825,7 @@ def test_launcher_and_resource_tracker_are_excluded():
     )
     activities = classify(table, load_rules())
     assert [a.role.excluded for a in activities] == [True, True, True, False]
-    assert unclassified_stacks(table, activities) == {}
+    assert unclassified_stacks(activities, CATALOG) == {}
 
 
 def test_process_role_by_command_line_alone():
@@ -860,7 +860,7 @@ def test_idle_capture_is_idle_in_every_thread():
         place("detokenizer", "main", [CASES["detokenizer waits"][2]] * n, pid=4, tid=7),
     )
     for role, names in threads:
-        idle = sum(not COMPONENTS[name].work for name in names)
+        idle = sum(not CATALOG[name].work for name in names)
         assert idle >= 0.95 * n, role
 
 
@@ -874,7 +874,7 @@ def test_every_sample_gets_one_component_and_decode_steps_are_marked():
 def test_unclassified_stacks_are_counted_most_first():
     stacks = ["new@a.py", "new@b.py", "new@b.py", RECV]
     table = stack_table(place("scheduler", "main", stacks))
-    counts = unclassified_stacks(table, classify(table, load_rules()))
+    counts = unclassified_stacks(classify(table, load_rules()), CATALOG)
     assert [(str(role), table.stack(i)[-1].file, n) for (role, i), n in counts.items()] == [
         ("scheduler / main", "b.py", 2),
         ("scheduler / main", "a.py", 1),

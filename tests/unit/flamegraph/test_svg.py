@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoreprof_nb.components import palette
+from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.flamegraph.svg import flame_graph
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -57,9 +57,9 @@ def test_root_is_at_the_bottom_and_children_lie_on_their_parent():
 
 def test_a_frame_has_the_colour_of_the_component_with_most_of_its_weight():
     fills = {label: fill for label, _, _, _, _, fill, _ in frames_of(flame_graph(STACKS, title="t"))}
-    assert fills["main"] == fills["forward"] == palette.colour("device_wait")
-    assert fills["launch"] == palette.colour("dispatch")
-    assert fills["serve"] == palette.colour("http")
+    assert fills["main"] == fills["forward"] == CATALOG["device_wait"].colour
+    assert fills["launch"] == CATALOG["dispatch"].colour
+    assert fills["serve"] == CATALOG["http"].colour
 
 
 def test_unclassified_is_hatched():
@@ -128,7 +128,7 @@ def test_the_order_of_the_stacks_does_not_matter():
 LABELS = st.lists(st.text(st.characters(), max_size=12), min_size=1, max_size=4)
 
 
-@given(st.lists(st.tuples(LABELS, st.sampled_from(palette.ORDER), st.floats(1, 2)), min_size=1, max_size=6))
+@given(st.lists(st.tuples(LABELS, st.sampled_from(CATALOG.names), st.floats(1, 2)), min_size=1, max_size=6))
 def test_any_text_in_labels_gives_well_formed_xml_with_nothing_lost(stacks):
     svg = flame_graph(stacks, title=stacks[0][0][0], subtitle=stacks[0][0][-1])
     frames = frames_of(svg)

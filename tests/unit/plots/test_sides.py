@@ -3,6 +3,7 @@
 import math
 import re
 from collections import defaultdict
+from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +17,7 @@ from matplotlib.text import Text
 
 from scoreprof_nb import plots
 from scoreprof_nb.comparison import compare, history, metrics, paired
-from scoreprof_nb.components import palette
+from scoreprof_nb.components.catalog import CATALOG
 from tests.support.figures import assert_fits, segments_of
 
 NAN = math.nan
@@ -126,6 +127,13 @@ BY_NAME = pytest.mark.parametrize(
 )
 
 
+@cache
+def drawn(plot):
+    """The figure of a plot's data above, drawn once for all tests that only look at it."""
+    (data,) = [data for other, data, *_ in FIGURES if other is plot]
+    return plot(data)
+
+
 def panels_of(figure):
     """Every axes that is seen, those within another one too."""
     return [axes for axes in figure.findobj(Axes) if axes.axison]
@@ -151,7 +159,7 @@ def overlapping(texts):
 
 def bars_of(axes):
     """Component by colour, and its height, of every standing bar."""
-    by_colour = {palette.colour(component): component for component in PATH_MS}
+    by_colour = {CATALOG[component].colour: component for component in PATH_MS}
     return [
         (by_colour[to_hex(patch.get_facecolor()).upper()], patch.get_y(), patch.get_height())
         for patch in axes.patches
@@ -190,7 +198,7 @@ def long_history(count):
 
 @BY_NAME
 def test_title_units_and_denominator(plot, data, optional, needed):
-    figure = plot(data)
+    figure = drawn(plot)
     assert figure.get_suptitle()
     assert re.search(r"n = |per request|per profiled request", figure.get_supxlabel())
     said = [text for axes in panels_of(figure) for text in (axes.get_xlabel(), axes.get_ylabel())]
@@ -203,7 +211,7 @@ def test_title_units_and_denominator(plot, data, optional, needed):
 @BY_NAME
 @pytest.mark.parametrize("rows", [None, 1])
 def test_nothing_leaves_the_figure_or_lies_under_the_legend(plot, data, optional, needed, rows):
-    figure = plot(data.head(rows) if rows else data)
+    figure = plot(data.head(rows)) if rows else drawn(plot)
     assert_fits(figure, panels_of(figure))
 
 
@@ -269,7 +277,7 @@ def test_verdicts_differ_by_shape_not_by_colour_alone():
 
 
 def test_verdict_marks_intervals_and_margins_are_where_the_table_says():
-    (axes,) = panels_of(plots.plot_verdicts(METRICS))
+    (axes,) = panels_of(drawn(plots.plot_verdicts))
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "single: p50",
         "single: throughput",
@@ -302,18 +310,18 @@ def test_forty_rows_do_not_overlap():
 
 
 def test_both_request_paths_add_up_and_are_told_in_ms():
-    figure = plots.plot_path_change(CHANGES)
+    figure = drawn(plots.plot_path_change)
     left, right, *_ = panels_of(figure)
     found = defaultdict(dict)
     for component, y, _, width, colour in segments_of(left):
         found[y][component] = width
-        assert colour == palette.colour(component)
+        assert colour == CATALOG[component].colour
     assert found[0] == PATH_MS
     assert found[1] == {name: pytest.approx(ms + CHANGE_MS[name]) for name, ms in PATH_MS.items()}
     assert {"105.0 ms", "111.9 ms"} <= set(texts_of(figure))
     changes = [(patch.get_width(), to_hex(patch.get_facecolor()).upper()) for patch in right.patches]
     assert changes == [
-        (CHANGE_MS[name], palette.colour(name))
+        (CHANGE_MS[name], CATALOG[name].colour)
         for name in ("tokenize", "ipc_and_wakeup", "dispatch", "device_wait")
     ]
     assert [label.get_text() for label in right.get_yticklabels()][:2] == ["tokenize", "ipc_and_wakeup"]
@@ -330,13 +338,13 @@ def test_no_change_is_said():
 
 def test_the_runs_of_a_pair_are_joined():
     """A line per pair and phase from the control's p50 to the test's."""
-    single, large = panels_of(plots.plot_run_values(RUNS))
+    single, large = panels_of(drawn(plots.plot_run_values))
     for axes, ms in ((single, 105.0), (large, 590.0)):
         joined = [tuple(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "-"]
         assert joined == [(ms + 3 * pair, ms + 3 * pair + 4) for pair in (1, 2, 3)]
         shapes = {line.get_marker() for line in axes.lines if line.get_linestyle() == "None"}
         assert len(shapes) == 2, "sides are told apart by shape"
-    assert "n = 3 pairs" in plots.plot_run_values(RUNS).get_supxlabel()
+    assert "n = 3 pairs" in drawn(plots.plot_run_values).get_supxlabel()
 
 
 def test_history_has_a_bar_and_a_mark_for_each_run_in_the_order_of_time():
@@ -365,7 +373,7 @@ def test_labels_of_many_runs_do_not_overlap():
 
 
 def test_the_interval_is_written_beside_the_ratio():
-    text = " ".join(texts_of(plots.plot_verdicts(METRICS)))
+    text = " ".join(texts_of(drawn(plots.plot_verdicts)))
     assert "0.910  0.887–0.937" in text
     assert "1.080  not known" in text
 
@@ -396,19 +404,19 @@ def test_a_metric_without_a_ratio_is_named():
 
 
 def test_both_axes_of_the_request_path_have_a_unit():
-    labels = [axes.get_xlabel() for axes in panels_of(plots.plot_path_change(CHANGES))]
+    labels = [axes.get_xlabel() for axes in panels_of(drawn(plots.plot_path_change))]
     assert labels == ["ms per request", "change, ms per request"] * 2
 
 
 def test_a_component_that_is_not_known_is_named():
     """Else the bars look complete, and their sums are too small."""
     unknown = CHANGES.assign(test_ms=[NAN, *CHANGES["test_ms"][1:]])
-    assert "not known, so not drawn: single: http" in plots.plot_path_change(unknown).get_supxlabel()
+    assert "not known, not drawn: single: http" in plots.plot_path_change(unknown).get_supxlabel()
 
 
 def test_a_change_without_an_interval_is_marked():
     assert "+9.8 (±?)" in texts_of(plots.plot_path_change(CHANGES.assign(low=NAN, high=NAN)))
-    assert "+9.8" in texts_of(plots.plot_path_change(CHANGES))
+    assert "+9.8" in texts_of(drawn(plots.plot_path_change))
 
 
 def test_a_negative_rest_is_drawn_left_of_zero():
@@ -444,7 +452,7 @@ def test_a_component_unknown_in_one_run_takes_no_other_with_it():
     found = bars_of(panels_of(figure)[0])
     assert len(found) == 3 * len(PATH_MS) - 1
     assert all(math.isfinite(bottom) for _, bottom, _ in found)
-    assert "not known, so not drawn: single: http" in figure.get_supxlabel()
+    assert "not known, not drawn: single: http" in figure.get_supxlabel()
 
 
 def test_a_negative_rest_of_a_run_is_drawn_below_zero():

@@ -125,7 +125,7 @@ def test_servers_log_says_what_was_hit(tmp_path):
     assert (requests["compile_hit"], requests["split"]) == (1, 1)
 
 
-WHY_NO_PATH = "for a tick then belongs to several requests at once"
+WHY_NO_PATH = "a tick then belongs to several requests at once"
 
 
 def test_above_concurrency_1_the_path_is_not_defined_and_says_so(tmp_path):
@@ -298,7 +298,7 @@ def test_log_summary_shows_intervals_and_n(tmp_path):
     write_run(tmp_path, requests=slower, recording="whole")
     report, _ = reported(tmp_path)
     lines = (tmp_path / "summary.md").read_text().splitlines()
-    row = report.analysis.phases[0].latency.set_index("which").loc["all"]
+    row = report.analysis.phases[0].latency.table.set_index("which").loc["all"]
     shown = [
         f"{row[f'{n}_ms']:.1f} ({row[f'{n}_low']:.1f} to {row[f'{n}_high']:.1f})" for n in ("mean", "p50")
     ]

@@ -8,10 +8,17 @@ import jsonschema
 import numpy as np
 import pytest
 
-from scoreprof_nb.stacks.folded import MOST_SAMPLES, read_folded
+from scoreprof_nb.stacks.folded import MAX_SAMPLES, read_folded
 from scoreprof_nb.stacks.recording import read_recording
 from scoreprof_nb.stacks.speedscope import read_speedscope, write_speedscope
-from scoreprof_nb.stacks.table import Frame, ImportFailed, StackTable, StackTableBuilder, ThreadSamples
+from scoreprof_nb.stacks.table import (
+    Frame,
+    ImportFailed,
+    NotOrdered,
+    StackTable,
+    StackTableBuilder,
+    ThreadSamples,
+)
 from tests.support.paths import CAPTURES
 
 SPEEDSCOPE_SCHEMA = CAPTURES / "speedscope" / "file-format-schema.json"
@@ -294,7 +301,7 @@ def test_written_file_satisfies_the_format_of_speedscope(tmp_path):
 
 def test_aggregated_table_is_not_written_as_a_time_order(folded, tmp_path):
     """Else a file would claim an order in time that nobody recorded."""
-    with pytest.raises(ValueError, match="no order in time"):
+    with pytest.raises(NotOrdered, match="counts of stacks"):
         write_speedscope(folded("f (a.py:1) 3\n"), tmp_path / "out.json", name="")
 
 
@@ -382,8 +389,8 @@ def test_folded_damaged_records_are_counted_and_the_others_read(folded):
     )
     assert table.threads[0].ticks == 4
     assert [(s.where, s.why) for s in table.skipped] == [
-        ("line 1", "it does not begin as the other records do (3 samples)"),
-        ("line 3", "it does not begin as the other records do (4 samples)"),
+        ("line 1", "it does not begin like the other records (3 samples)"),
+        ("line 3", "it does not begin like the other records (4 samples)"),
         ("line 5", "its command line has no end (5 samples)"),
         ("line 6", "not a frame: 'g' (6 samples)"),
         ("line 7", "no count at its end"),
@@ -398,7 +405,7 @@ def test_folded_record_does_not_vanish_in_a_command_line(folded):
     assert table.skipped[0].why == "another record ends inside its command line (3 samples)"
 
 
-@pytest.mark.parametrize("counts", [[MOST_SAMPLES + 1], [MOST_SAMPLES, 1], ["9" * 5000]])
+@pytest.mark.parametrize("counts", [[MAX_SAMPLES + 1], [MAX_SAMPLES, 1], ["9" * 5000]])
 def test_folded_absurd_count_is_refused(folded, counts):
     """Else a damaged count would fill the memory."""
     with pytest.raises(ImportFailed, match="more than 100000000 samples"):

@@ -1,0 +1,33 @@
+"""What the analysis knows of sglang-jax: its classification rules, its threads and its log lines.
+
+Nothing here starts a server: a run folder can be analysed where sglang-jax is not installed.
+"""
+
+import re
+from pathlib import Path
+from types import MappingProxyType
+
+RULES_FILE = Path(__file__).with_name("sglang_jax.toml")
+
+# The threads that a request passes, as (process role, thread role) of the rules file. Every server has
+# the first two. The scheduler waits for its forward thread, which launches the computations; a server
+# without overlap scheduling has none.
+HTTP = ("http", "main")
+SCHEDULER = ("scheduler", "main")
+FORWARD = ("scheduler", "forward")
+DETOKENIZER = ("detokenizer", "main")
+
+# What the server logs, by kind of event. Group 1 is a count: the sequences in a prefill batch, or the
+# programs that were compiled; it may be missing from a decode line.
+LOG_EVENTS = MappingProxyType(
+    {
+        "prefill": re.compile(r"Prefill batch\.? ?.*#new-seq: (\d+)"),
+        "decode": re.compile(r"Decode batch(?:.*#cache_miss: (\d+))?"),
+        "compile": re.compile(r"#cache_miss: ([1-9]\d*)"),
+    }
+)
+# The server logs every n-th decode step, and each one that compiled (``process_batch_result_decode`` in
+# its scheduler_output_processor_mixin.py); it logs n when it starts.
+DECODE_LOG_INTERVAL = re.compile(r"\bdecode_log_interval=([1-9]\d*)")
+
+DTYPE_FLAG = "--dtype"  # of the server: the number format that the model is computed in
