@@ -9,7 +9,10 @@ from typing import Any
 
 from IPython.display import clear_output
 
+from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, stopped_runs
+from scoreprof_nb.comparison.comparability import check_comparability
+from scoreprof_nb.comparison.run_comparison import make_comparison
 from scoreprof_nb.notebook.profile import (
     CaptureFailed,
     absolute,
@@ -20,7 +23,9 @@ from scoreprof_nb.notebook.profile import (
 )
 from scoreprof_nb.parameters.compare import SIDES, CompareParameters
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.report.comparison import ComparisonReport, check_comparability, make_comparison
+from scoreprof_nb.report import comparison_files, profile_files
+from scoreprof_nb.report.comparison import ComparisonReport
+from scoreprof_nb.report.comparison_verdict import sentence
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.run_folder.sync import sync_run
 
@@ -58,10 +63,13 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
     say = progress_logger()
     failure: str | None = None
     stopped: Mapping[str, Sequence[str]] = dict.fromkeys(SIDES, ())
+    analyses: dict[Path, RunAnalysis] = {}  # of the runs captured now, by folder
     if parameters.captures:
 
         def captured(of_run: Parameters) -> None:
-            make_report(of_run).write_files()  # so that each run can stand alone
+            report_of_run = make_report(of_run)
+            profile_files.write_files(report_of_run)  # so that each run can stand alone
+            analyses[Path(of_run.run_dir)] = report_of_run.analysis
             sync_run(Path(of_run.run_dir), of_run.results_dir, say)
 
         with without_secrets(parameters.as_dict()):
@@ -70,10 +78,13 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
         stopped = stopped_runs(Path(parameters.compare_dir))
     else:
         control, test = (list(parameters.runs_of(side)) for side in SIDES)
-    report = make_comparison(parameters, (control, test), stopped, failure, say) if control and test else None
+    report = None
+    if control and test:
+        comparison = make_comparison(parameters, (control, test), stopped, analyses, say)
+        report = ComparisonReport(parameters, comparison, failure)
     clear_output()
     if report is not None:
-        report.write_files()
+        comparison_files.write_files(report)
         print(f"compared {report.comparison.pairs} runs of control with as many of test")
     if failure is not None:
         print(f"not all pairs were captured: {failure}")
@@ -86,4 +97,4 @@ def finish(parameters: CompareParameters, report: ComparisonReport | None, failu
     if failure is not None:
         raise CaptureFailed(failure)
     if report is not None and report.gate_fails:
-        raise ComparisonGate(f"fail_on={parameters.fail_on}: {report.verdict}: {report.sentence()}")
+        raise ComparisonGate(f"fail_on={parameters.fail_on}: {report.verdict}: {sentence(report)}")

@@ -1,6 +1,6 @@
 """Made-up runs of two sides, compared: their analysis is built from numbers, without a run folder."""
 
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,7 @@ def phase(
         }
         for number in range(requests)
     ]
-    found = measured(*rows)
+    requests_sent = measured(*rows)
     table = pd.DataFrame(
         [
             (
@@ -78,8 +78,8 @@ def phase(
             record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles)),
         ),
         batching={"compiles": 0, "prefills_per_request": prefills},
-        requests=found,
-        latency=pd.DataFrame(latency_rows(name, found)),
+        requests=requests_sent,
+        latency=pd.DataFrame(latency_rows(name, requests_sent)),
         throughput=(1e3 / latency_ms, 4e3 / latency_ms),
         cpu=cpu,
         path=RequestPath(table, "joint"),
@@ -145,12 +145,9 @@ def verdicts(comparison):
     return dict(zip(comparison.metrics["metric"], comparison.metrics["verdict"], strict=True))
 
 
-NEVER_STOPPED = {"control": (), "test": ()}
-
-
-def report_of(comparison, *, stopped=NEVER_STOPPED, missing=None, noise=MappingProxyType({}), **parameters):
+def report_of(comparison, *, missing=None, compare_dir="nowhere", **parameters):
     return ComparisonReport(
-        CompareParameters(compare_dir="nowhere", **parameters), comparison, noise, stopped, missing
+        CompareParameters(compare_dir=str(compare_dir), **parameters), comparison, missing
     )
 
 

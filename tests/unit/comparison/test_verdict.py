@@ -101,11 +101,11 @@ def test_a_phase_that_is_worse_or_not_known_is_no_improvement():
     """Broken: the verdict is of the phase that became faster."""
     worse = against_control(sides([1.04, 1.05, 1.06, 1.08, 1.1, 1.03]), fail_on="regression")
     assert worse.verdict == MIXED
-    assert "size uncertain: p50 of large" in worse.sentence()
+    assert "size uncertain: p50 of large" in sentence(worse)
     assert worse.gate_fails
     unknown = against_control(sides(NOISE, requests=5))
     assert unknown.verdict == NOT_KNOWN
-    assert unknown.sentence().endswith("; not known: p50 of large.")
+    assert sentence(unknown).endswith("; not known: p50 of large.")
     assert "p50 of phase large is not known: 6 of 12 runs have none" in unknown.comparison.excluded[0]
 
 
@@ -113,7 +113,7 @@ def test_gate_does_not_pass_an_improvement_with_an_open_phase():
     """Broken: fail_on=not_improved passes while the p50 of another phase may have doubled."""
     report = against_control(sides([0.6, 1.9, 0.7, 1.7, 1.0, 1.2]), fail_on="not_improved")
     assert report.verdict == INCONCLUSIVE
-    assert "better in p50 of small -50" in report.sentence()
-    assert "inconclusive: p50 of large (could have seen " in report.sentence()
+    assert "better in p50 of small -50" in sentence(report)
+    assert "inconclusive: p50 of large (could have seen " in sentence(report)
     assert report.gate_fails
-    assert json.dumps(report.as_json())
+    assert json.dumps(as_json(report))

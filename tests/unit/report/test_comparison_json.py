@@ -25,7 +25,7 @@ def found():
     """Of two sides that differ in everything that has a table."""
     control = side(stack="main@a.py > old@b.py", parameters={"server_flags": "--x 1"})
     test = side(2.0, stack="main@a.py > new@b.py", at=1)
-    return report_of(compared(control, test), noise={("small", "p50"): 0.1}).as_json()
+    return as_json(report_of(compared(control, test), noise={("small", "p50"): 0.1}))
 
 
 def test_every_key_is_documented(found):
