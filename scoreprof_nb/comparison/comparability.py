@@ -126,6 +126,6 @@ def refuse_incomparable(parameters: CompareParameters, differing: pd.DataFrame) 
     raise ParameterError(
         "allow_unlike",
         False,
-        "the captures were made under different conditions; set it to True to compare them anyway, with every "
-        f"result marked: {listed}",
+        "the captures were made under different conditions (True compares them anyway and marks every "
+        f"result): {listed}",
     )

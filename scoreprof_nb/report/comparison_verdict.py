@@ -124,8 +124,8 @@ def _design_caveats(comparison: Comparison, delta: float) -> list[str]:
     marginal = comparison.components.query("method == 'marginal'")["phase"].unique()
     if len(marginal):
         sentences.append(
-            f"the request path of {', '.join(marginal)} is marginal on both sides: it chains the threads' shares "
-            "and cannot show what overlaps"
+            f"the request path of {', '.join(marginal)} is marginal on both sides: it chains the shares of "
+            "the threads and cannot show what overlaps"
         )
     if comparison.pairs == 1:
         sentences.append(

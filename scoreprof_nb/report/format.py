@@ -22,7 +22,7 @@ _BY_BACKSLASH = re.compile(r"[*\[\]~]|(?<![^\W_])_|_(?![^\W_])")
 # What a Markdown dialect turns into a link by itself.
 _AUTOLINK = re.compile(r"(?i)((?:https?|ftp|mailto|xmpp))(:)|(www)(\.)|(@)")
 # A heading, a list, a rule or a definition, when the text stands at the start of a line.
-_LINE_START = re.compile(r"^([#+=:-]|\d+(?=[.)]))")
+_LINE_START = re.compile(r"^([#=:]|[+-](?![\w.])|\d+(?=[.)](?:\s|$)))")
 
 
 def number(value: float | None, digits: int = 1) -> str:

@@ -1,12 +1,14 @@
-"""A comparison of two sides of made-up runs: what is said, what is refused, what blocks, what is named."""
+"""A comparison of two sides of synthetic runs: verdicts, what is refused, what blocks, what is named."""
 
 import json
 
 import pandas as pd
 import pytest
 
-from scoreprof_nb.comparison.compare import BLOCKED, compare, dtype_of, noise_of
+from scoreprof_nb.comparison.comparability import check_comparability
+from scoreprof_nb.comparison.compare import BLOCKED, compare, dtype_of
 from scoreprof_nb.comparison.correctness import COUNT_COLUMNS, over_phases
+from scoreprof_nb.comparison.noise import noise_of
 from scoreprof_nb.comparison.paired import (
     IMPROVEMENT,
     INCONCLUSIVE,
@@ -20,10 +22,10 @@ from scoreprof_nb.comparison.verdict import MIXED
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.profile import ParameterError
 from scoreprof_nb.report import comparison_tables as tables
-from scoreprof_nb.report.comparison import ComparisonReport, check_comparability
+from scoreprof_nb.report.comparison_files import as_json, as_markdown, write_files
+from scoreprof_nb.report.comparison_verdict import caveats, sentence, verdict_markdown
 from tests.support.compared_runs import (
     BASE,
-    NEVER_STOPPED,
     NOISE,
     compared,
     phase,
@@ -32,6 +34,7 @@ from tests.support.compared_runs import (
     side,
     verdicts,
 )
+from tests.support.schemas import assert_matches_schema
 
 
 def test_same_runs_are_no_meaningful_change():
@@ -84,7 +87,7 @@ def test_one_run_a_side_is_suggestive_at_most():
     assert verdicts(comparison)["p50"] == f"suggestive {REGRESSION}"
     assert verdicts(comparison)["throughput"] == NOT_KNOWN
     assert report_of(comparison).verdict == f"suggestive {REGRESSION}"
-    assert "one run a side" in verdict_markdown(report_of(comparison))
+    assert "one run per side" in verdict_markdown(report_of(comparison))
 
 
 def test_one_phase_faster_and_one_slower_is_mixed():
@@ -143,10 +146,12 @@ def test_noise_that_was_not_measured_is_said():
     assert any(
         "A/A noise of this machine was not measured" in text for text in caveats(report_of(compared()))
     )
-    assert caveats(report_of(compared(), noise={("small", "p50"): 0.02})) == []
+    assert caveats(report_of(compared(noise={("small", "p50"): 0.02}))) == []
 
 
 # ---- is it still right?
+
+STOPPED = {"control": (), "test": ("pair 6, 2026-11-24T15:00:00+00:00: the server ended",)}
 
 
 def test_other_scores_block_an_improvement_and_come_first():
@@ -226,13 +231,27 @@ def test_failures_are_judged_over_all_phases_together():
 
 def test_a_test_side_that_did_not_always_run_to_its_end_is_blocked():
     """Broken: a branch that crashes now and then is an improvement once the run was tried again."""
-    stopped = {"control": (), "test": ("pair 6, 2026-11-24T15:00:00+00:00: the server ended",)}
-    report = report_of(compared(test=side(0.5, at=1)), stopped=stopped)
+    report = report_of(compared(test=side(0.5, at=1), stopped=STOPPED))
     assert report.verdict == "blocked"
-    assert "did not run to its end 1 time(s)" in sentence(report)
+    assert "test (run): 1 run(s) did not finish" in sentence(report)
     assert any("pair 6" in text for text in caveats(report))
-    both = report_of(compared(test=side(0.5, at=1)), stopped={**stopped, "control": stopped["test"]})
+    both = report_of(compared(test=side(0.5, at=1), stopped={**STOPPED, "control": STOPPED["test"]}))
     assert both.verdict == "improvement"
+
+
+def test_tables_json_and_headline_agree_on_what_is_blocked():
+    """Broken: the headline counts runs that did not finish, while table, figure and JSON show an improvement."""
+    comparison = compared(test=side(0.5, at=1), stopped=STOPPED)
+    assert comparison.blocked
+    assert set(verdicts(comparison).values()) == {BLOCKED}
+    assert IMPROVEMENT not in set(comparison.components["verdict"])
+    assert set(tables.metrics_table(comparison)["verdict"]) == {BLOCKED}
+    found = as_json(report_of(comparison))
+    assert found["blocked"] is True
+    assert {row["verdict"] for row in found["metrics"]} == {BLOCKED}
+    text = as_markdown(report_of(comparison))
+    assert IMPROVEMENT not in text
+    assert "Scores: same." in text, "the scores did not change"
 
 
 def test_missing_pairs_are_said_in_every_file():
@@ -452,14 +471,10 @@ def test_gate_stops_what_returns_other_scores():
 
 
 def test_json_is_json_and_says_what_the_report_says(tmp_path):
-    report = ComparisonReport(
-        CompareParameters(compare_dir=str(tmp_path)),
-        compared(side(pairs=1), side(1.5, pairs=1, at=1)),
-        {},
-        NEVER_STOPPED,
-    )
+    report = report_of(compared(side(pairs=1), side(1.5, pairs=1, at=1)), compare_dir=tmp_path)
     write_files(report)
     found = json.loads((tmp_path / "comparison.json").read_text())
+    assert_matches_schema(found, "comparison")
     assert found["verdict"] == report.verdict
     assert found["metrics"][1]["low"] is None
     assert found["pairs"] == 1

@@ -9,10 +9,11 @@ from scoreprof_nb import plots
 from scoreprof_nb.analysis.request_path import RequestPath
 from scoreprof_nb.comparison.attribution import WHOLE_PATH
 from scoreprof_nb.comparison.paired import INSUFFICIENT, NOT_KNOWN, REGRESSION
-from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.report import comparison_tables as tables
-from scoreprof_nb.report.comparison import ComparisonReport
-from tests.support.compared_runs import BASE, NEVER_STOPPED, PAIRS, compared, report_of, side, verdicts
+from scoreprof_nb.report.comparison_files import as_markdown, write_files
+from scoreprof_nb.report.comparison_verdict import caveats, verdict_markdown
+from tests.support.compared_runs import BASE, PAIRS, compared, report_of, side, verdicts
+from tests.support.schemas import assert_matches_schema
 
 SLOWER = {**BASE, "tokenize": 14.0}
 LOST = "no samples of http / main"
@@ -67,9 +68,10 @@ def test_no_path_at_all_is_a_row_that_says_so(tmp_path):
     assert math.isnan(row["change_ms"])
     assert "6 of 12 runs have none" in comparison.excluded[0]
     assert tables.components_table(comparison).iloc[0]["change ms"] == "n/a"
-    report = ComparisonReport(CompareParameters(compare_dir=str(tmp_path)), comparison, {}, NEVER_STOPPED)
-    write_files(report)
-    assert json.loads((tmp_path / "comparison.json").read_text())["components"][0]["change_ms"] is None
+    write_files(report_of(comparison, compare_dir=tmp_path))
+    written = json.loads((tmp_path / "comparison.json").read_text())
+    assert_matches_schema(written, "comparison")
+    assert written["components"][0]["change_ms"] is None
     assert "request path | n/a" in (tmp_path / "comparison.md").read_text()
     plots.plot_path_change(comparison.components)
 

@@ -19,7 +19,9 @@ from scoreprof_nb.comparison.paired import (
     SIZE_UNCERTAIN,
     SUGGESTIVE,
 )
-from scoreprof_nb.comparison.verdict import MIXED, changes_text, overall
+from scoreprof_nb.comparison.verdict import MIXED, overall
+from scoreprof_nb.report.comparison_files import as_json
+from scoreprof_nb.report.comparison_verdict import changes_text, sentence
 from tests.support.compared_runs import NOISE, phase, report_of, side
 
 BETTER = (0.5, 0.48, 0.52, IMPROVEMENT)
@@ -71,7 +73,9 @@ def test_one_run_a_side_is_an_improvement_only_where_no_other_phase_could_be_wor
 
 def test_what_is_open_is_named_with_what_it_could_have_seen():
     text = changes_text(metrics_of(small=BETTER, large=(1.105, 0.63, 1.95, INCONCLUSIVE)), 6)
-    assert text == "better in p50 of small -50.0%; inconclusive: p50 of large (could have seen 76.0%)"
+    assert (
+        text == "better in p50 of small -50.0%; inconclusive: p50 of large (minimum detectable effect 76.0%)"
+    )
 
 
 def test_each_verdict_of_a_p50_is_in_the_sentence_but_for_no_change():
@@ -114,6 +118,6 @@ def test_gate_does_not_pass_an_improvement_with_an_open_phase():
     report = against_control(sides([0.6, 1.9, 0.7, 1.7, 1.0, 1.2]), fail_on="not_improved")
     assert report.verdict == INCONCLUSIVE
     assert "better in p50 of small -50" in sentence(report)
-    assert "inconclusive: p50 of large (could have seen " in sentence(report)
+    assert "inconclusive: p50 of large (minimum detectable effect " in sentence(report)
     assert report.gate_fails
     assert json.dumps(as_json(report))
