@@ -125,7 +125,7 @@ PLACES = {
     "heading": "# {}: z\n\ntext",
     "table": "| a | b |\n|---|---|\n| {} | q |",
     "numbered": "1. {}\n2. {}",
-    "twice": "$x {} y {} $z",
+    "twice": "x {} y {} z",
 }
 
 
