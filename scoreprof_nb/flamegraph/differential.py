@@ -1,7 +1,8 @@
 """A differential flame graph: widths by one side, colours by the change from control to test.
 
 Widths by one side hide what only the other side has. So there are two graphs, one per side, and each states
-how much it cannot show. Weights are milliseconds per request, so runs of different length have the same scale.
+how much it cannot show. Weights are milliseconds per request, so that runs of different length have the same
+scale.
 """
 
 from collections.abc import Iterable, Sequence
