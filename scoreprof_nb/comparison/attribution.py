@@ -1,4 +1,4 @@
-"""Where a difference comes from: components, functions and stacks of two sides, in ms per request."""
+"""Where a change comes from: components, functions and stacks of both sides, in ms per request."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -32,20 +32,21 @@ FEWEST_SAMPLES = 5  # of a stack that only one side has: fewer may be chance
 
 @dataclass(frozen=True)
 class PathChange:
-    """``table``: columns CHANGE_COLUMNS, the largest change first; ``excluded``: which runs could not be
-    used and why, None when all were."""
+    """``table``: columns CHANGE_COLUMNS, the largest change first. ``excluded``: which runs could not be
+    used and why; None when all were used."""
 
     table: pd.DataFrame
     excluded: str | None
 
 
 def path_change(phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]) -> PathChange:
-    """The change of each component of the request path, over the pairs that have one on both sides.
+    """The change of each component of the request path, over the pairs that have a path on both sides.
 
-    Several pairs: Student's interval over the pairs' differences. One: from the runs' own intervals,
-    within-run variation only, and no ``p`` (NaN). A joint path and a marginal one are two methods: their
-    difference is not the server's, so pairs of one method are used, that of the most pairs. Without such a
-    pair the table has one row of NaN for the whole path (WHOLE_PATH).
+    With several pairs the interval is Student's over the differences of the pairs. With one pair it follows
+    from the intervals of the two runs (variation within a run only), and ``p`` is NaN. Joint and marginal
+    paths come from two methods, so their difference would not be the server's: only pairs of the method
+    that more pairs have are used. Without any such pair the table is one row of NaN for the whole path
+    (WHOLE_PATH).
     """
     pairs = [(before.path, after.path) for before, after in zip(control, test, strict=True)]
     of_method = {
@@ -73,24 +74,25 @@ def path_change(phase: str, control: Sequence[PhaseAnalysis], test: Sequence[Pha
 
 
 def _lacking(phase: str, paths: Sequence[RequestPath]) -> str:
-    """How many runs have no request path, or one that is not comparable with the others', and why."""
+    """How many runs have no request path, or one by the other method, and why."""
     kinds: list[tuple[str | None, str, str]] = [(None, "none", "")]
     if {*METHODS} <= {path.method for path in paths}:
         kinds.append(("marginal", "a marginal one", ", which is not compared with a joint one"))
     parts = []
-    for method, what, mind in kinds:
-        found = [path for path in paths if path.method == method]
-        reasons = "; ".join(dict.fromkeys(path.reason for path in found if path.reason))
+    for method, what, caveat in kinds:
+        affected = [path for path in paths if path.method == method]
+        reasons = "; ".join(dict.fromkeys(path.reason for path in affected if path.reason))
         because = f" ({reasons})" if reasons else ""
-        if found:
-            parts.append(f"{len(found)} of {len(paths)} runs have {what}{because}{mind}")
+        if affected:
+            parts.append(f"{len(affected)} of {len(paths)} runs have {what}{because}{caveat}")
     return f"request path of phase {phase}: {', '.join(parts)}"
 
 
 def _change_interval(left: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float, float]:
     """``left``, ``right``: mean, low, high of each run, shape (runs, 3)."""
     if len(left) > 1:
-        return t_interval(right[:, 0] - left[:, 0])
+        low, high, p = map(float, t_interval(right[:, 0] - left[:, 0]))
+        return low, high, p
     change = right[0, 0] - left[0, 0]
     below = np.hypot(right[0, 0] - right[0, 1], left[0, 2] - left[0, 0])
     above = np.hypot(right[0, 2] - right[0, 0], left[0, 0] - left[0, 1])
@@ -100,19 +102,20 @@ def _change_interval(left: NDArray[np.float64], right: NDArray[np.float64]) -> t
 def batch_changes(
     phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]
 ) -> pd.DataFrame:
-    """Compiles and prefill batches of a run, over the pairs: columns BATCH_COLUMNS, mean of the runs.
+    """Compiles and prefill batches of a run, over the pairs: BATCH_COLUMNS, means over the runs.
 
-    Student's interval of the pairs' differences; NaN with one pair, and all NaN where a log does not tell.
+    The interval is Student's over the differences of the pairs, NaN with one pair. Everything is NaN when a
+    server log does not show the count.
     """
     rows = []
     for what, value in _BATCH_COUNTS.items():
         left, right = (
-            np.array([math.nan if (found := value(run)) is None else found for run in side])
+            np.array([math.nan if (count := value(run)) is None else count for run in side])
             for side in (control, test)
         )
         change = right - left
         known = len(change) > 1 and not np.isnan(change).any()
-        low, high, p = t_interval(change) if known else [math.nan] * 3
+        low, high, p = map(float, t_interval(change)) if known else [math.nan] * 3
         rows.append((phase, what, left.mean(), right.mean(), change.mean(), low, high, p, len(change)))
     return pd.DataFrame(rows, columns=list(BATCH_COLUMNS))
 
@@ -127,9 +130,9 @@ _BATCH_COUNTS: Mapping[str, Callable[[PhaseAnalysis], Any]] = {
 def function_changes(
     phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]
 ) -> pd.DataFrame:
-    """Functions by their change of self time: columns FUNCTION_COLUMNS, ms per request, mean over runs.
+    """Functions by the change of their self time: FUNCTION_COLUMNS, ms per request, means over the runs.
 
-    Files are named from their package on, so that two installations of one package are the same.
+    File names begin at the package, so that two installations of a package have the same names.
     """
     keys = ["process", "thread", "function", "file"]
     sides = []
@@ -149,23 +152,24 @@ def function_changes(
 def stack_changes(
     phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]
 ) -> pd.DataFrame:
-    """Every stack of a thread at work: columns STACK_COLUMNS, ms per request, mean over runs.
+    """Every stack of a working thread: STACK_COLUMNS, ms per request, means over the runs.
 
-    ``stack``: a tuple of labels, the thread's role first. No line numbers, ids or folders of an
-    installation are in it, so that the same code is the same stack on both sides.
+    ``stack``: a tuple of labels, the thread's role first. Labels have no line numbers, ids or installation
+    folders, so that the same code has the same stack on both sides.
     """
     sides = []
     for name, runs in (("control", control), ("test", test)):
-        found: dict[tuple[str, ...], tuple[float, int]] = {}
-        served = [run for run in runs if run.threads.served > 0]  # where all requests failed there is no mean
+        totals: dict[tuple[str, ...], tuple[float, int]] = {}
+        # A run whose requests all failed has no mean.
+        served = [run for run in runs if run.threads.served > 0]
         for run in served:
             for stack in working_stacks(run.ticks):
-                ms, samples = found.get(stack.labels(), (0.0, 0))
+                ms, samples = totals.get(stack.labels(), (0.0, 0))
                 ms += stack.wall_ms / run.threads.served / len(served)
-                found[stack.labels()] = (ms, samples + stack.samples)
+                totals[stack.labels()] = (ms, samples + stack.samples)
         sides.append(
             pd.DataFrame(
-                [(stack, *values) for stack, values in found.items()],
+                [(stack, *values) for stack, values in totals.items()],
                 columns=["stack", f"{name}_ms", f"{name}_samples"],
             ).set_index("stack")
         )
@@ -177,7 +181,8 @@ def stack_changes(
 def only_one_side(stacks: pd.DataFrame) -> pd.DataFrame:
     """The stacks that vanished (only in control) or are new (only in test), the largest first.
 
-    ``stacks``: as ``stack_changes`` gives them. A stack of fewer than FEWEST_SAMPLES is left out.
+    ``stacks``: columns STACK_COLUMNS; the result also has ``which``. Stacks of fewer than FEWEST_SAMPLES
+    samples are not included.
     """
     gone = stacks[(stacks["test_samples"] == 0) & (stacks["control_samples"] >= FEWEST_SAMPLES)]
     new = stacks[(stacks["control_samples"] == 0) & (stacks["test_samples"] >= FEWEST_SAMPLES)]

@@ -1,18 +1,20 @@
-"""Whether runs may be compared: what must be alike, and what is being compared."""
+"""Whether runs may be compared: which conditions must be the same, and which are what is compared."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
-from scoreprof_nb.parameters.profile import MEASURED
+from scoreprof_nb.parameters.compare import SIDES, CompareParameters
+from scoreprof_nb.parameters.profile import MEASURED, ParameterError
 
 _MACHINE = ("chip", "cpu", "cpus", "memory_gb")
-_SAME_MEMORY = 1.05  # two nodes of one machine type: what firmware and kernel keep differs
+_SAME_MEMORY = 1.05  # firmware and kernel reserve a little more on one node than on another of the same type
 _VERSIONS = ("python", "jax", "jaxlib", "libtpu", "py_spy", "kit")
 _COMPARED_PARAMETERS = ("server_python", "server_flags", "server_environment")
-# What decides what is measured, but for what is compared, and where the model and the requests' file lie.
+# Where the model, the requests and the server are: they do not change what is measured.
 _PLACES = ("model_path", "requests_file", "server_url")
 _CAPTURE = tuple(name for name in MEASURED if name not in (*_COMPARED_PARAMETERS, *_PLACES))
 COMPARABILITY_COLUMNS = ("what", "kind", "control", "test")
@@ -22,11 +24,11 @@ COMPARED, UNLIKE = "compared", "unlike"
 def comparability(
     control: Sequence[RunAnalysis], test: Sequence[RunAnalysis], compared: Collection[str] = ()
 ) -> pd.DataFrame:
-    """What differs between the sides or within one: columns COMPARABILITY_COLUMNS.
+    """The conditions that differ between the sides or within a side: columns COMPARABILITY_COLUMNS.
 
-    ``kind``: ``compared`` for what a comparison is about (commit, branch, flags, and what ``compared``
-    names), ``unlike`` for what must be the same on all runs, or on those of one side, and is not. Several
-    values of one side are joined by " / ".
+    ``kind`` is ``compared`` for what the comparison is about (commit, branch, flags, and the names in
+    ``compared``), and ``unlike`` for conditions that must be the same for all runs, or for all runs of a
+    side, and are not. Several values of one side are joined by " / ".
     """
     sides = [
         [
@@ -44,13 +46,13 @@ def comparability(
 
 
 def differences(sides: Sequence[Sequence[Mapping[str, str]]], compared: Collection[str]) -> pd.DataFrame:
-    """The facts of the runs of control and of test that differ: columns COMPARABILITY_COLUMNS."""
+    """The conditions that differ, of the runs of control and of test: columns COMPARABILITY_COLUMNS."""
     rows = []
     for what in dict.fromkeys(name for side in sides for run in side for name in run):
         values = [list(dict.fromkeys(run.get(what, "none") for run in side)) for side in sides]
-        if _alike(what, {*values[0], *values[1]}):
+        if _same(what, {*values[0], *values[1]}):
             continue
-        # Runs may be told apart by their label, but a side of two commits is no side.
+        # The runs of a side may have several labels, but not several commits.
         mixed = what != "label" and any(len(of_side) > 1 for of_side in values)
         kind = COMPARED if what in compared and not mixed else UNLIKE
         rows.append((what, kind, " / ".join(values[0]), " / ".join(values[1])))
@@ -58,7 +60,7 @@ def differences(sides: Sequence[Sequence[Mapping[str, str]]], compared: Collecti
     return pd.DataFrame(rows, columns=list(COMPARABILITY_COLUMNS))
 
 
-def _alike(what: str, values: set[str]) -> bool:
+def _same(what: str, values: set[str]) -> bool:
     if what == "memory_gb" and "none" not in values:
         sizes = [float(value) for value in values]
         return max(sizes) <= _SAME_MEMORY * min(sizes)
@@ -66,7 +68,7 @@ def _alike(what: str, values: set[str]) -> bool:
 
 
 def conditions_of(parameters: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
-    """Of the parameters of a run and the provenance of its capture, what must be the same on all runs."""
+    """What must be the same for all runs, out of a run's parameters and the provenance of its capture."""
     facts = {name: _text(parameters.get(name)) for name in _CAPTURE}
     facts |= {name: _text(provenance.get(name)) for name in (*_MACHINE, *_VERSIONS)}
     packages = provenance.get("server_packages") or {}
@@ -79,8 +81,8 @@ def conditions_of(parameters: Mapping[str, Any], provenance: Mapping[str, Any]) 
 
 
 def _workload(phase: PhaseAnalysis) -> str:
-    """The bodies that were to be sent. A run that does not say so has those that were, without their
-    number: a faster server gets further down the list."""
+    """The request bodies that were planned. For a run that did not record them: the bodies that were sent,
+    without their number, since a faster server answers more."""
     if phase.phase.record.workload is not None:
         return phase.phase.record.workload
     sent = phase.requests.table[["kind", "items"]].drop_duplicates().sort_values(["kind", "items"])
@@ -96,3 +98,34 @@ def _compared(parameters: Mapping[str, Any], provenance: Mapping[str, Any]) -> d
 
 def _text(value: Any) -> str:
     return "none" if value in (None, "", []) else str(value)
+
+
+def check_comparability(parameters: CompareParameters, provenance: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ParameterError when the sides that are about to be captured must not be compared.
+
+    ``provenance``: by side, of its server, model and machine.
+    """
+    conditions = [
+        [conditions_of(parameters.of_run(side, Path("unused")).as_dict(), provenance[side])] for side in SIDES
+    ]
+    refuse_incomparable(parameters, differences(conditions, parameters.compared))
+
+
+def refuse_incomparable(parameters: CompareParameters, differing: pd.DataFrame) -> None:
+    """Raise ParameterError for conditions of kind ``unlike``, unless ``allow_unlike`` is set.
+
+    ``differing``: columns COMPARABILITY_COLUMNS.
+    """
+    incomparable = differing[differing["kind"] == UNLIKE]
+    if incomparable.empty or parameters.allow_unlike:
+        return
+    listed = "; ".join(
+        f"{row['what']}: control {row['control']}, test {row['test']}"
+        for row in incomparable.to_dict("records")
+    )
+    raise ParameterError(
+        "allow_unlike",
+        False,
+        "the captures were made under different conditions (True compares them anyway and marks every "
+        f"result): {listed}",
+    )

@@ -1,7 +1,7 @@
 """Is it still right? The scores and the failures of two sides.
 
-Failures are counted over all launches of a side together. That they may come in a burst of one launch is
-not allowed for: it errs on the side of blocking, and the runs' table says which launch it was.
+Failures are counted over all launches of a side together. A burst of failures in one launch counts like
+failures spread over all of them: that errs on the side of blocking, and the table of runs shows the launch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from scipy import stats
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.analysis.scores import tolerance_of
 from scoreprof_nb.analysis.statistics import CONFIDENCE
+from scoreprof_nb.comparison.metrics import PhasePairs
 from scoreprof_nb.comparison.paired import holm
 
 SCORE_COLUMNS = (
@@ -57,14 +58,24 @@ class Correctness:
         return self.scores_changed or self.failures_changed
 
 
+def compare_answers(phases: Mapping[str, PhasePairs], dtype: str) -> Correctness:
+    """The scores and the failures of all phases; ``dtype``: the number format of the model."""
+    scores = [compare_scores(name, *both, dtype) for name, both in phases.items()]
+    counts = [row for name, both in phases.items() for row in compare_counts(name, *both)]
+    return Correctness(
+        pd.DataFrame(scores, columns=list(SCORE_COLUMNS)),
+        over_phases(pd.DataFrame(counts, columns=list(COUNT_COLUMNS))),
+    )
+
+
 def compare_scores(
     phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis], dtype: str
 ) -> Mapping[str, object]:
-    """A row of the scores' table: each payload's scores, side against side.
+    """A row of the table of scores: SCORE_COLUMNS. Each payload's scores are compared across the sides.
 
-    They changed when the medians differ by more than the tolerance, and when answers of test deviate from
-    control's median by more than that, as control's own do not (or less often, by Fisher's test): a server
-    that is wrong now and then has the right median.
+    Scores changed when the medians differ by more than the tolerance. They also changed when answers of test
+    deviate from control's median by more than the tolerance and control's own do not, or do so less often by
+    Fisher's test: a server that is wrong now and then still has the right median.
     """
     before, after = (_answers(side) for side in (control, test))
     shared = before.keys() & after.keys()
@@ -95,37 +106,37 @@ def compare_scores(
 
 
 def _more_p(hit: int, test_hit: int, total: int, test_total: int) -> float:
-    """Fisher's exact test of whether test has a larger share than control."""
+    """The p-value of Fisher's exact test that test has a larger share than control."""
     table = [[test_hit, test_total - test_hit], [hit, total - hit]]
     return float(stats.fisher_exact(table, alternative="greater").pvalue)
 
 
 def _answers(side: Sequence[PhaseAnalysis]) -> dict[int, NDArray[np.float64] | None]:
-    """Payload to its scores in all runs of a side: shape (answers, items, labels) each.
+    """The scores of each payload in all runs of a side: shape (answers, items, labels).
 
-    None where one payload got answers of several shapes.
+    None for a payload whose answers have several shapes.
     """
     requests = pd.concat([phase.phase.requests for phase in side], ignore_index=True)
     requests = requests[requests["error"].isna()]
-    found: dict[int, NDArray[np.float64] | None] = {}
+    answers: dict[int, NDArray[np.float64] | None] = {}
     for payload in map(int, requests["payload"].unique()):
         scores = requests.loc[requests["payload"] == payload, "scores"]
         widths = {tuple(len(labels) for labels in one) for one in scores}
         if len(widths) == 1 and len(set(next(iter(widths)))) <= 1:
-            found[payload] = np.array([[list(map(float, labels)) for labels in one] for one in scores])
+            answers[payload] = np.array([[list(map(float, labels)) for labels in one] for one in scores])
         else:
-            found[payload] = None
-    return found
+            answers[payload] = None
+    return answers
 
 
 def compare_counts(
     phase: str, control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]
 ) -> list[Mapping[str, object]]:
-    """Rows of the counts' table: requests that failed, were hit by a compile, were split over batches.
+    """Rows of the table of counts, COUNT_COLUMNS: requests that failed, were hit by a compile, or were split.
 
-    ``p``: Fisher's exact test over all requests of a side, of a difference, for failures of more of them
-    in test: fewer are no reason to block. ``changed``: below 5 %. NaN and
-    None where the server's log does not tell.
+    ``p``: Fisher's exact test over all requests of a side. It tests for any difference, and for failures
+    only whether test has more of them: fewer are no reason to block. ``changed``: p below 5 %. NaN and None
+    when the server's log does not show it.
     """
     rows: list[Mapping[str, object]] = []
     for what in ("failed", "compile_hit", "split"):
@@ -145,7 +156,7 @@ def compare_counts(
 
 
 def over_phases(counts: pd.DataFrame) -> pd.DataFrame:
-    """The counts' table of all phases: whether failures changed, corrected over the phases (Holm)."""
+    """The table of counts of all phases, with ``changed`` of failures corrected over the phases (Holm)."""
     failed = counts["what"] == "failed"
     corrected = holm([float(p) for p in counts.loc[failed, "p"]])
     changed = counts["changed"].astype(object)

@@ -1,4 +1,4 @@
-"""Many runs over time, from their summaries alone."""
+"""Many runs over time, read from their summaries alone."""
 
 import json
 from dataclasses import dataclass
@@ -7,6 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from scoreprof_nb.parameters.compare import CompareParameters
+from scoreprof_nb.parameters.profile import ParameterError
+
 RUN_COLUMNS = ("label", "started_at", "run_id", "status", "phase", "p50_ms", "items_per_s", "folder")
 PATH_COLUMNS = ("label", "started_at", "run_id", "phase", "component", "mean_ms")
 SUMMARY = "summary.json"
@@ -14,30 +17,43 @@ SUMMARY = "summary.json"
 
 @dataclass(frozen=True)
 class History:
-    """``runs``: RUN_COLUMNS, a row per run and phase, in the order of time (``started_at``: UTC
-    timestamps; p50_ms NaN where there were too few requests); ``paths``: PATH_COLUMNS; ``unreadable``:
-    files that are no summary, with the reason."""
+    """``runs``: RUN_COLUMNS, a row per run and phase, by start time (``started_at``: UTC timestamps;
+    ``p50_ms``: NaN with too few requests). ``paths``: PATH_COLUMNS. ``unreadable``: the files that could
+    not be read, each with the reason."""
 
     runs: pd.DataFrame
     paths: pd.DataFrame
     unreadable: tuple[str, ...]
 
     def latest(self, most: int) -> "History":
-        """The same of at most so many runs, the latest ones."""
+        """The history of the latest runs, at most ``most``."""
         started = self.runs.groupby("run_id", sort=False)["started_at"].first()
         kept = started.sort_values(kind="stable").index[-most:]
         runs, paths = (table[table["run_id"].isin(kept)] for table in (self.runs, self.paths))
         return History(runs.reset_index(drop=True), paths.reset_index(drop=True), self.unreadable)
 
     def table(self) -> pd.DataFrame:
-        """A row per run and phase: RUN_COLUMNS, and the mean ms of each component, named ``<component>_ms``;
-        NaN where the run's path has none."""
+        """A row per run and phase: RUN_COLUMNS, and ``<component>_ms``, the mean of each component, NaN
+        when the run's request path does not have it."""
         wide = self.paths.pivot_table(index=["run_id", "phase"], columns="component", values="mean_ms")
         return self.runs.join(wide.add_suffix("_ms"), on=["run_id", "phase"])
 
 
+def past_runs(parameters: CompareParameters) -> History | None:
+    """All runs below the folder ``history``; None when the parameter is empty.
+
+    Raises ParameterError (``history``) when no run is there.
+    """
+    if not parameters.history:
+        return None
+    history = read_history(Path(parameters.history).expanduser())
+    if history.runs.empty:
+        raise ParameterError("history", parameters.history, "holds no run with a summary.json")
+    return history
+
+
 def read_history(folder: Path) -> History:
-    """Read every summary.json below the folder, which may be a bucket's mount."""
+    """Read every summary.json below the folder, which may be a mounted bucket."""
     runs: list[tuple[Any, ...]] = []
     paths: list[tuple[Any, ...]] = []
     unreadable = []

@@ -1,4 +1,4 @@
-"""The numbers of a phase that are compared, and how each of them changed over the pairs of runs."""
+"""The metrics of a phase that are compared, and the change of each over the pairs of runs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +10,13 @@ import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.analysis.statistics import percentile_floor
+from scoreprof_nb.comparison.noise import Noise
 from scoreprof_nb.comparison.paired import (
     NOT_KNOWN,
     Effect,
     holm,
     paired_effect,
+    sign_flip_p,
     verdict,
     within_run_effect,
 )
@@ -23,13 +25,13 @@ METRIC_COLUMNS = (
     *("phase", "metric", "unit", "control", "test", "ratio", "low", "high", "pairs"),
     *("p_sign_flip", "p_corrected", "detectable", "delta", "verdict"),
 )
-Sides = tuple[list[PhaseAnalysis], list[PhaseAnalysis]]  # a phase in the runs of control and of test
-Noise = Mapping[tuple[str, str], float]  # phase, metric or component: what two launches of a server differ by
+_NUMBERS = ("control", "test", "ratio", "low", "high", "p_sign_flip", "p_corrected", "detectable", "delta")
+PhasePairs = tuple[list[PhaseAnalysis], list[PhaseAnalysis]]  # a phase in the runs of control and of test
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a phase of a run; None where it is not known, ``lacking`` says why it then is not."""
+    """A number of a phase of a run. ``value`` gives None when it is not known; ``lacking`` says why not."""
 
     name: str
     unit: str
@@ -40,8 +42,8 @@ class Metric:
 
 def _percentile(name: str, quantile: float) -> Metric:
     def value(phase: PhaseAnalysis) -> float | None:
-        found: float = phase.latency.table.set_index("which")[f"{name}_ms"]["all"]
-        return float(found) if math.isfinite(found) else None
+        latency_ms = float(phase.latency.table.set_index("which")[f"{name}_ms"]["all"])
+        return latency_ms if math.isfinite(latency_ms) else None
 
     return Metric(name, "ms", value, f"fewer than {percentile_floor(quantile)} requests without py-spy")
 
@@ -63,10 +65,10 @@ METRICS = (
 )
 
 
-def metric_changes(phases: Mapping[str, Sides], delta: float, noise: Noise, seed: int) -> pd.DataFrame:
-    """One row per phase and metric: columns METRIC_COLUMNS; p-values are corrected over all of them together.
+def metric_changes(phases: Mapping[str, PhasePairs], delta: float, noise: Noise, seed: int) -> pd.DataFrame:
+    """One row per phase and metric: METRIC_COLUMNS. The p-values are corrected over all rows together.
 
-    The margin is ``delta``, or the noise of that metric where it is larger. A metric that some run lacks is
+    The margin is ``delta``, or the noise of that metric where it is larger. A metric that any run lacks is
     not known.
     """
     keys = [(name, metric) for name in phases for metric in METRICS]
@@ -76,44 +78,46 @@ def metric_changes(phases: Mapping[str, Sides], delta: float, noise: Noise, seed
         for (name, metric), both in zip(keys, values, strict=True)
     ]
     corrected = holm([None if effect is None else effect.p for effect in effects])
-    rows: list[tuple[Any, ...]] = []
+    rows: list[dict[str, Any]] = []
     for (name, metric), both, effect, p in zip(keys, values, effects, corrected, strict=True):
         margin = max(delta, noise.get((name, metric.name), 0.0))
-        named = (name, metric.name, metric.unit)
+        row = {"phase": name, "metric": metric.name, "unit": metric.unit, "delta": margin}
         if effect is None:
-            pairs = len(phases[name][0])
-            rows.append((*named, *[math.nan] * 5, pairs, *[math.nan] * 3, margin, NOT_KNOWN))
+            rows.append({**row, "pairs": len(phases[name][0]), "verdict": NOT_KNOWN})
             continue
         rows.append(
-            (
-                *(*named, *map(np.mean, both), effect.ratio, _nan(effect.low), _nan(effect.high)),
-                *(
-                    effect.pairs,
-                    _nan(effect.p_sign_flip),
-                    _nan(p),
-                    _nan(effect.minimum_detectable_effect),
-                    margin,
-                ),
-                verdict(effect, p, margin, metric.lower_is_better),
-            )
+            {
+                **row,
+                "control": float(np.mean(both[0])),
+                "test": float(np.mean(both[1])),
+                "ratio": effect.ratio,
+                "low": effect.low,
+                "high": effect.high,
+                "pairs": effect.pairs,
+                "p_sign_flip": sign_flip_p(*both),
+                "p_corrected": p,
+                "detectable": effect.minimum_detectable_effect,
+                "verdict": verdict(effect, p, margin, metric.lower_is_better),
+            }
         )
-    return pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
+    table = pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
+    return table.astype(dict.fromkeys(_NUMBERS, float))
 
 
-def unknown_metrics(phases: Mapping[str, Sides]) -> list[str]:
-    """What of which phase is not known, in how many runs, and why."""
-    found = []
+def unknown_metrics(phases: Mapping[str, PhasePairs]) -> list[str]:
+    """A sentence for each metric of a phase that is not known: in how many runs, and why."""
+    sentences = []
     for name, (before, after) in phases.items():
         for metric in METRICS:
             lacking = sum(not _known(metric.value(phase)) for phase in (*before, *after))
             if lacking:
                 runs = f"{lacking} of {len(before) + len(after)} runs have none"
-                found.append(f"{metric.name} of phase {name} is not known: {runs} ({metric.lacking})")
-    return found
+                sentences.append(f"{metric.name} of phase {name} is not known: {runs} ({metric.lacking})")
+    return sentences
 
 
 def _known(value: float | None) -> bool:
-    """Whether it is there and has a ratio."""
+    """Whether a ratio can be made of it."""
     return value is not None and value > 0
 
 
@@ -124,13 +128,12 @@ def _values(metric: Metric, side: Sequence[PhaseAnalysis]) -> list[float]:
     return known if len(known) == len(values) else []
 
 
-def _effect(metric: Metric, left: Sequence[float], right: Sequence[float], sides: Sides, seed: int) -> Effect:
-    """Over pairs of runs; with one run a side only p50 has an interval, of the variation within them."""
+def _effect(
+    metric: Metric, left: Sequence[float], right: Sequence[float], sides: PhasePairs, seed: int
+) -> Effect:
+    """The effect over pairs. With one run per side only p50 has an interval, of the variation within the
+    runs."""
     if len(left) == 1 and metric is P50:
         control, test = (side[0].requests.plain()["latency_ms"].to_numpy(dtype=np.float64) for side in sides)
         return within_run_effect(control, test, seed)
     return paired_effect(left, right)
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -1,8 +1,8 @@
-"""A differential flame graph: the widths of one side, the colours of the change from control to test.
+"""A differential flame graph: widths by one side, colours by the change from control to test.
 
-A width that follows one side hides what only the other has, so there are two graphs, one for each
-side, and each says how much it cannot show. Stacks are in milliseconds per request, so two runs of
-different length are on one scale.
+Widths by one side hide what only the other side has. So there are two graphs, one per side, and each states
+how much it cannot show. Weights are milliseconds per request, so that runs of different length have the same
+scale.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,12 +22,12 @@ from scoreprof_nb.flamegraph.svg import (
 )
 
 Side = Literal["control", "test"]
-# From less in test (blue) over the same to more (orange): steps of the Okabe-Ito blue and vermilion, told
-# apart by the colour-blind too. In grey they are not, so a sign is written before the label as well.
+# From less in test (blue) to more (orange): steps of the Okabe-Ito blue and vermilion, which colour-blind
+# readers can tell apart. In greyscale nobody can, so the label also starts with a sign.
 _COLOURS = ("#0072B2", "#5FA8D3", "#BFDDF0", "#F2F2F2", "#FBD9BF", "#F0A06A", "#D55E00")
 _BOUNDS = (1.1, 1.4, 2.0)  # of the larger side / the smaller side
-_SAME = len(_BOUNDS)  # the place of the middle in _COLOURS
-_SMALLEST = 1e-9  # stands for nothing: a ratio to it is beyond every bound
+_SAME = len(_BOUNDS)  # index of the middle of _COLOURS
+_SMALLEST = 1e-9  # in place of 0, so that a ratio to it is beyond every bound
 _UNCHANGED_SHARE = 0.002  # a difference of less than this share of the larger total has no colour
 
 
@@ -42,8 +42,8 @@ def diff_flame_graph(
 ) -> str:
     """The text of an SVG. Each stack is (labels of its frames, root first; control, test in ``unit``).
 
-    ``widths``: the side whose weight the width of a frame is. The output does not depend on the order
-    of the stacks; a negative or unknown weight is a ValueError. ``width`` is in pixels.
+    ``widths``: the side whose weights the widths show. The output does not depend on the order of the stacks.
+    ``width`` is in pixels. Raises ValueError for a weight that is negative or not finite.
     """
     unit = showable(unit)
     both = [
@@ -92,7 +92,7 @@ def _of(frame: FrameNode, side: str) -> float:
 
 
 def _step(control: float, test: float, total: float) -> int:
-    """The place in _COLOURS: by the ratio, unless the difference is too small to matter."""
+    """Index into _COLOURS: by the ratio, unless the difference is too small to matter."""
     if abs(test - control) < _UNCHANGED_SHARE * total:
         return _SAME
     ratio = max(test, _SMALLEST) / max(control, _SMALLEST)
@@ -114,7 +114,7 @@ def _about(frame: FrameNode, step: int, unit: str) -> str:
 
 
 def _legend() -> list[tuple[str, str]]:
-    """Each colour with the ratios that it stands for."""
+    """Each colour with the ratios that it represents."""
     texts = (
         *(f"≤ {1 / bound:.2f}" for bound in reversed(_BOUNDS)),
         f"between, or less than {100 * _UNCHANGED_SHARE:g} % of the total apart",

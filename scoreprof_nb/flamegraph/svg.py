@@ -1,7 +1,7 @@
 """A flame graph as one self-contained SVG: root at the bottom, coloured by component.
 
-The static picture is complete without its script, so it may be shown as an image; opened in a
-browser, a click zooms and a search marks frames.
+The picture is complete without its script, so it can be shown as an image. In a browser, a click zooms and a
+search marks frames.
 """
 
 import math
@@ -10,9 +10,9 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from itertools import accumulate
 from operator import attrgetter
-from string import Template
 from xml.sax.saxutils import escape
 
 from scoreprof_nb.components import palette
@@ -29,88 +29,14 @@ _MIN_CHARACTERS = 3  # of a label; fewer are not readable
 _NOT_SHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _FONT = "DejaVu Sans Mono, Menlo, Consolas, monospace"
 _TITLE_FONT = "DejaVu Sans, Helvetica, Arial, sans-serif"
-_STYLE = (
-    ".fg-frames g, .fg-controls text { cursor: pointer } "
-    ".fg-frames g:hover rect, .fg-frames g.fg-hit rect { stroke: #000000; stroke-width: 1.2 } "
-    ".fg-frames.fg-searched g:not(.fg-hit) { opacity: 0.35 } "
-    ".fg-frames g.fg-below { opacity: 0.6 }"
-)
 _HATCH = (
     '<defs><pattern id="fg-hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
     'patternTransform="rotate(45)"><rect width="6" height="6" fill="#FFFFFF"/>'
     '<rect width="1" height="6" fill="#999999"/></pattern></defs>'
 )
-_SCRIPT = Template("""
-(function () {
-  const script = document.currentScript;
-  const svg = script ? script.closest("svg") : document.documentElement;
-  const holder = svg.querySelector(".fg-frames");
-  if (!holder) return;
-  const CHARACTER = $CHARACTER_PX, SMALLEST = $MIN_CHARACTERS, ROUNDING = 0.01;
-  const frames = Array.from(holder.children, (g) => {
-    const rect = g.querySelector("rect");
-    const [x, y, width] = ["x", "y", "width"].map((name) => Number(rect.getAttribute(name)));
-    const label = g.querySelector("title").textContent.split("\\n")[0];
-    return { g, rect, x, y, width, label };
-  });
-  const root = frames[0];
-  const within = (inner, outer) =>
-    inner.x >= outer.x - ROUNDING && inner.x + inner.width <= outer.x + outer.width + ROUNDING;
-
-  function place(frame, x, width) {
-    frame.g.removeAttribute("display");
-    frame.rect.setAttribute("x", x);
-    frame.rect.setAttribute("width", width);
-    let text = frame.g.querySelector("text");
-    if (!text) {
-      text = document.createElementNS(svg.namespaceURI, "text");
-      text.setAttribute("y", frame.y + 12);
-      frame.g.appendChild(text);
-    }
-    const room = Math.floor((width - 4) / CHARACTER), letters = Array.from(frame.label);
-    text.setAttribute("x", x + 3);
-    text.textContent = letters.length <= room ? frame.label
-      : room < SMALLEST ? "" : letters.slice(0, room - 1).join("") + "…";
-  }
-
-  function zoom(target) {
-    const scale = root.width / target.width;
-    for (const frame of frames) {
-      const below = frame.y > target.y && within(target, frame);
-      frame.g.classList.toggle("fg-below", below);
-      if (below) place(frame, root.x, root.width);
-      else if (frame.y <= target.y && within(frame, target))
-        place(frame, root.x + (frame.x - target.x) * scale, frame.width * scale);
-      else frame.g.setAttribute("display", "none");
-    }
-  }
-
-  function search(pattern) {
-    const found = svg.querySelector(".fg-found");
-    let wanted;
-    try { wanted = new RegExp(pattern); } catch (error) { found.textContent = "not a pattern"; return; }
-    const hits = new Set(frames.filter((frame) => pattern && wanted.test(frame.label)));
-    for (const frame of frames) frame.g.classList.toggle("fg-hit", hits.has(frame));
-    holder.classList.toggle("fg-searched", hits.size > 0);
-    let width = 0, end = -1;
-    for (const hit of [...hits].sort((a, b) => a.x - b.x || b.width - a.width)) {
-      if (hit.x + hit.width <= end + ROUNDING) continue;  // inside another hit: already counted
-      width += hit.width;
-      end = hit.x + hit.width;
-    }
-    found.textContent = pattern
-      ? "found in " + (100 * width / root.width).toFixed(2) + " % of the total" : "";
-  }
-
-  for (const frame of frames) frame.g.addEventListener("click", () => zoom(frame));
-  svg.querySelector(".fg-reset").addEventListener("click", () => zoom(root));
-  svg.querySelector(".fg-search").addEventListener("click", () => {
-    const pattern = prompt("Search frames (regular expression; empty to clear):", "");
-    if (pattern !== null) search(pattern);
-  });
-  svg.querySelector(".fg-controls").setAttribute("visibility", "visible");
-})();
-""").substitute(CHARACTER_PX=_CHARACTER_PX, MIN_CHARACTERS=_MIN_CHARACTERS)
+_FILES = files(__package__)
+_SCRIPT = (_FILES / "flamegraph.js").read_text(encoding="utf-8")
+_STYLE = (_FILES / "flamegraph.css").read_text(encoding="utf-8")
 
 
 @dataclass(slots=True)
@@ -128,13 +54,13 @@ class FrameNode:
         return sum(self.weights.values())
 
     def main_component(self, catalog: Catalog) -> str:
-        """The one with most of the weight; of equal ones, the first in the catalog's order."""
+        """The component with the largest weight; of equals, the first in the catalog's order."""
         return max(self.weights, key=lambda name: (self.weights[name], -catalog.index[name]))
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A frame that is wide enough to be drawn; x and width in pixels."""
+    """A frame that is wide enough to draw; ``x`` and ``width`` in pixels."""
 
     frame: FrameNode
     x: float
@@ -153,8 +79,8 @@ def flame_graph(
     """The text of an SVG with the flame graph of ``stacks``.
 
     Each stack is (labels of its frames, root first; component of the stack; weight in ``unit``).
-    Stacks of weight 0 are left out; a negative or unknown weight is a ValueError. The output does
-    not depend on the order of the stacks. ``width`` is in pixels.
+    Stacks of weight 0 are ignored. The output does not depend on the order of the stacks. ``width`` is in
+    pixels. Raises ValueError for a weight that is negative or not finite.
     """
     unit = showable(unit)
     frames = merge_stacks(stacks)
@@ -209,8 +135,8 @@ def merge_stacks(stacks: Iterable[tuple[Sequence[str], str, float]]) -> list[Fra
                 frames[at].children[label] = child
                 frames.append(FrameNode(label, frames[at].depth + 1, at))
             at = child
-        own = frames[at].weights
-        own[component] = own.get(component, 0.0) + weight
+        weights = frames[at].weights
+        weights[component] = weights.get(component, 0.0) + weight
     for frame in reversed(frames[1:]):
         upwards = frames[frame.parent].weights
         for component, weight in frame.weights.items():
@@ -221,15 +147,15 @@ def merge_stacks(stacks: Iterable[tuple[Sequence[str], str, float]]) -> list[Fra
 def lay_out(
     frames: Sequence[FrameNode], width_px: float, weight: Callable[[FrameNode], float] = attrgetter("weight")
 ) -> tuple[list[Box], float]:
-    """The boxes that are wide enough, and the weight of the frames that are not.
+    """The boxes that are wide enough to draw, and the weight of the frames that are not.
 
-    ``weight``: what the width of a frame stands for; the root's is above 0.
+    ``weight``: gives the weight that a frame's width shows; the root's must be above 0.
     """
     scale = width_px / weight(frames[0])
     boxes, hidden = [], 0.0
-    to_do = [(0, float(MARGIN_PX))]
-    while to_do:
-        index, x = to_do.pop()
+    pending = [(0, float(MARGIN_PX))]
+    while pending:
+        index, x = pending.pop()
         frame = frames[index]
         box_px = weight(frame) * scale
         if box_px < _MIN_WIDTH_PX:
@@ -238,7 +164,7 @@ def lay_out(
         boxes.append(Box(frame, x, box_px))
         for label in sorted(frame.children):
             child = frame.children[label]
-            to_do.append((child, x))
+            pending.append((child, x))
             x += weight(frames[child]) * scale
     return boxes, hidden
 
@@ -252,9 +178,9 @@ def _draw(box: Box, total: float, unit: str, height: int, catalog: Catalog) -> s
 
 
 def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int) -> str:
-    """A frame of a picture of that height, with ``about`` shown when the mouse is over it.
+    """A frame as SVG, with ``about`` as its tooltip. ``height``: of the picture, in pixels.
 
-    The first line of ``about`` is what is written in the frame, here and by the script when it zooms.
+    The first line of ``about`` is the text in the frame, here and when the script zooms.
     """
     y = height - MARGIN_PX - (box.frame.depth + 1) * ROW_PX
     clipped = clip(about.partition("\n")[0], box.width - 4)
@@ -272,12 +198,12 @@ def _fill(component: str, catalog: Catalog) -> str:
 
 
 def showable(text: str) -> str:
-    """The text with a mark in place of what XML cannot hold or what would change how lines read."""
+    """The text with a replacement character for what XML cannot hold, and for text-direction controls."""
     return _NOT_SHOWABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def clip(text: str, room_px: float) -> str:
-    """As much of the text as the monospace estimate lets in; nothing if that is too little to read."""
+    """The text, cut to the room by the width of a monospace character; empty if too little would be left."""
     if len(text) * _CHARACTER_PX <= room_px and text.isascii():
         return text
     room = int(min(room_px / _CHARACTER_PX, 2 * len(text)))
@@ -290,7 +216,7 @@ def clip(text: str, room_px: float) -> str:
 
 
 def draw_legend(entries: Iterable[tuple[str, str]], width: int) -> tuple[list[str], int]:
-    """A swatch for each (fill, text), as many to a row as fit; and how many rows they take."""
+    """A swatch for each (fill, text), as many per row as fit, and the number of rows."""
     drawn, x, row = [], MARGIN_PX, 1
     for fill, text in entries:
         entry_px = math.ceil(18 + len(text) * _CHARACTER_PX + 14)
@@ -306,7 +232,8 @@ def draw_legend(entries: Iterable[tuple[str, str]], width: int) -> tuple[list[st
 
 
 def document(title: str, subtitle: str, width: int, height: int, body: Iterable[str]) -> str:
-    # The script shows the controls, which a picture without it must not have.
+    """The text of the whole SVG: title, subtitle, ``body`` (elements) and script; sizes in pixels."""
+    # Hidden until the script shows them: without the script they would do nothing.
     controls = (
         f'<g class="fg-controls" visibility="hidden" text-anchor="end" fill="#0072B2">'
         f'<text class="fg-reset" x="{width - 80}" y="22">reset zoom</text>'
@@ -316,7 +243,8 @@ def document(title: str, subtitle: str, width: int, height: int, body: Iterable[
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="fg" width="{width}" height="{height}" '
-            f'viewBox="0 0 {width} {height}" font-family="{_FONT}" font-size="11">',
+            f'viewBox="0 0 {width} {height}" font-family="{_FONT}" font-size="11" '
+            f'data-character-px="{_CHARACTER_PX}" data-min-characters="{_MIN_CHARACTERS}">',
             f"<title>{escape(showable(title))}</title>",
             f"<style>{_STYLE}</style>",
             _HATCH,

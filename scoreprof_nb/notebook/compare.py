@@ -8,7 +8,12 @@ from typing import Any
 
 from IPython.display import clear_output
 
+from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, stopped_runs
+from scoreprof_nb.comparison.comparability import check_comparability
+from scoreprof_nb.comparison.history import past_runs
+from scoreprof_nb.comparison.noise import read_noise
+from scoreprof_nb.comparison.run_comparison import make_comparison
 from scoreprof_nb.notebook.profile import (
     CaptureFailed,
     absolute,
@@ -19,13 +24,9 @@ from scoreprof_nb.notebook.profile import (
 from scoreprof_nb.parameters.compare import COMPARISONS, SIDES, CompareParameters
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.secrets import errors_without_secrets
-from scoreprof_nb.report.comparison import (
-    ComparisonReport,
-    check_comparability,
-    make_comparison,
-    past_runs,
-    read_noise,
-)
+from scoreprof_nb.report import comparison_files, profile_files
+from scoreprof_nb.report.comparison import ComparisonReport
+from scoreprof_nb.report.comparison_verdict import sentence
 from scoreprof_nb.report.profile import make_report, rules_of
 from scoreprof_nb.run_folder.sync import sync_run
 
@@ -65,29 +66,39 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
     log_progress = progress_logger()
     failure: str | None = None
     stopped: Mapping[str, Sequence[str]] = dict.fromkeys(SIDES, ())
+    analyses: dict[Path, RunAnalysis] = {}  # of the runs captured now, by folder
     if parameters.captures:
-        failure = _capture_pairs(parameters, log_progress)
+        failure = _capture_pairs(parameters, analyses, log_progress)
         control, test = complete_pairs(parameters)
         stopped = stopped_runs(Path(parameters.compare_dir))
     else:
         control, test = (list(parameters.runs_of(side)) for side in SIDES)
     report = None
     if control and test:
-        report = make_comparison(parameters, (control, test), stopped, failure, log_progress)
+        rules = rules_of(parameters)
+        comparison = make_comparison(parameters, rules, (control, test), stopped, analyses, log_progress)
+        report = ComparisonReport(parameters, comparison, failure)
     clear_output()
     if report is not None:
-        report.write_files()
+        comparison_files.write_files(report)
         print(f"Compared {report.comparison.pairs} runs of control with as many of test.")
     if failure is not None:
         print(f"Not all pairs were captured: {failure}")
     return report, failure
 
 
-def _capture_pairs(parameters: CompareParameters, log_progress: Callable[[str], None]) -> str | None:
-    """Capture the missing runs, each with its own report. Returns why pairs are missing, None if none is."""
+def _capture_pairs(
+    parameters: CompareParameters, analyses: dict[Path, RunAnalysis], log_progress: Callable[[str], None]
+) -> str | None:
+    """Capture the missing runs, each with its own report, and add the analysis of each to ``analyses``.
+
+    Returns why pairs are missing, None if none is.
+    """
 
     def publish(run: Parameters) -> None:
-        make_report(run).write_files()
+        report = make_report(run)
+        profile_files.write_files(report)
+        analyses[Path(run.run_dir)] = report.analysis
         sync_run(Path(run.run_dir), run.results_dir, log_progress)
 
     with errors_without_secrets(parameters.as_dict()):
@@ -104,4 +115,4 @@ def finish(parameters: CompareParameters, report: ComparisonReport | None, failu
     if failure is not None:
         raise CaptureFailed(failure)
     if report is not None and report.gate_fails:
-        raise ComparisonGate(f"fail_on={parameters.fail_on}: {report.verdict}: {report.sentence()}")
+        raise ComparisonGate(f"fail_on={parameters.fail_on}: {report.verdict}: {sentence(report)}")

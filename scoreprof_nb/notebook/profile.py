@@ -1,16 +1,11 @@
 """What the notebook's cells call: parameters in, capture with progress, tables and figures shown."""
 
-import html
-import io
-import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from IPython.display import HTML, Image, Markdown, clear_output, display
-from matplotlib.figure import Figure
+from IPython.display import clear_output, display
 
 from scoreprof_nb.capture import session
 from scoreprof_nb.capture.session import CaptureResult
@@ -20,10 +15,7 @@ from scoreprof_nb.report.profile import Report, rules_of
 from scoreprof_nb.run_folder.files import RUN_MIME, SUMMARY
 from scoreprof_nb.run_folder.folder import RunFolder, read_json
 
-DPI = 110
 _FIRST_CELLS = 4
-# Where a path or a qualified name may go on in the next line.
-_MAY_BREAK = re.compile(r"(/|\.(?=[A-Za-z_&]))")
 _SIMPLE = (str, int, float, bool, list, tuple, dict, type(None))
 _SHELL = {"In", "Out"}
 
@@ -119,38 +111,6 @@ def _show_differences(parameters: Parameters, captured: Mapping[str, Any]) -> No
     for name in MEASURED:
         if name in captured and captured[name] != getattr(parameters, name):
             print(f"note: the run was captured with {name}={captured[name]!r}, which the report shows")
-
-
-def show(what: str | pd.DataFrame | Figure) -> None:
-    """Show markdown, a table or a figure."""
-    if isinstance(what, str):
-        display(Markdown(what))
-    elif isinstance(what, Figure):
-        buffer = io.BytesIO()
-        what.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
-        display(Image(buffer.getvalue()))
-    elif what.empty:
-        display(Markdown("*nothing to show*"))
-    else:
-        display(HTML(_html(what)))
-
-
-def _html(table: pd.DataFrame) -> str:
-    """Texts to the left, numbers to the right."""
-    texts = [name for name in table.columns if table[name].map(lambda value: isinstance(value, str)).all()]
-    styler = table.style.format(_cell).hide(axis="index")
-    left = styler.set_properties(subset=pd.Index(texts), **{"text-align": "left", "white-space": "pre-line"})
-    text: str = left.set_table_styles([{"selector": "th", "props": "text-align: left"}]).to_html()
-    return text
-
-
-def _cell(value: Any) -> str:
-    if value is None or (not isinstance(value, str | list | dict) and pd.isna(value)):
-        return "n/a"
-    if isinstance(value, float):
-        return f"{value:,.3f}" if 0 < abs(value) < 1 else f"{value:,.1f}"
-    text = html.escape(str(value))  # a frame such as <locals> is no tag
-    return _MAY_BREAK.sub(r"\1<wbr>", text)
 
 
 def finish(report: Report, result: CaptureResult) -> None:

@@ -1,9 +1,4 @@
-"""The tables of a comparison's report, from what was computed."""
-
-import math
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+"""The tables of a comparison's report."""
 
 import pandas as pd
 
@@ -11,6 +6,7 @@ from scoreprof_nb.analysis.statistics import wilson_interval
 from scoreprof_nb.comparison.attribution import only_one_side
 from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.parameters.compare import SIDES
+from scoreprof_nb.report import format
 
 FUNCTIONS, STACKS, COMPONENTS = 12, 10, 8
 _CUMULATIVE = ("cumulative_control_ms", "cumulative_test_ms")
@@ -18,7 +14,7 @@ _ENTRY_SHARE = 0.95
 
 
 def metrics_table(comparison: Comparison) -> pd.DataFrame:
-    """Columns: phase, metric, control, test, ratio with interval, p, verdict."""
+    """One row per phase and metric: the mean of each side, the ratio with its interval, p-values, verdict."""
     return pd.DataFrame(
         [
             {
@@ -26,11 +22,11 @@ def metrics_table(comparison: Comparison) -> pd.DataFrame:
                 "metric": f"{row['metric']}, {row['unit']}",
                 "control": row["control"],
                 "test": row["test"],
-                "test / control": _ratio(row),
-                "p (sign-flip)": row["p_sign_flip"],
-                "p (paired t, corrected)": row["p_corrected"],
-                "could have seen": _share(row["detectable"]),
-                "margin": _share(row["delta"]),
+                "test / control": format.ratio(row["ratio"], row["low"], row["high"]),
+                "p (sign-flip)": format.p_value(row["p_sign_flip"]),
+                "p (paired t, corrected)": format.p_value(row["p_corrected"]),
+                "minimum detectable effect": format.percent(row["detectable"]),
+                "margin": format.percent(row["delta"]),
                 "verdict": row["verdict"],
             }
             for row in comparison.metrics.to_dict("records")
@@ -48,8 +44,8 @@ def components_table(comparison: Comparison) -> pd.DataFrame:
                 "component": row["component"],
                 "control ms": row["control_ms"],
                 "test ms": row["test_ms"],
-                "change ms": _change(row["change_ms"], row, digits=1),
-                "p (paired t, corrected)": row["p_corrected"],
+                "change ms": format.change(row["change_ms"], row["low"], row["high"]),
+                "p (paired t, corrected)": format.p_value(row["p_corrected"]),
                 "margin ms": row["margin_ms"],
                 "verdict": row["verdict"],
             }
@@ -59,11 +55,11 @@ def components_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def functions_table(comparison: Comparison) -> pd.DataFrame:
-    """The functions whose own time changed most, then those whose time with what they call did.
+    """The functions whose self time changed most, then those whose cumulative time changed most.
 
-    Columns: phase, thread, function, time (self or cumulative), control_ms, test_ms, change_ms per
-    request. Functions that are in nearly every stack of their thread on both sides (its entry points)
-    tell nothing of where, and are left out of the second part.
+    Columns: phase, thread, function, time (self or cumulative), control_ms, test_ms, change_ms, all per
+    request. The second part leaves out the entry points of a thread: functions that are in nearly all of its
+    stacks on both sides do not show where a change comes from.
     """
     rows = []
     for phase, of_phase in comparison.functions.groupby("phase", sort=False):
@@ -87,9 +83,10 @@ def functions_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def stacks_table(comparison: Comparison) -> pd.DataFrame:
-    """Stacks that only one side has. Columns: phase, which, ms per request, samples, innermost frames."""
-    found = only_one_side(comparison.stacks)
-    found = found.groupby(["phase", "which"], sort=False).head(STACKS)
+    """Stacks that only one side has: phase, which (vanished or new), ms per request, samples, thread,
+    stack."""
+    stacks = only_one_side(comparison.stacks)
+    largest = stacks.groupby(["phase", "which"], sort=False).head(STACKS)
     return pd.DataFrame(
         [
             {
@@ -100,30 +97,35 @@ def stacks_table(comparison: Comparison) -> pd.DataFrame:
                 "thread": row["stack"][0],
                 "stack, innermost first": " < ".join(reversed(row["stack"][1:][-6:])),
             }
-            for row in found.to_dict("records")
+            for row in largest.to_dict("records")
         ]
     )
 
 
 def scores_table(comparison: Comparison) -> pd.DataFrame:
+    """Columns SCORE_COLUMNS, with ``same`` in words: same, CHANGED or not known."""
     words = {True: "same", False: "CHANGED", None: "not known"}
     table = comparison.correctness.scores
     return table.assign(same=[words[same] for same in table["same"]])
 
 
 def counts_table(comparison: Comparison) -> pd.DataFrame:
-    """Requests that failed, were compiled for, or were split: share of each side with its interval."""
+    """Requests that failed, were hit by a compile, or were split: the share of each side with its
+    interval."""
     rows = []
     for row in comparison.correctness.counts.to_dict("records"):
         known = row["control_of"] is not None and not pd.isna(row["control_of"])
-        texts = [_count_text(int(row[side]), int(row[f"{side}_of"])) if known else "n/a" for side in SIDES]
+        texts = [
+            _count_text(int(row[side]), int(row[f"{side}_of"])) if known else format.NOT_KNOWN
+            for side in SIDES
+        ]
         changed = "not known" if not known else "changed" if row["changed"] else "no difference shown"
-        rows.append((row["phase"], row["what"], *texts, row["p"], changed))
+        rows.append((row["phase"], row["what"], *texts, format.p_value(row["p"]), changed))
     return pd.DataFrame(rows, columns=["phase", "requests", *SIDES, "p (Fisher)", "result"])
 
 
 def batching_table(comparison: Comparison) -> pd.DataFrame:
-    """Compiles and prefill batches of a run: mean of each side, and the change with its interval."""
+    """Compiles and prefill batches of a run: the mean of each side, and the change with its interval."""
     return pd.DataFrame(
         [
             {
@@ -131,8 +133,8 @@ def batching_table(comparison: Comparison) -> pd.DataFrame:
                 "mean of the runs": row["what"],
                 "control": row["control"],
                 "test": row["test"],
-                "change": _change(row["change"], row, digits=2),
-                "p (paired t)": row["p"],
+                "change": format.change(row["change"], row["low"], row["high"], digits=2),
+                "p (paired t)": format.p_value(row["p"]),
             }
             for row in comparison.batching.to_dict("records")
         ]
@@ -140,31 +142,11 @@ def batching_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def runs_table(comparison: Comparison) -> pd.DataFrame:
-    """One row per run and phase, in the order of time."""
+    """One row per run and phase, by start time: columns RUN_COLUMNS, with ``started_at`` in UTC."""
     table = comparison.runs.sort_values("started_s", kind="stable")
-    started = [datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in table["started_s"]]
+    started = [format.timestamp(at) for at in table["started_s"]]
     return table.assign(started_at=started).drop(columns="started_s")
 
 
 def _count_text(hits: int, n: int) -> str:
-    low, high = wilson_interval(hits, n)
-    return f"{hits} of {n} ({low:.1%} to {high:.1%})"
-
-
-def _change(value: float, row: Mapping[Any, Any], digits: int) -> str:
-    """Such as "+1.5 (+1.0 to +2.0)"."""
-    if not math.isfinite(value):
-        return "n/a"
-    text = f"{value:+.{digits}f}"
-    known = math.isfinite(row["low"])
-    return f"{text} ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})" if known else text
-
-
-def _ratio(row: Mapping[Any, Any]) -> str:
-    if not math.isfinite(row["low"]):
-        return f"{row['ratio']:.3f}" if math.isfinite(row["ratio"]) else "n/a"
-    return f"{row['ratio']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}" if math.isfinite(value) else "n/a"
+    return format.count(hits, n, *wilson_interval(hits, n))

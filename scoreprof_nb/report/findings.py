@@ -1,4 +1,4 @@
-"""What the numbers say, in words: the largest first, each with milliseconds per request."""
+"""The findings of a run: the components that cost most, each as a sentence."""
 
 import math
 from collections.abc import Mapping
@@ -9,16 +9,20 @@ import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.components.component import Component
+from scoreprof_nb.report import format
+from scoreprof_nb.report.format import milliseconds, percent, with_interval
 
 SMALLEST_SHARE = 0.01
-MARGINAL = "marginal method: it cannot tell which thread's work overlaps another's"
+MARGINAL = "marginal method: it cannot show which thread's work overlaps another's"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding. ``max_speedup``: latency / (latency - component), the most that removing it could
-    give; None where the request path is not defined. Times in milliseconds per request, ``low`` and
-    ``high`` NaN where the interval is not known."""
+    """A component that costs at least SMALLEST_SHARE of a request. Times are in milliseconds per request.
+
+    ``max_speedup``: latency / (latency - component), the most that removing the component could give; None
+    without a request path. ``low``, ``high``: 95 % interval, NaN when it is not known.
+    """
 
     phase: str
     component: str
@@ -27,13 +31,13 @@ class Finding:
     high: float
     max_speedup: float | None
     text: str
-    advice: str  # what the component is, and what usually helps
+    advice: str  # what the component is, and what usually reduces it
 
 
 def findings(analysis: RunAnalysis) -> list[Finding]:
-    """All findings of a run, largest first."""
-    found = [finding for phase in analysis.phases for finding in _of_phase(phase)]
-    return sorted(found, key=lambda finding: -finding.ms_per_request)
+    """All findings of a run, the largest first."""
+    of_all_phases = [finding for phase in analysis.phases for finding in _of_phase(phase)]
+    return sorted(of_all_phases, key=lambda finding: -finding.ms_per_request)
 
 
 def _of_phase(phase: PhaseAnalysis) -> list[Finding]:
@@ -62,11 +66,11 @@ def _worth_cpu(row: "pd.Series[float]", cpu: pd.DataFrame) -> bool:
 def _path_finding(phase: str, method: str | None, row: "pd.Series[float]", component: Component) -> Finding:
     mean = float(row["mean_ms"])
     speedup = float(row["max_speedup"])
-    bounded = f"removing all of it could make the request at most {speedup:.2f}x as fast"
+    bounded = f"removing all of it could make the request at most {format.speedup(speedup)} as fast"
     marked = ", by the marginal method" if method == "marginal" else ""
     text = (
-        f"{phase}: {_title(component)} takes {mean:.1f} ms of {row['latency_ms']:.1f} ms "
-        f"({row['share']:.0%}; 95 % interval {row['low']:.1f} to {row['high']:.1f}) "
+        f"{phase}: {_title(component)} takes {milliseconds(mean)} of {milliseconds(row['latency_ms'])} "
+        f"({percent(row['share'], 0)}; 95 % interval {format.interval(row['low'], row['high'])}) "
         f"of the average request{marked}; "
         f"{bounded if math.isfinite(speedup) else 'it is the whole request'}{_advice(component)}"
     )
@@ -85,9 +89,9 @@ def _path_finding(phase: str, method: str | None, row: "pd.Series[float]", compo
 def _cpu_finding(phase: str, row: "pd.Series[float]", component: Component) -> Finding:
     mean = float(row["cpu_ms"])
     low, high = float(row["low"]), float(row["high"])
-    interval = f"{low:.1f} to {high:.1f}" if math.isfinite(low) else "not known"
+    interval = format.interval(low, high) if math.isfinite(low) else "not known"
     text = (
-        f"{phase}: {_title(component)} costs {mean:.1f} ms of CPU time per request "
+        f"{phase}: {_title(component)} costs {milliseconds(mean)} of CPU time per request "
         f"(95 % interval {interval}){_advice(component)}"
     )
     return Finding(phase, component.name, mean, low, high, None, text, _explanation(component))
@@ -105,14 +109,6 @@ def _explanation(component: Component) -> str:
     return "; ".join(filter(None, (component.meaning, component.advice)))
 
 
-def with_interval(value: float, low: float, high: float, unit: str = "") -> str:
-    """``12.3 ms (11.0 to 13.9)``; ``–``: the interval is not known."""
-    if math.isnan(value):
-        return "n/a"
-    known = math.isfinite(low) and math.isfinite(high)
-    return f"{value:.1f}{unit} ({f'{low:.1f} to {high:.1f}' if known else '–'})"
-
-
 def latency_with_interval(row: Mapping[Any, Any], name: str, unit: str = "") -> str:
     """The mean or a percentile of a row of the latency table."""
     return with_interval(row[f"{name}_ms"], row[f"{name}_low"], row[f"{name}_high"], unit)
@@ -124,8 +120,8 @@ def path_column(phase: PhaseAnalysis) -> str:
 
 
 def busiest_thread(phase: PhaseAnalysis) -> str:
-    """The thread that works most, and at what: where there is no path, what throughput is bound by.
-    Empty where no thread was recorded."""
+    """A sentence about the thread that works most, which bounds throughput where there is no request path.
+    Empty without a recording."""
     if phase.threads.utilisation.empty:
         return ""
     busiest = phase.threads.utilisation.sort_values("busy_share").iloc[-1]
@@ -135,8 +131,8 @@ def busiest_thread(phase: PhaseAnalysis) -> str:
     of_thread = (threads["process"] == busiest["process"]) & (threads["thread"] == busiest["thread"])
     works = threads["component"].map(lambda name: phase.ticks.catalog[name].work)
     largest = threads[of_thread & works].nlargest(3, "share")
-    doing = ", ".join(f"{row['component']} {row['share']:.0%}" for _, row in largest.iterrows())
+    doing = ", ".join(f"{row['component']} {percent(row['share'], 0)}" for _, row in largest.iterrows())
     return (
         f"Busiest thread: {busiest['process']} / {busiest['thread']}, at work "
-        f"{busiest['busy_share']:.0%} ({busiest['low']:.0%} to {busiest['high']:.0%}) of the time ({doing})."
+        f"{format.share(busiest['busy_share'], busiest['low'], busiest['high'], 0)} of the time ({doing})."
     )

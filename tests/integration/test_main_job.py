@@ -15,6 +15,7 @@ from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.stacks.recording import read_recording
 from tests.support.paths import PROFILE_NOTEBOOK as NOTEBOOK
 from tests.support.paths import ROOT
+from tests.support.schemas import assert_matches_schema
 from tests.support.server_runs import Finished, run_in
 
 pytestmark = pytest.mark.server
@@ -26,6 +27,11 @@ PHASES = ("single", "small", "large", "mixed")
 def summary(demo: Finished) -> dict:
     assert demo.code == 0, demo.output[-3000:]
     return json.loads((demo.folder / "summary.json").read_text())
+
+
+def test_summary_matches_the_shipped_schema(summary: dict) -> None:
+    """Broken: a tool that was written for the schema cannot read the summary."""
+    assert_matches_schema(summary, "summary")
 
 
 def test_last_line_says_where_the_report_is(demo: Finished) -> None:

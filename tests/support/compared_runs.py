@@ -1,6 +1,6 @@
 """Made-up runs of two sides, compared: their analysis is built from numbers, without a run folder."""
 
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -47,7 +47,7 @@ def phase(
         }
         for number in range(requests)
     ]
-    found = measured(*rows)
+    requests_sent = measured(*rows)
     table = pd.DataFrame(
         [
             (
@@ -79,9 +79,10 @@ def phase(
             record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles)),
         ),
         batching=SimpleNamespace(summary={"compiles": 0, "prefills_per_request": prefills}),
-        requests=found,
+        requests=requests_sent,
         latency=SimpleNamespace(
-            table=pd.DataFrame(latency_rows(name, found)), throughput=(1e3 / latency_ms, 4e3 / latency_ms)
+            table=pd.DataFrame(latency_rows(name, requests_sent)),
+            throughput=(1e3 / latency_ms, 4e3 / latency_ms),
         ),
         path=RequestPath(table, "joint"),
         threads=SimpleNamespace(
@@ -150,12 +151,9 @@ def verdicts(comparison):
     return dict(zip(comparison.metrics["metric"], comparison.metrics["verdict"], strict=True))
 
 
-NEVER_STOPPED = {"control": (), "test": ()}
-
-
-def report_of(comparison, *, stopped=NEVER_STOPPED, missing=None, noise=MappingProxyType({}), **parameters):
+def report_of(comparison, *, missing=None, compare_dir="nowhere", **parameters):
     return ComparisonReport(
-        CompareParameters(compare_dir="nowhere", **parameters), comparison, noise, stopped, missing
+        CompareParameters(compare_dir=str(compare_dir), **parameters), comparison, missing
     )
 
 

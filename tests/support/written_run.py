@@ -1,10 +1,11 @@
-"""A run folder made by hand: ten requests of 100 ms in each block of 10 s; blocks 1 and 2 profiled."""
+"""A synthetic run folder: ten requests of 100 ms in each block of 10 s; blocks 1 and 2 are profiled."""
 
 import json
 
 import numpy as np
 
 from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.report import profile_files, profile_tables, profile_verdict
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.run_folder.store import (
     Block,
@@ -17,6 +18,7 @@ from scoreprof_nb.run_folder.store import (
     write_phase,
 )
 from scoreprof_nb.stacks.speedscope import write_speedscope
+from tests.support.schemas import assert_matches_schema
 from tests.support.synthetic import place, stack_table
 
 START_S = 1_700_000_000.0
@@ -117,11 +119,11 @@ def write_run(
     for number, profiled in enumerate((False, True, True, False)):
         start_s = START_S + number * BLOCK_S
         stop_s = start_s + BLOCK_S
-        found = {
+        recorded = {
             "failed": Recording(None, start_s, start_s, 100, failure=FAILURE),
             "off": None,
         }.get(recording, Recording(f"recording-{number}.speedscope.json", start_s, stop_s, 100, errors=0))
-        blocks.append(Block(number, start_s, stop_s, found if profiled else None))
+        blocks.append(Block(number, start_s, stop_s, recorded if profiled else None))
     for name in names:
         record = PhaseRecord(
             name,
@@ -155,32 +157,36 @@ def write_run(
     )
 
 
+TABLES = (
+    profile_tables.findings_table,
+    profile_tables.latency_table,
+    profile_tables.latency_overview,
+    profile_tables.hot_table,
+    profile_tables.path_table,
+    profile_tables.speedup_table,
+    profile_tables.cpu_table,
+    profile_tables.threads_table,
+    profile_tables.batching_table,
+    profile_tables.quality_table,
+    profile_tables.checks_table,
+    profile_tables.observer_table,
+    profile_tables.timeline_table,
+    profile_tables.provenance_table,
+    profile_tables.parameters_table,
+    profile_tables.unclassified,
+    profile_files.files_table,
+)
+
+
 def reported(path):
-    """(report, summary.json): every table is made too, as the notebook shows them all."""
+    """(report, summary.json). Every table and text of the notebook is made too; the summary is valid."""
     report = make_report(Parameters(run_dir=str(path)))
-    report.write_files()
-    for make in (
-        report.findings_table,
-        report.latency_table,
-        report.latency_overview,
-        report.hot_table,
-        report.path_table,
-        report.speedup_table,
-        report.cpu_table,
-        report.threads_table,
-        report.path_notes,
-        report.batching_table,
-        report.quality_table,
-        report.checks_table,
-        report.observer_table,
-        report.timeline_table,
-        report.provenance_table,
-        report.parameters_table,
-        report.unclassified,
-        report.files_table,
-    ):
-        make()
-    return report, strict_json(path / "summary.json")
+    profile_files.write_files(report)
+    for make in (*TABLES, profile_verdict.verdict_markdown, profile_verdict.path_notes):
+        make(report)
+    summary = strict_json(path / "summary.json")
+    assert_matches_schema(summary, "summary")
+    return report, summary
 
 
 def strict_json(path):
@@ -194,7 +200,5 @@ def strict_json(path):
 
 def check_result(report, words):
     """(passed, text) of the check whose name holds the words."""
-    (found,) = [
-        check for phase in report.analysis.phases for check in phase.quality.checks if words in check.name
-    ]
-    return found.passed, found.text
+    (check,) = [check for phase in report.analysis.phases for check in phase.checks if words in check.name]
+    return check.passed, check.text

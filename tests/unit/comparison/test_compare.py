@@ -1,13 +1,14 @@
-"""A comparison of two sides of made-up runs: what is said, what is refused, what blocks, what is named."""
+"""A comparison of two sides of synthetic runs: verdicts, what is refused, what blocks, what is named."""
 
 import json
 
 import pandas as pd
 import pytest
 
-from scoreprof_nb.analysis.scores import dtype_of
-from scoreprof_nb.comparison.compare import BLOCKED, compare, noise_of
+from scoreprof_nb.comparison.comparability import check_comparability
+from scoreprof_nb.comparison.compare import BLOCKED, compare, dtype_of
 from scoreprof_nb.comparison.correctness import COUNT_COLUMNS, over_phases
+from scoreprof_nb.comparison.noise import noise_of
 from scoreprof_nb.comparison.paired import (
     IMPROVEMENT,
     INCONCLUSIVE,
@@ -21,10 +22,10 @@ from scoreprof_nb.comparison.verdict import MIXED
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.profile import ParameterError
 from scoreprof_nb.report import comparison_tables as tables
-from scoreprof_nb.report.comparison import ComparisonReport, check_comparability
+from scoreprof_nb.report.comparison_files import as_json, as_markdown, write_files
+from scoreprof_nb.report.comparison_verdict import caveats, sentence, verdict_markdown
 from tests.support.compared_runs import (
     BASE,
-    NEVER_STOPPED,
     NOISE,
     compared,
     phase,
@@ -33,6 +34,7 @@ from tests.support.compared_runs import (
     side,
     verdicts,
 )
+from tests.support.schemas import assert_matches_schema
 
 
 def test_same_runs_are_no_meaningful_change():
@@ -47,7 +49,7 @@ def test_twenty_percent_slower():
     comparison = compared(test=side(1.2, at=1))
     assert verdicts(comparison) == dict.fromkeys(("p50", "p90", "throughput", "CPU per request"), REGRESSION)
     assert report_of(comparison).verdict == REGRESSION
-    assert "worse in p50 of small +2" in report_of(comparison).sentence()
+    assert "worse in p50 of small +2" in sentence(report_of(comparison))
 
 
 def test_twenty_percent_faster():
@@ -77,7 +79,7 @@ def test_a_component_that_only_one_side_has():
 def test_three_pairs_are_insufficient():
     comparison = compared(side(pairs=3), side(2.0, pairs=3, at=1))
     assert set(verdicts(comparison).values()) == {INSUFFICIENT}
-    assert "insufficient" in report_of(comparison).sentence()
+    assert "insufficient" in sentence(report_of(comparison))
 
 
 def test_one_run_a_side_is_suggestive_at_most():
@@ -85,7 +87,7 @@ def test_one_run_a_side_is_suggestive_at_most():
     assert verdicts(comparison)["p50"] == f"suggestive {REGRESSION}"
     assert verdicts(comparison)["throughput"] == NOT_KNOWN
     assert report_of(comparison).verdict == f"suggestive {REGRESSION}"
-    assert "one run a side" in report_of(comparison).verdict_text()
+    assert "one run per side" in verdict_markdown(report_of(comparison))
 
 
 def test_one_phase_faster_and_one_slower_is_mixed():
@@ -96,8 +98,8 @@ def test_one_phase_faster_and_one_slower_is_mixed():
     test = [both(number, 1.3 * noise, 0.7 * noise) for number, noise in enumerate(NOISE[::-1])]
     report = report_of(compare(control, test, 0))
     assert report.verdict == MIXED
-    assert "worse in p50 of single" in report.sentence()
-    assert "better in p50 of small" in report.sentence()
+    assert "worse in p50 of single" in sentence(report)
+    assert "better in p50 of small" in sentence(report)
 
 
 def test_measured_noise_widens_the_margin_of_its_own_metric_and_component():
@@ -142,12 +144,14 @@ def test_noise_is_what_a_comparison_with_itself_could_not_exclude():
 def test_noise_that_was_not_measured_is_said():
     """Broken: a machine of 10 % noise calls 6 % a regression, and nobody is told that 5 % was a guess."""
     assert any(
-        "A/A noise of this machine was not measured" in text for text in report_of(compared()).caveats()
+        "A/A noise of this machine was not measured" in text for text in caveats(report_of(compared()))
     )
-    assert report_of(compared(), noise={("small", "p50"): 0.02}).caveats() == []
+    assert caveats(report_of(compared(noise={("small", "p50"): 0.02}))) == []
 
 
 # ---- is it still right?
+
+STOPPED = {"control": (), "test": ("pair 6, 2026-11-24T15:00:00+00:00: the server ended",)}
 
 
 def test_other_scores_block_an_improvement_and_come_first():
@@ -158,8 +162,8 @@ def test_other_scores_block_an_improvement_and_come_first():
     assert IMPROVEMENT not in set(comparison.components["verdict"])
     report = report_of(comparison)
     assert report.verdict == BLOCKED
-    assert report.sentence().startswith("test (run) returns other scores")
-    assert "CHANGED" in report.as_markdown()
+    assert sentence(report).startswith("test (run) returns other scores")
+    assert "CHANGED" in as_markdown(report)
 
 
 def test_scores_within_a_rounding_step_are_the_same():
@@ -227,26 +231,40 @@ def test_failures_are_judged_over_all_phases_together():
 
 def test_a_test_side_that_did_not_always_run_to_its_end_is_blocked():
     """Broken: a branch that crashes now and then is an improvement once the run was tried again."""
-    stopped = {"control": (), "test": ("pair 6, 2026-11-24T15:00:00+00:00: the server ended",)}
-    report = report_of(compared(test=side(0.5, at=1)), stopped=stopped)
+    report = report_of(compared(test=side(0.5, at=1), stopped=STOPPED))
     assert report.verdict == "blocked"
-    assert "did not run to its end 1 time(s)" in report.sentence()
-    assert any("pair 6" in text for text in report.caveats())
-    both = report_of(compared(test=side(0.5, at=1)), stopped={**stopped, "control": stopped["test"]})
+    assert "test (run): 1 run(s) did not finish" in sentence(report)
+    assert any("pair 6" in text for text in caveats(report))
+    both = report_of(compared(test=side(0.5, at=1), stopped={**STOPPED, "control": STOPPED["test"]}))
     assert both.verdict == "improvement"
+
+
+def test_tables_json_and_headline_agree_on_what_is_blocked():
+    """Broken: the headline counts runs that did not finish, while table, figure and JSON show an improvement."""
+    comparison = compared(test=side(0.5, at=1), stopped=STOPPED)
+    assert comparison.blocked
+    assert set(verdicts(comparison).values()) == {BLOCKED}
+    assert IMPROVEMENT not in set(comparison.components["verdict"])
+    assert set(tables.metrics_table(comparison)["verdict"]) == {BLOCKED}
+    found = as_json(report_of(comparison))
+    assert found["blocked"] is True
+    assert {row["verdict"] for row in found["metrics"]} == {BLOCKED}
+    text = as_markdown(report_of(comparison))
+    assert IMPROVEMENT not in text
+    assert "Scores: same." in text, "the scores did not change"
 
 
 def test_missing_pairs_are_said_in_every_file():
     report = report_of(compared(), missing="test of pair 6: the server ended")
-    assert report.as_json()["missing"] == "test of pair 6: the server ended"
-    assert "not all pairs were captured: test of pair 6" in report.as_markdown()
+    assert as_json(report)["missing"] == "test of pair 6: the server ended"
+    assert "not all pairs were captured: test of pair 6" in as_markdown(report)
 
 
 def test_more_failures_block_an_improvement():
     comparison = compared(test=side(0.5, failed=5, at=1))
     assert comparison.correctness.failures_changed
     assert verdicts(comparison)["p50"] == BLOCKED
-    assert "more failures" in report_of(comparison).sentence()
+    assert "more failures" in sentence(report_of(comparison))
 
 
 def test_compiles_and_splits_are_compared_as_results_of_their_own():
@@ -370,8 +388,8 @@ def test_sides_that_were_not_measured_in_turn_are_said():
     later = side(at=1)
     for run_ in later:
         run_.run.manifest.started_s += 1e6
-    assert any("not measured in turn" in text for text in report_of(compared(test=later)).caveats())
-    assert not any("in turn" in text for text in report_of(compared()).caveats())
+    assert any("not measured in turn" in text for text in caveats(report_of(compared(test=later))))
+    assert not any("in turn" in text for text in caveats(report_of(compared())))
 
 
 # ---- what is left out, and where it comes from
@@ -453,14 +471,10 @@ def test_gate_stops_what_returns_other_scores():
 
 
 def test_json_is_json_and_says_what_the_report_says(tmp_path):
-    report = ComparisonReport(
-        CompareParameters(compare_dir=str(tmp_path)),
-        compared(side(pairs=1), side(1.5, pairs=1, at=1)),
-        {},
-        NEVER_STOPPED,
-    )
-    report.write_files()
+    report = report_of(compared(side(pairs=1), side(1.5, pairs=1, at=1)), compare_dir=tmp_path)
+    write_files(report)
     found = json.loads((tmp_path / "comparison.json").read_text())
+    assert_matches_schema(found, "comparison")
     assert found["verdict"] == report.verdict
     assert found["metrics"][1]["low"] is None
     assert found["pairs"] == 1

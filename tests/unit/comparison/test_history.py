@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from scoreprof_nb.comparison.history import read_history
+from scoreprof_nb.comparison.history import past_runs, read_history
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.profile import ParameterError
-from scoreprof_nb.report.comparison import past_runs
+from scoreprof_nb.report.comparison_files import write_history
 
 PHASES_OF_LATER = {
     name: {
@@ -101,6 +101,7 @@ def test_the_latest_of_many_runs_are_shown_and_all_are_in_a_file(tmp_path):
     found = past_runs(
         CompareParameters(history=str(tmp_path / "runs"), compare_dir=str(tmp_path / "comparison"))
     )
+    write_history(found, str(tmp_path / "comparison"))
     columns = (tmp_path / "comparison" / "history.csv").read_text().splitlines()[0].split(",")
     assert {"label", "started_at", "p50_ms", "tokenize_ms"} <= set(columns)
     latest = found.latest(2)

@@ -1,6 +1,7 @@
 """What may be said of two sides: known truths in, verdicts out, false positives counted."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from scoreprof_nb.comparison.paired import (
     Effect,
     holm,
     paired_effect,
+    paired_effects,
     sign_flip_p,
+    t_interval,
     verdict,
     within_run_effect,
 )
@@ -43,11 +46,27 @@ def runs(rng, pairs, ratio=1.0, noise=0.02, drift=0.0):
     return control, test * ratio
 
 
-def verdicts(rng, ratio=1.0, noise=0.02, pairs=6):
-    """The verdicts of one comparison over several phases, corrected together."""
-    effects = [paired_effect(*runs(rng, pairs, ratio, noise)) for _ in range(PHASES)]
-    corrected = holm([effect.p for effect in effects])
-    return [verdict(effect, p, MARGIN) for effect, p in zip(effects, corrected, strict=True)]
+def effects_of(drawn):
+    """The effects of many simulated (control, test), computed together."""
+    control, test = zip(*drawn, strict=True)
+    return paired_effects(np.array(control), np.array(test))
+
+
+def verdicts(rngs, ratio=1.0, noise=0.02, pairs=6):
+    """The verdicts of many comparisons, each over several phases that are corrected together."""
+    effects = effects_of([runs(rng, pairs, ratio, noise) for rng in rngs for _ in range(PHASES)])
+    comparisons = [effects[at : at + PHASES] for at in range(0, len(effects), PHASES)]
+    return [
+        [
+            verdict(effect, p, MARGIN)
+            for effect, p in zip(phases, holm([effect.p for effect in phases]), strict=True)
+        ]
+        for phases in comparisons
+    ]
+
+
+def seeded(number):
+    return [np.random.default_rng(seed) for seed in range(number)]
 
 
 def test_identical_inputs_are_never_a_regression():
@@ -57,19 +76,19 @@ def test_identical_inputs_are_never_a_regression():
 
 
 def test_twenty_percent_slower_is_a_regression():
-    found = [verdicts(np.random.default_rng(seed), ratio=1.2) for seed in range(100)]
+    found = verdicts(seeded(100), ratio=1.2)
     assert np.mean([REGRESSION in of_run for of_run in found]) > 0.99
     assert not any(IMPROVEMENT in of_run for of_run in found)
 
 
 def test_twenty_percent_faster_is_an_improvement():
-    found = [verdicts(np.random.default_rng(seed), ratio=1 / 1.2) for seed in range(100)]
+    found = verdicts(seeded(100), ratio=1 / 1.2)
     assert np.mean([IMPROVEMENT in of_run for of_run in found]) > 0.99
     assert not any(REGRESSION in of_run for of_run in found)
 
 
 def test_two_percent_with_tight_intervals_is_no_meaningful_change():
-    found = [verdicts(np.random.default_rng(seed), ratio=1.02, noise=0.004) for seed in range(100)]
+    found = verdicts(seeded(100), ratio=1.02, noise=0.004)
     assert all(of_phase == NO_CHANGE for of_run in found for of_phase in of_run)
 
 
@@ -81,30 +100,29 @@ def test_three_pairs_are_insufficient_whatever_they_say():
 def test_false_positives_over_simulated_aa_comparisons(noise):
     """Of 500 comparisons of a server with itself at most 7 % may call any phase better or worse."""
     rng = np.random.default_rng(7)
-    wrong = sum(bool({REGRESSION, IMPROVEMENT} & set(verdicts(rng, noise=noise))) for _ in range(500))
+    wrong = sum(bool({REGRESSION, IMPROVEMENT} & set(found)) for found in verdicts([rng] * 500, noise=noise))
     assert wrong <= 0.07 * 500
 
 
 def test_no_meaningful_change_is_not_said_of_a_change_at_the_margin():
     """Equivalence has its own false positives: a change as large as the margin passes for none."""
     rng = np.random.default_rng(3)
-    wrong = sum(
-        verdict(paired_effect(*runs(rng, 6, ratio=1 + MARGIN)), 1.0, MARGIN) == NO_CHANGE for _ in range(500)
-    )
+    effects = effects_of([runs(rng, 6, ratio=1 + MARGIN) for _ in range(500)])
+    wrong = sum(verdict(effect, 1.0, MARGIN) == NO_CHANGE for effect in effects)
     assert wrong <= 0.07 * 500
 
 
 def test_interval_holds_the_truth_and_a_bootstrap_over_pairs_does_not():
     """Why the interval is Student's: over six pairs a percentile bootstrap is too narrow."""
     rng = np.random.default_rng(11)
-    student, bootstrap = 0, 0
+    comparisons, bootstrap = [], 0
     for _ in range(1000):
         logs = rng.normal(0.1, 0.03, 6)
-        effect = paired_effect([1.0] * 6, np.exp(logs))
-        student += effect.low <= math.exp(0.1) <= effect.high
+        comparisons.append(([1.0] * 6, np.exp(logs)))
         replicates = rng.choice(logs, (500, 6)).mean(axis=1)
         low, high = np.quantile(replicates, [0.025, 0.975])
         bootstrap += low <= 0.1 <= high
+    student = sum(effect.low <= math.exp(0.1) <= effect.high for effect in effects_of(comparisons))
     assert 0.93 <= student / 1000 <= 0.97
     assert bootstrap / 1000 < 0.90
 
@@ -116,10 +134,31 @@ def test_a_drift_of_the_machine_falls_on_both_sides():
 
 
 def test_sign_flip_is_exact():
-    assert sign_flip_p(np.array([1.0, 2, 3, 4, 5])) == 2 / 32
-    assert sign_flip_p(np.array([1.0, 2, 3, 4, 5, 6])) == 2 / 64
-    assert sign_flip_p(np.array([1.0, -1.0])) == 1
-    assert sign_flip_p(np.ones(20)) < 0.001
+    def p(*logs):
+        return sign_flip_p([1.0] * len(logs), np.exp(logs))
+
+    assert p(1, 2, 3, 4, 5) == 2 / 32
+    assert p(1, 2, 3, 4, 5, 6) == 2 / 64
+    assert p(1, -1) == 1
+    assert p(*[1] * 16) == 2 / 2**16
+    assert p(*[1] * 20) < 0.001
+    assert math.isnan(p(1))
+
+
+def test_sign_flip_counts_all_signs():
+    """Against a count of all signs, as the definition has it."""
+    rng = np.random.default_rng(1)
+    for n in (2, 5, 6, 9):
+        logs = rng.normal(0.3, 1, n)
+        means = np.abs(np.array(list(product((1, -1), repeat=n))) @ logs)
+        expected = np.mean(means >= abs(logs.sum()) * (1 - 1e-12))
+        assert sign_flip_p([1.0] * n, np.exp(logs)) == pytest.approx(expected)
+
+
+def test_interval_of_equal_differences_has_no_width():
+    low, high, p = t_interval(np.array([[2.0, 2.0, 2.0], [0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]))
+    assert (low[:2].tolist(), high[:2].tolist(), p[:2].tolist()) == ([2, 0], [2, 0], [0, 1])
+    assert low[2] == pytest.approx(2 - 4.302653 / math.sqrt(3))
 
 
 def test_holm_on_a_worked_example():
@@ -169,9 +208,12 @@ def test_what_a_comparison_could_have_seen_is_seen_in_four_of_five(pairs, noise)
     """Broken: a change as large as the stated one is missed half of the time."""
     rng = np.random.default_rng(13)
     stated = np.mean(
-        [paired_effect(*runs(rng, pairs, noise=noise)).minimum_detectable_effect for _ in range(400)]
+        [
+            effect.minimum_detectable_effect
+            for effect in effects_of([runs(rng, pairs, noise=noise) for _ in range(400)])
+        ]
     )
-    changed = [paired_effect(*runs(rng, pairs, 1 + stated, noise)) for _ in range(1000)]
+    changed = effects_of([runs(rng, pairs, 1 + stated, noise) for _ in range(1000)])
     assert 0.7 <= np.mean([effect.low > 1 for effect in changed]) <= 0.9
 
 

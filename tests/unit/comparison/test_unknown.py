@@ -9,10 +9,11 @@ from scoreprof_nb import plots
 from scoreprof_nb.analysis.request_path import RequestPath
 from scoreprof_nb.comparison.attribution import WHOLE_PATH
 from scoreprof_nb.comparison.paired import INSUFFICIENT, NOT_KNOWN, REGRESSION
-from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.report import comparison_tables as tables
-from scoreprof_nb.report.comparison import ComparisonReport
-from tests.support.compared_runs import BASE, NEVER_STOPPED, PAIRS, compared, report_of, side, verdicts
+from scoreprof_nb.report.comparison_files import as_markdown, write_files
+from scoreprof_nb.report.comparison_verdict import caveats, verdict_markdown
+from tests.support.compared_runs import BASE, PAIRS, compared, report_of, side, verdicts
+from tests.support.schemas import assert_matches_schema
 
 SLOWER = {**BASE, "tokenize": 14.0}
 LOST = "no samples of http / main"
@@ -45,8 +46,8 @@ def test_a_run_without_a_request_path_costs_its_pair_only():
     assert found["change_ms"] == pytest.approx(10, abs=0.3)
     said = f"request path of phase small: 1 of 12 runs have none ({LOST}); 5 of 6 pairs are used"
     assert comparison.excluded == (said,)
-    assert said in report_of(comparison).as_markdown()
-    assert said in report_of(comparison).verdict_text()
+    assert said in as_markdown(report_of(comparison))
+    assert said in verdict_markdown(report_of(comparison))
 
 
 def test_too_few_pairs_with_a_path_give_no_verdict():
@@ -67,9 +68,10 @@ def test_no_path_at_all_is_a_row_that_says_so(tmp_path):
     assert math.isnan(row["change_ms"])
     assert "6 of 12 runs have none" in comparison.excluded[0]
     assert tables.components_table(comparison).iloc[0]["change ms"] == "n/a"
-    report = ComparisonReport(CompareParameters(compare_dir=str(tmp_path)), comparison, {}, NEVER_STOPPED)
-    report.write_files()
-    assert json.loads((tmp_path / "comparison.json").read_text())["components"][0]["change_ms"] is None
+    write_files(report_of(comparison, compare_dir=tmp_path))
+    written = json.loads((tmp_path / "comparison.json").read_text())
+    assert_matches_schema(written, "comparison")
+    assert written["components"][0]["change_ms"] is None
     assert "request path | n/a" in (tmp_path / "comparison.md").read_text()
     plots.plot_path_change(comparison.components)
 
@@ -91,7 +93,7 @@ def test_two_marginal_paths_are_compared_and_marked():
     comparison = compared(marginal(side(), *range(PAIRS)), marginal(side(path=SLOWER, at=1), *range(PAIRS)))
     assert (tokenize(comparison)["method"], tokenize(comparison)["verdict"]) == ("marginal", REGRESSION)
     assert comparison.excluded == ()
-    assert any("small is marginal on both sides" in text for text in report_of(comparison).caveats())
+    assert any("small is marginal on both sides" in text for text in caveats(report_of(comparison)))
 
 
 def test_a_metric_that_a_run_lacks_is_a_row_that_is_not_known():
@@ -105,7 +107,7 @@ def test_a_metric_that_a_run_lacks_is_a_row_that_is_not_known():
         ("throughput of phase small", "1 of 12 runs have none (no request answered without py-spy)"),
         ("CPU per request of phase small", "1 of 12 runs have none (no CPU time of a block with py-spy)"),
     ]
-    assert "CPU per request, ms | n/a" in report_of(comparison).as_markdown()
+    assert "CPU per request, ms | n/a" in as_markdown(report_of(comparison))
 
 
 def test_too_few_requests_for_p90_are_said():

@@ -19,7 +19,9 @@ from scoreprof_nb.comparison.paired import (
     SIZE_UNCERTAIN,
     SUGGESTIVE,
 )
-from scoreprof_nb.comparison.verdict import MIXED, changes_text, overall
+from scoreprof_nb.comparison.verdict import MIXED, overall
+from scoreprof_nb.report.comparison_files import as_json
+from scoreprof_nb.report.comparison_verdict import changes_text, sentence
 from tests.support.compared_runs import NOISE, phase, report_of, side
 
 BETTER = (0.5, 0.48, 0.52, IMPROVEMENT)
@@ -71,7 +73,9 @@ def test_one_run_a_side_is_an_improvement_only_where_no_other_phase_could_be_wor
 
 def test_what_is_open_is_named_with_what_it_could_have_seen():
     text = changes_text(metrics_of(small=BETTER, large=(1.105, 0.63, 1.95, INCONCLUSIVE)), 6)
-    assert text == "better in p50 of small -50.0%; inconclusive: p50 of large (could have seen 76.0%)"
+    assert (
+        text == "better in p50 of small -50.0%; inconclusive: p50 of large (minimum detectable effect 76.0%)"
+    )
 
 
 def test_each_verdict_of_a_p50_is_in_the_sentence_but_for_no_change():
@@ -101,11 +105,11 @@ def test_a_phase_that_is_worse_or_not_known_is_no_improvement():
     """Broken: the verdict is of the phase that became faster."""
     worse = against_control(sides([1.04, 1.05, 1.06, 1.08, 1.1, 1.03]), fail_on="regression")
     assert worse.verdict == MIXED
-    assert "size uncertain: p50 of large" in worse.sentence()
+    assert "size uncertain: p50 of large" in sentence(worse)
     assert worse.gate_fails
     unknown = against_control(sides(NOISE, requests=5))
     assert unknown.verdict == NOT_KNOWN
-    assert unknown.sentence().endswith("; not known: p50 of large.")
+    assert sentence(unknown).endswith("; not known: p50 of large.")
     assert "p50 of phase large is not known: 6 of 12 runs have none" in unknown.comparison.excluded[0]
 
 
@@ -113,7 +117,7 @@ def test_gate_does_not_pass_an_improvement_with_an_open_phase():
     """Broken: fail_on=not_improved passes while the p50 of another phase may have doubled."""
     report = against_control(sides([0.6, 1.9, 0.7, 1.7, 1.0, 1.2]), fail_on="not_improved")
     assert report.verdict == INCONCLUSIVE
-    assert "better in p50 of small -50" in report.sentence()
-    assert "inconclusive: p50 of large (could have seen " in report.sentence()
+    assert "better in p50 of small -50" in sentence(report)
+    assert "inconclusive: p50 of large (minimum detectable effect " in sentence(report)
     assert report.gate_fails
-    assert json.dumps(report.as_json())
+    assert json.dumps(as_json(report))

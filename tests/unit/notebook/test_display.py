@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from scoreprof_nb.notebook import profile as notebook
+from scoreprof_nb.notebook import display as notebook
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from scoreprof_nb.report.comparison_files import as_json
 from tests.support.compared_runs import compared, report_of, side
 from tests.support.paths import ROOT
+from tests.support.schemas import assert_matches_schema
 
 DOCUMENT = ROOT / "docs" / "comparison.md"
 
@@ -25,7 +27,11 @@ def found():
     """Of two sides that differ in everything that has a table."""
     control = side(stack="main@a.py > old@b.py", parameters={"server_flags": "--x 1"})
     test = side(2.0, stack="main@a.py > new@b.py", at=1)
-    return report_of(compared(control, test), noise={("small", "p50"): 0.1}).as_json()
+    return as_json(report_of(compared(control, test, noise={("small", "p50"): 0.1})))
+
+
+def test_output_matches_the_shipped_schema(found):
+    assert_matches_schema(found, "comparison")
 
 
 def test_every_key_is_documented(found):

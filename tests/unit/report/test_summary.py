@@ -9,8 +9,11 @@ import pytest
 from scoreprof_nb.analysis import run_analysis
 from scoreprof_nb.analysis.ticks import phase_ticks
 from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.report import profile_tables as tables
 from scoreprof_nb.report.findings import MARGINAL
 from scoreprof_nb.report.profile import make_report
+from scoreprof_nb.report.profile_files import files_table
+from scoreprof_nb.report.profile_verdict import path_notes, verdict_markdown
 from tests.support.written_run import (
     BLOCK_S,
     FAILURE,
@@ -56,8 +59,8 @@ def test_latency_is_there_and_the_path_is_not(tmp_path, recording):
     assert phase["request_path_method"] is None
     assert phase["threads"] == []
     assert not report.has_path
-    assert report.path_notes() == "- small: no request path: no stacks were recorded"
-    assert "No request path: no stacks were recorded" in report.verdict()
+    assert path_notes(report) == "- small: no request path: no stacks were recorded"
+    assert "No request path: no stacks were recorded" in verdict_markdown(report)
 
 
 @pytest.mark.parametrize("recording", ["failed", "off"])
@@ -134,10 +137,10 @@ def test_above_concurrency_1_the_path_is_not_defined_and_says_so(tmp_path):
     report, summary = reported(tmp_path)
     assert summary["phases"]["small"]["request_path_ms"] == {}
     text = (tmp_path / "summary.md").read_text()
-    for said in (report.path_notes(), report.verdict(), text):
+    for said in (path_notes(report), verdict_markdown(report), text):
         assert "not defined with more than one request in flight" in said
         assert WHY_NO_PATH in said
-    for said in (report.verdict(), text):
+    for said in (verdict_markdown(report), text):
         assert re.search(r"Busiest thread: scheduler / main, at work 5% \(\d+% to \d+%\) of the time", said)
 
 
@@ -152,7 +155,7 @@ def test_cpu_findings_say_their_interval_or_that_it_is_not_known(tmp_path):
     assert found["native_threads"]["ci95"] is None
     assert "95 % interval not known" in found["native_threads"]["text"]
     assert summary["phases"]["small"]["cpu_ms_per_request"]["native_threads"]["ci95"] is None
-    assert report.cpu_table().set_index("component").loc["native_threads", "small"] == "10.0 (–)"
+    assert tables.cpu_table(report).set_index("component").loc["native_threads", "small"] == "10.0 (–)"
 
 
 def test_marginal_method_is_marked_wherever_its_numbers_are_read(tmp_path):
@@ -160,9 +163,9 @@ def test_marginal_method_is_marked_wherever_its_numbers_are_read(tmp_path):
     write_run(tmp_path, recording="whole")  # without the launcher's clock
     report, summary = reported(tmp_path)
     assert summary["phases"]["small"]["request_path_method"] == "marginal"
-    assert MARGINAL in report.verdict()
-    assert "small (marginal)" in report.path_table().columns
-    assert "small (marginal)" in report.speedup_table().columns
+    assert MARGINAL in verdict_markdown(report)
+    assert "small (marginal)" in tables.path_table(report).columns
+    assert "small (marginal)" in tables.speedup_table(report).columns
     assert all("by the marginal method" in finding["text"] for finding in summary["findings"])
     text = (tmp_path / "summary.md").read_text()
     assert "small (marginal)" in text
@@ -218,7 +221,7 @@ def test_more_than_1_percent_failed_is_partial(tmp_path, failures, status):
     assert phase["requests"]["failed"] == failures
     assert phase["requests"]["failed_by_kind"] == ({"timeout": failures} if failures else {})
     assert check_result(report, "at most 1 %")[0] is (failures <= 1)
-    assert ("requests failed" in report.verdict()) == (failures > 0)
+    assert ("requests failed" in verdict_markdown(report)) == (failures > 0)
 
 
 def test_failures_are_counted_by_kind_and_not_in_the_latency(tmp_path):
@@ -242,13 +245,13 @@ def test_phase_with_next_to_nothing_is_still_reported(tmp_path, requests):
     report, summary = reported(tmp_path)
     assert summary["phases"]["small"]["latency_ms"]["p50"] is None
     assert summary["phases"]["small"]["requests"]["sent"] == len(requests)
-    assert "small" in report.verdict()
+    assert "small" in verdict_markdown(report)
 
 
 def test_unknown_mean_is_not_shown_as_nan(tmp_path):
     write_run(tmp_path, requests=[failed(n) for n in range(40)])
     report, _ = reported(tmp_path)
-    for text in (report.verdict(), (tmp_path / "summary.md").read_text()):
+    for text in (verdict_markdown(report), (tmp_path / "summary.md").read_text()):
         assert not re.search(r"\bnan\b", text)
 
 
@@ -319,8 +322,8 @@ def test_log_summary_is_bounded_whatever_the_run(tmp_path, monkeypatch, skipped)
     write_run(tmp_path, recording="whole", phases=2)
     report, _ = reported(tmp_path)
     assert len((tmp_path / "summary.md").read_text()) < 10_000
-    tables = report.checks_table().set_index("check")
-    (text, _) = tables.loc["every recording is complete", "found"]
+    checks = tables.checks_table(report).set_index("check")
+    (text, _) = checks.loc["every recording is complete", "found"]
     assert len(text) <= 300
     assert ("and 4997 more" in text) == (skipped == 5000)
     assert all(f"profile {number}" in text for number in range(min(skipped, 3)))
@@ -330,7 +333,7 @@ def test_unclassified_stacks_come_with_their_share_and_a_rule(tmp_path):
     """Broken: the user must translate a stack into a rule by hand, and does not know what it is worth."""
     write_run(tmp_path, recording="whole")
     report, _ = reported(tmp_path)
-    (row,) = report.unclassified().to_dict("records")
+    (row,) = tables.unclassified(report).to_dict("records")
     assert (row["process"], row["thread"], row["samples"]) == ("scheduler", "main", 2)
     assert row["% of thread"] == pytest.approx(0.1)
     assert row["rule"].splitlines()[-1] == 'leaf = ["brand_new@/new.py"]'
@@ -342,9 +345,9 @@ def test_own_rules_that_matched_nothing_are_named(tmp_path):
     rule = '[[rule]]\ncomponent = "batch"\nany = ["{}"]\n'
     path.write_text(rule.format("brand_new") + rule.format("bramd_new"), encoding="utf-8")
     write_run(tmp_path / "run", recording="whole")
-    verdict = make_report(Parameters(run_dir=str(tmp_path / "run"), rules_file=str(path))).verdict()
+    verdict = verdict_markdown(make_report(Parameters(run_dir=str(tmp_path / "run"), rules_file=str(path))))
     assert f"Rules that matched nothing in this run: {path}: rule 2." in verdict
-    assert "matched nothing" not in make_report(Parameters(run_dir=str(tmp_path / "run"))).verdict()
+    assert "matched nothing" not in verdict_markdown(make_report(Parameters(run_dir=str(tmp_path / "run"))))
 
 
 def test_notebook_tables_have_throughput_and_the_observer_effect_with_its_interval(tmp_path):
@@ -352,11 +355,11 @@ def test_notebook_tables_have_throughput_and_the_observer_effect_with_its_interv
     slower = [{**row, "done_ns": row["done_ns"] + row["request"] * 10**6} for row in GOOD]
     write_run(tmp_path, requests=slower, recording="whole")
     report, summary = reported(tmp_path)
-    shown = report.latency_table().set_index("requests")
+    shown = tables.latency_table(report).set_index("requests")
     assert shown.loc["all", "requests/s, items/s"] == "1.0, 4.0"
     assert re.fullmatch(r"119\.5 \(\d+\.\d to \d+\.\d\)", shown.loc["all", "mean ms"])
     effect = summary["phases"]["small"]["observer_effect"]
-    assert report.quality_table()["p50 with / without py-spy"].tolist() == [
+    assert tables.quality_table(report)["p50 with / without py-spy"].tolist() == [
         f"{effect['p50_ratio']:.2f} ({effect['ci95'][0]:.2f} to {effect['ci95'][1]:.2f})"
     ]
 
@@ -364,12 +367,24 @@ def test_notebook_tables_have_throughput_and_the_observer_effect_with_its_interv
 def test_files_are_listed_with_what_they_are(tmp_path):
     write_run(tmp_path)
     report, _ = reported(tmp_path)
-    table = report.files_table().set_index("file")["what"]
+    table = files_table(report).set_index("file")["what"]
     assert table["summary.json"] == "every number, for tools"
     assert "phases/small/requests.parquet" in table.index
     assert {Path(name).name for name in ("summary.json", "summary.md", "score_api_profile.svg")} <= {
         path.name for path in tmp_path.iterdir()
     }
+
+
+def test_files_are_those_that_the_finished_run_holds(tmp_path):
+    """Broken: the first report lists ``out.ipynb``, which is renamed, and neither itself nor report.html."""
+    write_run(tmp_path)
+    (tmp_path / "out.ipynb").write_text("{}")
+    (tmp_path / ".report.html.x1").write_text("half")
+    names = list(files_table(reported(tmp_path)[0])["file"])
+    assert {"report.ipynb", "report.html"} <= set(names)
+    assert "out.ipynb" not in names
+    assert not [name for name in names if name.startswith(".")]
+    assert names == sorted(set(names))
 
 
 def test_flame_graph_of_nothing_is_still_a_picture(tmp_path):
@@ -382,6 +397,6 @@ def test_parameters_shown_are_those_of_the_capture(tmp_path):
     """A report made again with other parameters shows what was measured, not what was asked for now."""
     write_run(tmp_path, concurrency=3)
     report, _ = reported(tmp_path)
-    table = report.parameters_table().set_index("parameter")["value"]
+    table = tables.parameters_table(report).set_index("parameter")["value"]
     assert table["concurrency"] == "3"
     assert set(table.index) == {field.name for field in fields(Parameters)}

@@ -1,0 +1,60 @@
+"""From run folders to a comparison: load, analyse, compare, and refuse what must not be compared."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from scoreprof_nb.analysis.run_analysis import RunAnalysis, analyse
+from scoreprof_nb.comparison.comparability import refuse_incomparable
+from scoreprof_nb.comparison.compare import Comparison, Stopped, compare
+from scoreprof_nb.comparison.noise import read_noise
+from scoreprof_nb.components.rules import RuleSet
+from scoreprof_nb.parameters.compare import SIDES, TEST, CompareParameters
+from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.run_folder.store import load_run
+
+
+def make_comparison(
+    parameters: CompareParameters,
+    rules: RuleSet,
+    folders: tuple[Sequence[Path], Sequence[Path]],
+    stopped: Stopped,
+    analyses: Mapping[Path, RunAnalysis],
+    log_progress: Callable[[str], None],
+) -> Comparison:
+    """Compare the runs in the folders of control and of test.
+
+    ``analyses``: the runs that are already analysed, by folder; the others are analysed here. Raises
+    RunFolderError, and ParameterError for captures that must not be compared, for a noise file that cannot
+    be used, and for sides without a common phase.
+    """
+    noise = read_noise(parameters.noise_from)
+    control, test = (
+        _analyses(side, paths, analyses, rules, parameters.seed, log_progress)
+        for side, paths in zip(SIDES, folders, strict=True)
+    )
+    try:
+        comparison = compare(
+            control, test, parameters.seed, parameters.delta, noise, parameters.compared, stopped
+        )
+    except ValueError as error:
+        raise ParameterError(TEST, parameters.test, str(error)) from error
+    refuse_incomparable(parameters, comparison.incomparable)
+    return comparison
+
+
+def _analyses(
+    side: str,
+    paths: Sequence[Path],
+    analyses: Mapping[Path, RunAnalysis],
+    rules: RuleSet,
+    seed: int,
+    log_progress: Callable[[str], None],
+) -> list[RunAnalysis]:
+    runs = []
+    for number, path in enumerate(paths, start=1):
+        if path in analyses:
+            runs.append(analyses[path])
+            continue
+        log_progress(f"analysing {side}, run {number} of {len(paths)}")
+        runs.append(analyse(load_run(path), rules, seed))
+    return runs

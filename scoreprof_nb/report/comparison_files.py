@@ -1,0 +1,179 @@
+"""The files of a comparison: comparison.json, comparison.md, history.csv and the differential flame
+graphs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scoreprof_nb.comparison import paired
+from scoreprof_nb.comparison.history import History
+from scoreprof_nb.comparison.noise import Noise
+from scoreprof_nb.flamegraph.differential import Side, diff_flame_graph
+from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST
+from scoreprof_nb.report.comparison import ComparisonReport
+from scoreprof_nb.report.comparison_schema import SCHEMA_VERSION
+from scoreprof_nb.report.comparison_tables import (
+    COMPONENTS,
+    components_table,
+    functions_table,
+    metrics_table,
+    scores_table,
+    stacks_table,
+)
+from scoreprof_nb.report.comparison_verdict import caveats, conditions_markdown, sentence
+from scoreprof_nb.report.format import escape_markdown, number
+from scoreprof_nb.report.markdown import markdown_table
+from scoreprof_nb.run_folder.store import write_json, write_text
+
+HISTORY = "history.csv"
+JSON, MARKDOWN = "comparison.json", "comparison.md"
+FLAME_GRAPHS: Mapping[Side, str] = {"test": "diff_test.svg", "control": "diff_control.svg"}
+_MEANING = {
+    "report.html": "this report for a browser",
+    "report.ipynb": "this report",
+    MARKDOWN: "the verdict as text, for a comment on a pull request",
+    JSON: "every number, for tools",
+    FLAME_GRAPHS["test"]: "differential flame graph with the widths of test: shows new stacks",
+    FLAME_GRAPHS["control"]: "differential flame graph with the widths of control: shows vanished stacks",
+}
+_METRIC_COLUMNS = ("phase", "metric", *SIDES, "test / control", "verdict")
+_COMPONENT_COLUMNS = ("phase", "component", "control ms", "test ms", "change ms", "verdict")
+
+
+def write_files(report: ComparisonReport) -> None:
+    """Write comparison.json, comparison.md and the two differential flame graphs."""
+    report.folder.mkdir(parents=True, exist_ok=True)
+    write_json(report.folder / JSON, as_json(report))
+    write_text(report.folder / MARKDOWN, as_markdown(report))
+    for side, name in FLAME_GRAPHS.items():
+        write_text(report.folder / name, flame_graph(report, side))
+
+
+def write_history(history: History | None, folder: str) -> None:
+    """Write history.csv, if there is a history."""
+    if history is not None:
+        history.table().to_csv(Path(folder) / HISTORY, index=False)
+
+
+def as_json(report: ComparisonReport) -> dict[str, Any]:
+    """comparison.json, as ``comparison_schema.ComparisonSummary`` documents it. Unknown numbers are null."""
+    comparison = report.comparison
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": report.verdict,
+        "sentence": sentence(report),
+        "blocked": comparison.blocked,
+        "missing": report.missing,
+        "stopped": {side: list(comparison.stopped[side]) for side in SIDES},
+        "unlike": not comparison.incomparable.empty,
+        "pairs": comparison.pairs,
+        "delta": report.parameters.delta,
+        "noise": _by_phase(comparison.noise),
+        CONTROL: _side(report, CONTROL),
+        TEST: _side(report, TEST),
+        "left_out": list(comparison.excluded),
+        "mind": caveats(report),
+        "differences": _records(comparison.comparability),
+        "metrics": _records(comparison.metrics),
+        "components": _records(comparison.components),
+        "scores": _records(comparison.correctness.scores),
+        "counts": _records(comparison.correctness.counts),
+        "batching": _records(comparison.batching),
+        "functions": _records(functions_table(comparison)),
+        "stacks": _records(stacks_table(comparison)),
+        "runs": _records(comparison.runs),
+    }
+
+
+def _side(report: ComparisonReport, side: str) -> dict[str, Any]:
+    runs = report.comparison.sides[side]
+    return {
+        "label": runs[0].run.manifest.label,
+        "runs": [run.run.manifest.run_id for run in runs],
+        "folders": [str(report.published(Path(run.run.folder))) for run in runs],
+    }
+
+
+def _by_phase(noise: Noise) -> dict[str, dict[str, float]]:
+    by_phase: dict[str, dict[str, float]] = {}
+    for (phase, name), share in noise.items():
+        by_phase.setdefault(phase, {})[name] = share
+    return by_phase
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON values: NaN and infinities are null, tuples are lists."""
+    records: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
+    return records
+
+
+def as_markdown(report: ComparisonReport) -> str:
+    """comparison.md, for a comment on a pull request; its length is bounded."""
+    comparison = report.comparison
+    components = components_table(comparison)
+    if not components.empty:
+        components = components[components["verdict"] != paired.NO_CHANGE].head(COMPONENTS)
+    return "\n".join(
+        [
+            f"# {report.mark}{report.verdict}",
+            "",
+            escape_markdown(sentence(report)),
+            "",
+            *conditions_markdown(report),
+            "",
+            *markdown_table(_texts(metrics_table(comparison), _METRIC_COLUMNS)),
+            "",
+            _correctness_line(report),
+            "",
+            "Request path, the components that changed most (ms per request, 95 % interval):",
+            "",
+            *markdown_table(_texts(components, _COMPONENT_COLUMNS)),
+            "",
+            f"Report: {escape_markdown(report.published(report.folder / 'report.html'))}",
+            "",
+        ]
+    )
+
+
+def _correctness_line(report: ComparisonReport) -> str:
+    comparison = report.comparison
+    if comparison.correctness.changed:
+        return "Scores or failures CHANGED: see the report."
+    return f"Scores: {', '.join(dict.fromkeys(scores_table(comparison)['same']))}."
+
+
+def _texts(table: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, str]]:
+    return [
+        {name: number(row[name]) if isinstance(row[name], float) else str(row[name]) for name in columns}
+        for row in table.to_dict("records")
+    ]
+
+
+def flame_graph(report: ComparisonReport, widths: Side) -> str:
+    """SVG: the stacks of both sides, all phases together, in ms per request."""
+    comparison, names = report.comparison, report.names
+    phases = max(comparison.stacks["phase"].nunique(), 1)
+    columns = (comparison.stacks[name] for name in ("stack", "control_ms", "test_ms"))
+    return diff_flame_graph(
+        ((stack, control / phases, test / phases) for stack, control, test in zip(*columns, strict=True)),
+        widths=widths,
+        title=f"{report.mark}{names[TEST]} against {names[CONTROL]}",
+        subtitle=f"mean ms per request of working threads, phases {', '.join(comparison.phases)}; "
+        f"widths: {widths}",
+    )
+
+
+def files_table(report: ComparisonReport) -> pd.DataFrame:
+    """The files that the comparison leaves. Columns: file, what."""
+    rows = [(str(report.published(report.folder / name)), meaning) for name, meaning in _MEANING.items()]
+    rows += [
+        (
+            str(report.published(Path(run.run.folder))),
+            f"run {run.run.manifest.run_id}: summary.md, recordings, server.log",
+        )
+        for run in (*report.comparison.control, *report.comparison.test)
+    ]
+    return pd.DataFrame(rows, columns=["file", "what"])

@@ -1,0 +1,88 @@
+"""The files that a run's report leaves: summary.json, summary.md and the flame graph."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from scoreprof_nb.analysis.breakdown import working_stacks
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
+from scoreprof_nb.flamegraph.svg import flame_graph
+from scoreprof_nb.report.format import NOT_KNOWN
+from scoreprof_nb.report.profile import Report
+from scoreprof_nb.report.summary import summary
+from scoreprof_nb.report.summary_markdown import summary_markdown
+from scoreprof_nb.run_folder.store import write_json, write_text
+from scoreprof_nb.run_folder.sync import published_path
+
+FLAME_GRAPH = "score_api_profile.svg"
+REPORT, HTML_REPORT = "report.ipynb", "report.html"
+_LATER = (REPORT, HTML_REPORT)  # the runner writes them when the notebook has ended
+_MEANING = {
+    REPORT: "this report",
+    HTML_REPORT: "this report for a browser",
+    FLAME_GRAPH: "flame graph of all phases; open it in a browser",
+    "summary.json": "every number, for tools",
+    "summary.md": "the summary as text",
+    "server.log": "the server's log, each line with the time it was read",
+    "manifest.json": "parameters, status, checksums",
+    "provenance.json": "versions, host, limits",
+}
+_RECORDING = "py-spy's recording; opens in speedscope as it is"
+
+
+def write_files(report: Report) -> None:
+    """Write summary.json, summary.md and the flame graph."""
+    folder = report.folder
+    published = published_path(folder / REPORT, folder, report.parameters.results_dir)
+    write_json(folder / "summary.json", summary(report.analysis, report.findings).model_dump(mode="json"))
+    write_text(folder / "summary.md", summary_markdown(report.analysis, report.findings, str(published)))
+    write_text(folder / FLAME_GRAPH, run_flame_graph(report))
+
+
+def run_flame_graph(report: Report) -> str:
+    """SVG: what the threads do while they work, all phases together, in ms per request."""
+    phases = report.analysis.phases
+    return flame_graph(
+        _flame_stacks(phases),
+        title=f"Score API of sglang-jax: {report.analysis.run.manifest.label}",
+        subtitle=f"phases {', '.join(phase.name for phase in phases)}: mean ms per request of each stack, "
+        "of working threads only",
+        unit="ms per request",
+        catalog=report.analysis.catalog,
+    )
+
+
+def _flame_stacks(phases: Sequence[PhaseAnalysis]) -> Iterator[tuple[Sequence[str], str, float]]:
+    # A phase whose requests all failed has no mean.
+    served = [phase for phase in phases if phase.threads.served > 0]
+    for phase in served:
+        for stack in working_stacks(phase.ticks):
+            ms = stack.wall_ms / phase.threads.served / len(served)
+            yield stack.labels(), stack.component, ms
+
+
+def files_table(report: Report) -> pd.DataFrame:
+    """The files of the run folder once the notebook has ended. Columns: file (in the folder), kB, what.
+
+    The notebook that papermill is still writing becomes ``report.ipynb``, and ``report.html`` is made of it:
+    both are listed, with a size that is not known yet, and the notebook's present name is not.
+    """
+    folder = report.folder
+    sizes = {
+        str(path.relative_to(folder)): f"{path.stat().st_size / 1000:,.1f}"
+        for path in folder.rglob("*")
+        if path.is_file() and not _is_scratch(path.relative_to(folder).parts)
+    }
+    sizes |= dict.fromkeys(_LATER, NOT_KNOWN)
+    rows = [(name, sizes[name], _meaning(name)) for name in sorted(sizes)]
+    return pd.DataFrame(rows, columns=["file", "kB", "what"])
+
+
+def _is_scratch(parts: tuple[str, ...]) -> bool:
+    """Whether the runner renames or replaces a file: a notebook in the folder itself, or a hidden file."""
+    return any(part.startswith(".") for part in parts) or (len(parts) == 1 and parts[0].endswith(".ipynb"))
+
+
+def _meaning(name: str) -> str:
+    base = name.rpartition("/")[2]
+    return _RECORDING if base.endswith(".speedscope.json") else _MEANING.get(base, "")

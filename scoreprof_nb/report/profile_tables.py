@@ -1,0 +1,248 @@
+"""The tables of a run's report."""
+
+import pandas as pd
+
+from scoreprof_nb.analysis.latency import QUANTILES, ObserverEffect
+from scoreprof_nb.analysis.run_analysis import unclassified_table
+from scoreprof_nb.report import format
+from scoreprof_nb.report.findings import SMALLEST_SHARE, latency_with_interval, path_column
+from scoreprof_nb.report.format import with_interval
+from scoreprof_nb.report.profile import Report
+from scoreprof_nb.stacks.table import short_path
+
+HOT_FUNCTIONS = 12
+SHOWN_FINDINGS = 12
+THREAD_COMPONENTS = 5
+TIMELINE_COLUMNS = ("phase", "time_s", "latency_ms", "block", "profiled", "compile_hit", "split", "failed")
+
+
+def findings_table(report: Report) -> pd.DataFrame:
+    """The largest findings. Columns: phase, component, ms per request (of CPU time where the phase has
+    no request path), at most, what it is."""
+    paths = report.analysis.paths()
+    of_path = set() if paths.empty else set(paths["phase"])
+    return pd.DataFrame(
+        [
+            {
+                "phase": finding.phase,
+                "component": finding.component,
+                "ms per request": with_interval(finding.ms_per_request, finding.low, finding.high)
+                + ("" if finding.phase in of_path else " CPU"),
+                "at most": "" if finding.max_speedup is None else format.speedup(finding.max_speedup),
+                "what it is": finding.advice,
+            }
+            for finding in report.findings[:SHOWN_FINDINGS]
+        ]
+    )
+
+
+def latency_table(report: Report) -> pd.DataFrame:
+    """Columns: phase, which requests, n, mean and percentiles in ms with their intervals, and, of all
+    requests without py-spy, requests and items per second."""
+    per_s = {phase.name: phase.latency.throughput for phase in report.analysis.phases}
+    rows = [
+        {
+            "phase": row["phase"],
+            "requests": row["which"],
+            "n": row["requests"],
+            **{f"{name} ms": latency_with_interval(row.to_dict(), name) for name in ("mean", *QUANTILES)},
+            "requests/s, items/s": _rates(per_s[row["phase"]] if row["which"] == "all" else None),
+        }
+        for _, row in report.analysis.table("latency").iterrows()
+        if row["requests"] or row["which"] == "all"
+    ]
+    return pd.DataFrame(rows)
+
+
+def latency_overview(report: Report) -> pd.DataFrame:
+    """The rows of all requests without py-spy, one per phase."""
+    table = report.analysis.table("latency")
+    return table[table["which"] == "all"].drop(columns="which")
+
+
+def hot_table(report: Report) -> pd.DataFrame:
+    """The functions with the most self time, the first of each phase."""
+    hot = report.analysis.table("hot").assign(file=lambda table: table["file"].map(short_path))
+    return hot.groupby("phase", sort=False).head(HOT_FUNCTIONS)
+
+
+def path_table(report: Report) -> pd.DataFrame:
+    """The request path: one row per component, one column per phase."""
+    return _wide(_named_paths(report), "mean_ms")
+
+
+def speedup_table(report: Report) -> pd.DataFrame:
+    """``max_speedup`` of each component that is at least 1 % of a request, by phase."""
+    paths = _named_paths(report)
+    paths = paths[paths["share"] >= SMALLEST_SHARE]
+    shown = paths.assign(text=paths["max_speedup"].map(format.speedup))
+    return _pivoted(shown, "mean_ms", "text")
+
+
+def _named_paths(report: Report) -> pd.DataFrame:
+    """The request paths, with the method in the phase's name where it is the marginal one."""
+    paths = report.analysis.paths()
+    names = {phase.name: path_column(phase) for phase in report.analysis.phases}
+    return paths.assign(phase=paths["phase"].map(names))
+
+
+def cpu_table(report: Report) -> pd.DataFrame:
+    """CPU ms per request: one row per component, one column per phase."""
+    return _wide(report.analysis.table("cpu"), "cpu_ms")
+
+
+def threads_table(report: Report) -> pd.DataFrame:
+    """One row per thread and phase: ticks, CPU seconds, and its largest components."""
+    rows = []
+    keys = ["phase", "process", "thread"]
+    for (phase, process, thread), of_thread in report.analysis.table("threads").groupby(keys, sort=False):
+        largest = of_thread.sort_values("share", ascending=False).head(THREAD_COMPONENTS)
+        text = ", ".join(
+            f"{row['component']} {format.share(row['share'], row['low'], row['high'])}"
+            for _, row in largest.iterrows()
+        )
+        first = of_thread.iloc[0]
+        rows.append((phase, process, thread, first["ticks"], first["cpu_s"], text))
+    columns = [*keys, "ticks", "CPU s", "largest components, share of ticks (95 % interval)"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def batching_table(report: Report) -> pd.DataFrame:
+    """One row per phase: batches, splits and compiles by the server's log."""
+    return pd.DataFrame([phase.batching.summary for phase in report.analysis.phases])
+
+
+def quality_table(report: Report) -> pd.DataFrame:
+    """One row per phase: how good the capture is."""
+    rows = []
+    for phase in report.analysis.phases:
+        quality, observer = phase.quality.capture, phase.latency.observer_effect
+        rows.append(
+            {
+                "phase": phase.name,
+                "rate Hz": quality.rate_hz if quality else None,
+                "effective rate Hz": quality.effective_rate_hz if quality else None,
+                "ticks": quality.ticks if quality else 0,
+                "lost ticks %": 100 * quality.lost_share if quality else None,
+                "behind s": quality.behind_s if quality else None,
+                "tick mismatch": _ticks_and_ms(quality.mismatch, quality.rate_hz) if quality else None,
+                "threads ended within a block": quality.ended if quality else None,
+                "unclassified %": 100 * quality.unclassified_share if quality else None,
+                "p50 with / without py-spy": _observer_ratio(observer),
+                "minimum detectable p50 change %": _percent(phase.latency.minimum_detectable_effect),
+                "scores consistent": phase.quality.scores.consistent,
+                "largest score difference": phase.quality.scores.max_difference,
+                "warm-up": phase.phase.record.warmup.ended,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def checks_table(report: Report) -> pd.DataFrame:
+    """Columns: phase, check, result (passed, FAILED, not run), found."""
+    words = {True: "passed", False: "FAILED", None: "not run"}
+    return pd.DataFrame(
+        [
+            {
+                "phase": check.phase,
+                "check": check.name,
+                "result": words[check.passed],
+                "found": check.text,
+            }
+            for phase in report.analysis.phases
+            for check in phase.quality.checks
+        ]
+    )
+
+
+def observer_table(report: Report) -> pd.DataFrame:
+    """Columns: phase, p50_ratio, low, high (NaN where it is not known)."""
+    rows = [
+        (phase.name, effect.p50_ratio, effect.low, effect.high)
+        for phase in report.analysis.phases
+        for effect in [phase.latency.observer_effect]
+    ]
+    return pd.DataFrame(rows, columns=["phase", "p50_ratio", "low", "high"]).astype(
+        {"p50_ratio": float, "low": float, "high": float}
+    )
+
+
+def timeline_table(report: Report) -> pd.DataFrame:
+    """Every measured request: phase, time_s, latency_ms, block, profiled, compile_hit, split, failed."""
+    parts = []
+    for phase in report.analysis.phases:
+        table = phase.requests.table
+        start_ns = phase.phase.record.blocks[0].start_s * 1e9
+        parts.append(
+            pd.DataFrame(
+                {
+                    "phase": phase.name,
+                    "time_s": (table["sent_ns"] - start_ns) / 1e9,
+                    "latency_ms": table["latency_ms"],
+                    "block": table["block"],
+                    "profiled": table["profiled"],
+                    "compile_hit": table["compile_hit"].fillna(False).astype(bool),
+                    "split": table["split"].fillna(False).astype(bool),
+                    "failed": ~table["ok"],
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(TIMELINE_COLUMNS))
+
+
+def provenance_table(report: Report) -> pd.DataFrame:
+    """Columns: what, value."""
+    flat = {
+        f"{name}.{inner}" if isinstance(value, dict) else name: shown
+        for name, value in report.analysis.run.provenance.items()
+        for inner, shown in (value.items() if isinstance(value, dict) else [("", value)])
+    }
+    return pd.DataFrame([(name, str(value)) for name, value in flat.items()], columns=["what", "value"])
+
+
+def parameters_table(report: Report) -> pd.DataFrame:
+    """The parameters that the run was captured with. Columns: parameter, value."""
+    items = report.analysis.run.manifest.parameters.items()
+    return pd.DataFrame([(name, repr(value)) for name, value in items], columns=["parameter", "value"])
+
+
+def unclassified(report: Report) -> pd.DataFrame:
+    """The most frequent unclassified stacks, each with a rule; shares are of the thread's samples."""
+    table = unclassified_table(report.analysis, report.rules)
+    return table.assign(share=100 * table["share"]).rename(columns={"share": "% of thread"})
+
+
+def _rates(throughput: tuple[float, float] | None) -> str:
+    return ", ".join(map(format.number, throughput)) if throughput else ""
+
+
+def _observer_ratio(observer: ObserverEffect) -> str | None:
+    if observer.p50_ratio is None:
+        return None
+    return with_interval(observer.p50_ratio, observer.low, observer.high, digits=2)
+
+
+def _ticks_and_ms(ticks: int, rate_hz: int) -> str:
+    return f"{ticks} ({format.number(ticks / rate_hz * 1e3, 0)} ms)"
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _wide(table: pd.DataFrame, value: str) -> pd.DataFrame:
+    if table.empty:
+        return table
+    columns = (table[name] for name in (value, "low", "high"))
+    return _pivoted(table.assign(text=list(map(with_interval, *columns))), value, "text")
+
+
+def _pivoted(table: pd.DataFrame, value: str, text: str) -> pd.DataFrame:
+    """Components as rows, the largest first; phases as columns."""
+    if table.empty:
+        return table
+    order = table.groupby("component")[value].sum().sort_values(ascending=False).index
+    phases = list(dict.fromkeys(table["phase"]))
+    wide = table.pivot(index="component", columns="phase", values=text).loc[order, phases].fillna("")
+    wide.columns.name = None
+    return wide.reset_index()

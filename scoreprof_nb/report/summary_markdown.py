@@ -1,0 +1,114 @@
+"""summary.md: a run's results as text that reads well in a log."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from scoreprof_nb.analysis.quality import TEXT_CHARACTERS
+from scoreprof_nb.analysis.run_analysis import RunAnalysis
+from scoreprof_nb.report.findings import MARGINAL, Finding, busiest_thread, path_column
+from scoreprof_nb.report.format import escape_markdown, number, one_line, with_interval
+from scoreprof_nb.report.markdown import markdown_table
+
+MARKDOWN_FINDINGS = 10
+
+
+def summary_markdown(analysis: RunAnalysis, findings: Sequence[Finding], report: str) -> str:
+    """summary.md, of bounded length. ``report``: where the report is."""
+    manifest = analysis.run.manifest
+    lines = [f"# {escape_markdown(manifest.label)}: {analysis.status()}", ""]
+    if manifest.failure:
+        lines += [_short(manifest.failure.splitlines()[0]), ""]
+    lines += ["Latency in ms, without py-spy, n requests (95 % interval; n/a: too few requests for it):", ""]
+    lines += markdown_table(_latency_rows(analysis))
+    lines += ["", "Request path, mean ms per request (95 % interval):", ""]
+    lines += markdown_table(_path_rows(analysis))
+    lines += _path_notes(analysis)
+    lines += ["", "Findings, largest first:", ""]
+    lines += _finding_lines(findings)
+    lines += ["", *_check_lines(analysis), "", f"Report: {escape_markdown(report)}", ""]
+    return "\n".join(lines)
+
+
+def _finding_lines(findings: Sequence[Finding]) -> list[str]:
+    lines = [
+        f"{rank}. {escape_markdown(finding.text)}"
+        for rank, finding in enumerate(findings[:MARKDOWN_FINDINGS], start=1)
+    ]
+    if len(findings) > MARKDOWN_FINDINGS:
+        lines.append(f"   and {len(findings) - MARKDOWN_FINDINGS} more in summary.json")
+    return lines
+
+
+def _check_lines(analysis: RunAnalysis) -> list[str]:
+    failed = [
+        f"- {escape_markdown(check.phase)}: {escape_markdown(check.name)}: {_short(check.text)}"
+        for phase in analysis.phases
+        for check in phase.quality.checks
+        if check.passed is False
+    ]
+    return ["Checks that FAILED:", *failed] if failed else ["Checks: all passed."]
+
+
+def _latency_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
+    rows = []
+    for phase in analysis.phases:
+        plain = phase.latency.table.set_index("which").loc["all"].to_dict()
+        rows.append(
+            {
+                "phase": phase.name,
+                "n": str(plain["requests"]),
+                **{
+                    name: with_interval(plain[f"{name}_ms"], plain[f"{name}_low"], plain[f"{name}_high"])
+                    for name in ("mean", "p50")
+                },
+                **{name: number(plain[f"{name}_ms"]) for name in ("p90", "p95", "p99")},
+                "items/s": number(phase.latency.throughput[1] if phase.latency.throughput else None),
+                "failed": str(phase.requests.failed),
+            }
+        )
+    return rows
+
+
+def _path_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
+    """A column per phase with a request path: n, then the components, the largest first."""
+    tables = {
+        path_column(phase): phase.path.table.set_index("component")
+        for phase in analysis.phases
+        if not phase.path.table.empty
+    }
+    if not tables:
+        return []
+    total = pd.concat([table["mean_ms"] for table in tables.values()]).groupby(level=0).sum()
+    rows = [
+        {"component": "(profiled requests)"}
+        | {name: f"n = {int(table['requests'].iloc[0])}" for name, table in tables.items()}
+    ]
+    for component in total.sort_values(ascending=False, kind="stable").index:
+        row = {"component": str(component)}
+        for name, table in tables.items():
+            row[name] = "-"
+            if component in table.index:
+                mean, low, high = table.loc[component, ["mean_ms", "low", "high"]]
+                row[name] = with_interval(float(mean), float(low), float(high))
+        rows.append(row)
+    return rows
+
+
+def _path_notes(analysis: RunAnalysis) -> list[str]:
+    """A Markdown list: the phases whose path is marginal, and why a phase has no path."""
+    notes = []
+    for phase in analysis.phases:
+        if phase.path.method == "marginal":
+            reason = _short(phase.path.reason or "")
+            notes.append(f"- {escape_markdown(phase.name)}: {MARGINAL}; used because {reason}")
+        elif phase.path.method is None:
+            reason = _short(phase.path.reason or "not known")
+            busiest = escape_markdown(busiest_thread(phase))
+            notes.append(f"- {escape_markdown(phase.name)}: no request path: {reason}. {busiest}".rstrip())
+    return ["", *notes] if notes else []
+
+
+def _short(text: str) -> str:
+    """One line of Markdown, of a text cut to TEXT_CHARACTERS."""
+    return escape_markdown(one_line(text, TEXT_CHARACTERS))
