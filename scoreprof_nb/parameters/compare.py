@@ -31,7 +31,7 @@ OF_SIDE = ("label", "server_python", "server_flags", "server_environment", "mode
 
 FailOn = Annotated[Text, one_of("never", "regression", "not_improved")]
 BUCKET = (
-    "is not a local folder: mount the bucket, or fetch its summaries into a folder: "
+    "mount the bucket and name its folder, or fetch the summaries and name theirs: "
     "gcloud storage rsync --recursive --exclude='^(?!.*summary\\.json$).*' gs://BUCKET/runs runs"
 )
 

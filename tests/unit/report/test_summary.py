@@ -1,7 +1,7 @@
 """summary.json and the report of a run: what is unknown is null, with its reason."""
 
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -399,4 +399,4 @@ def test_parameters_shown_are_those_of_the_capture(tmp_path):
     report, _ = reported(tmp_path)
     table = tables.parameters_table(report).set_index("parameter")["value"]
     assert table["concurrency"] == "3"
-    assert set(table.index) == {field.name for field in fields(Parameters)}
+    assert set(table.index) == Parameters.names()
