@@ -1,5 +1,6 @@
-"""Made-up runs of two sides, compared: their analysis is built from numbers, without a run folder."""
+"""Synthetic runs of two sides, compared: their analysis is built from numbers, without a run folder."""
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,8 +18,29 @@ from tests.support.synthetic import block as block_of
 from tests.support.synthetic import measured, phase_of, place, sent, stack_table, thread_ticks, ticked
 
 PAIRS = 6
+SEED = 0
 BASE = {"tokenize": 4.0, "device_wait": 30.0, "ipc_and_wakeup": 6.0}
 NOISE = np.array([1.01, 0.99, 1.005, 0.995, 1.008, 0.992])
+
+
+def _requests(latency_ms, requests, failed, scores=0.25):
+    return [
+        {
+            "at_ms": 50 * number,
+            "latency_ms": latency_ms * (1 + 0.002 * (number % 5)),
+            "payload": number % 4,
+            "profiled": False,
+            "scores": [[scores, 1 - scores]],
+            "error": "timeout" if number < failed else None,
+        }
+        for number in range(requests)
+    ]
+
+
+@functools.cache
+def _latency_rows(name, latency_ms, requests, failed):
+    """Bootstrapped once for all runs that have the same latencies."""
+    return latency_rows(name, measured(*_requests(latency_ms, requests, failed)), SEED)
 
 
 def phase(
@@ -36,17 +58,7 @@ def phase(
 ):
     """One phase: every request takes the sum of the path."""
     latency_ms = sum(path.values()) * factor
-    rows = [
-        {
-            "at_ms": 50 * number,
-            "latency_ms": latency_ms * (1 + 0.002 * (number % 5)),
-            "payload": number % 4,
-            "profiled": False,
-            "scores": [[scores, 1 - scores]],
-            "error": "timeout" if number < failed else None,
-        }
-        for number in range(requests)
-    ]
+    rows = _requests(latency_ms, requests, failed, scores)
     requests_sent = measured(*rows)
     table = pd.DataFrame(
         [
@@ -81,7 +93,7 @@ def phase(
         batching=SimpleNamespace(summary={"compiles": 0, "prefills_per_request": prefills}),
         requests=requests_sent,
         latency=SimpleNamespace(
-            table=pd.DataFrame(latency_rows(name, requests_sent)),
+            table=pd.DataFrame(_latency_rows(name, latency_ms, requests, failed)),
             throughput=(1e3 / latency_ms, 4e3 / latency_ms),
         ),
         path=RequestPath(table, "joint"),
