@@ -145,7 +145,7 @@ def _model(parameters: Parameters, found: AttachedServer | None, python: str) ->
 
 def _tiny_model(python: str) -> str:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scoreprof-nb"
-    folder = cache / "tiny-qwen3"
+    folder = cache / demo.MODEL_NAME
     if not (folder / "config.json").exists():
         answer = subprocess.run(
             [python, str(demo.TINY_MODEL), str(folder)], capture_output=True, text=True, timeout=_MODEL_S
