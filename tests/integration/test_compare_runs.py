@@ -25,7 +25,11 @@ from tests.support.paths import ROOT
 from tests.support.server_runs import left_behind
 from tests.truth.truth import INJECT, INJECTIONS
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]  # the first test of a fixture captures its pairs
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+]  # the first test of a fixture captures its pairs
 NOTEBOOK = ROOT / "notebooks" / "compare_runs.ipynb"
 PHASE_S = 6.0
 PAIRS = 6  # one whose request path is lost on a busy machine leaves the five that a verdict needs

@@ -13,20 +13,10 @@ import psutil
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.server_runs import Finished, arguments, left_behind, run_in
+from tests.support.server_runs import Finished, arguments, assert_refused, left_behind, run_in
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 SHORT = {"phases": "single", "phase_s": 2, "warmup_s": 20}
-
-
-def assert_refused(finished: Finished, *words: str) -> None:
-    """Exit code 42 and one line with the parameter, its value and the mend."""
-    assert finished.code == 42, finished.output[-2000:]
-    lines = [line for line in finished.output.splitlines() if line.startswith("scoreprof-nb: ParameterError")]
-    assert len(lines) == 1, finished.output[-2000:]
-    for word in words:
-        assert word in lines[0]
-    assert "Traceback" not in finished.output
 
 
 @pytest.mark.parametrize(
@@ -165,12 +155,3 @@ def test_stopped_within_a_phase(
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["status"] == "failed"
     assert not left_behind(tmp_path)
-
-
-def test_resume_with_another_workload_is_refused(demo: Finished, tmp_path: Path) -> None:
-    """Broken: one report of two unlike measurements."""
-    file = tmp_path / "requests.jsonl"
-    file.write_text('{"query": "q", "items": ["a"]}\n')
-    more = {"phases": "single,file", "requests_file": file}
-    finished = run_in(tmp_path, run_dir=demo.folder, phase_s=8, rate_hz=50, **more)
-    assert_refused(finished, "rate_hz=50", "another run_dir")

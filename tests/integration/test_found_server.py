@@ -24,7 +24,7 @@ from scoreprof_nb.run_folder.store import Block
 from scoreprof_nb.stacks.recording import read_recording
 from tests.support.server_runs import run_in
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 START_S = 120
 SERVER_THREADS = {"http / main", "scheduler / main", "scheduler / forward", "detokenizer / main"}
 SETTLE_S = 5.0  # a health check is a request too: what it compiles is work

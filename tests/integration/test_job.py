@@ -27,7 +27,7 @@ from tests.support.job import Command, command_of, job_of, render
 from tests.support.paths import ROOT
 from tests.support.server_runs import lacking, left_behind
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 HERE = ("-p", "device", "cpu", "-p", "phases", "single,small", "-p", "phase_s", "4", "-p", "warmup_s", "30")
 FLAGS = " ".join(demo.flags("0.0.2"))
 END_S = 300
@@ -192,7 +192,7 @@ def test_wrong_model_ends_the_job_at_once(command: Command) -> None:
 
 def test_pod_without_ptrace_says_so(command: Command) -> None:
     """Broken: a namespace that forbids SYS_PTRACE gives an empty profile after half an hour of TPU."""
-    before = (sys.executable, str(ROOT / "tests" / "integration" / "no_ptrace.py"))
+    before = (sys.executable, str(ROOT / "tests" / "support" / "no_ptrace.py"))
     code, output = finish(command.start(*HERE, before=before))
     assert code == 42, output
     assert "SYS_PTRACE" in output

@@ -15,7 +15,7 @@ from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.stacks.recording import read_recording
 from tests.support.paths import PROFILE_NOTEBOOK as NOTEBOOK
 from tests.support.paths import ROOT
-from tests.support.server_runs import Finished, run_in
+from tests.support.server_runs import Finished, assert_refused, run_in
 
 pytestmark = pytest.mark.server
 COMMON_TICKS = "processes are on common ticks"
@@ -191,6 +191,15 @@ def test_finished_run_is_analysed_again_without_a_server(demo: Finished, tmp_pat
     assert new["phases"] == old["phases"], "the same folder must give the same numbers"
 
 
+def test_resume_with_another_workload_is_refused(demo: Finished, tmp_path: Path) -> None:
+    """Broken: one report of two unlike measurements."""
+    file = tmp_path / "requests.jsonl"
+    file.write_text('{"query": "q", "items": ["a"]}\n')
+    more = {"phases": "single,file", "requests_file": file}
+    finished = run_in(tmp_path, run_dir=demo.folder, phase_s=8, rate_hz=50, **more)
+    assert_refused(finished, "rate_hz=50", "another run_dir")
+
+
 def test_plain_papermill_works(demo: Finished, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "-p", "run_dir"]
     answer = subprocess.run([*command, str(demo.folder)], capture_output=True, text=True, timeout=300)
@@ -205,6 +214,7 @@ def test_help_lists_every_parameter() -> None:
         assert words in answer.stdout, answer.stdout
 
 
+@pytest.mark.slow
 def test_no_secret_and_no_environment_in_the_folder(
     server_python: str, may_trace: None, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from scoreprof_nb.run_folder.store import load_run
 from tests.support.paths import ROOT
 from tests.truth.synthetic_server import STAGES
 
+pytestmark = pytest.mark.slow
 TRUTH = ROOT / "tests" / "truth"
 
 PHASE_S = 40.0

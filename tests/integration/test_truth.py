@@ -15,7 +15,7 @@ from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.report.findings import findings
 from tests.truth.truth import INJECTIONS, TOKENIZE, Found, Injection, compare, measure
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 PHASE_S = {"single": 12.0, "large": 24.0}  # some five requests of 32 items while py-spy records
 WIDE = 2.0  # two 95 % intervals wide: missed hardly ever
 MOST = 5  # of the eight costs: each lies in its interval in 95 of 100 runs

@@ -429,7 +429,7 @@ ANY_TEXT = st.lists(st.tuples(st.sampled_from(NAMES), st.booleans()), min_size=4
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(
     texts=st.tuples(*[st.one_of(st.just(""), ANY_TEXT)] * 3, ANY_TEXT),
     # (gap before, latency) of each request in units of a quarter tick
