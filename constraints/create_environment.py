@@ -40,10 +40,16 @@ def parse_pip_config(listing: str) -> dict[str, str]:
     return {option: value.replace(r"\n", " ") for _, option, value in entries}
 
 
+def reachable(value: str) -> bool:
+    """False for a path or file URL that does not exist: uv refuses what pip ignores."""
+    path = value.removeprefix("file://")
+    return not path.startswith("/") or Path(path).exists()
+
+
 def uv_environment(pip_options: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment with pip's options as uv's variables. Variables that are set stay."""
     passed_on = {
-        UV_VARIABLES[option][0]: UV_VARIABLES[option][1].join(value.split())
+        UV_VARIABLES[option][0]: UV_VARIABLES[option][1].join(filter(reachable, value.split()))
         for option, value in pip_options.items()
         if option in UV_VARIABLES
     }
