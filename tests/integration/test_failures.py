@@ -1,4 +1,4 @@
-"""What a user gets wrong, what dies, what is stopped: one clear line, the right code, nothing left."""
+"""Wrong parameters, crashes and signals: one clear line, the right exit code, no process left."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_port_in_use(run: Callable[..., Finished], server_python: str, may_trace
 def test_flag_that_the_server_refuses(
     run: Callable[..., Finished], server_python: str, may_trace: None
 ) -> None:
-    """Broken: the server's own words are lost in a log."""
+    """Broken: the server's message is hidden in a log."""
     assert_refused(run(server_flags="--frobnicate 3", **SHORT), "unrecognized arguments: --frobnicate 3")
 
 
@@ -94,7 +94,7 @@ def test_server_that_dies_at_start(
 
 
 def started(folder: Path, mark: str, **parameters: object) -> "tuple[subprocess.Popen[str], list[str]]":
-    """The runner, at the point where it prints the mark."""
+    """Start the runner and wait until it prints ``mark``. Returns the process and the lines so far."""
     process = subprocess.Popen(
         arguments(folder, **parameters),
         stdout=subprocess.PIPE,
@@ -117,7 +117,7 @@ def descendants(process: "subprocess.Popen[str]", mark: str) -> list[psutil.Proc
 
 
 def test_scheduler_killed_within_a_phase(tmp_path: Path, server_python: str, may_trace: None) -> None:
-    """Broken: the kit hangs, loses the phases before, or says nothing of it."""
+    """Broken: the kit hangs, loses the finished phases, or does not report the crash."""
     parameters = {"phases": "single,small", "phase_s": 4, "warmup_s": 20}
     process, seen = started(tmp_path, "phase small (2 of 2)", **parameters)
     (scheduler,) = descendants(process, "sglang::scheduler")
@@ -145,7 +145,7 @@ def test_scheduler_killed_within_a_phase(tmp_path: Path, server_python: str, may
 def test_stopped_within_a_phase(
     tmp_path: Path, server_python: str, may_trace: None, signum: int, code: int
 ) -> None:
-    """Broken: a preempted Job loses what it had, or leaves processes on the chip."""
+    """Broken: a preempted Job loses its finished phases, or its processes keep the chip."""
     process, seen = started(tmp_path, "block 1 of 4", phases="single", phase_s=40, warmup_s=20)
     os.kill(process.pid, signum)
     rest, _ = process.communicate(timeout=60)
