@@ -1,18 +1,29 @@
-# make report   the main job: real server, executed report         (PARAMS, RUN_DIR)
-# make compare  two sides of runs that are there                     (CONTROL, TEST, PARAMS, COMPARE_DIR)
-# make ab       demo: overlap scheduling on against off, short        (PARAMS, COMPARE_DIR)
-# make image    the profiling image of a branch, tag or commit      (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA...)
-# make job      the manifests of a run, for kubectl apply -f -        (VARIANT, SETTINGS)
-# make image-check  builds the image without Docker and runs the main job in it (root, 13 minutes)
-# make test     every test
-# make lab      JupyterLab on the notebooks
-# Each sets itself up: Python 3.12 and the packages pinned in constraints/.
+# make report       profile the real server and write a report         (PARAMS, RUN_DIR)
+# make compare      compare existing runs                              (CONTROL, TEST, PARAMS, COMPARE_DIR)
+# make ab           demo of a comparison: overlap scheduling on or off (PARAMS, COMPARE_DIR)
+# make lab          open the notebooks in JupyterLab
+# make image        build the profiling image of a branch, tag or commit
+#                   (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA, SERVER_CONSTRAINTS, BASE_IMAGE)
+# make job          print the Kubernetes manifests of a run, for kubectl apply -f -  (VARIANT, SETTINGS)
+# make test         what must pass before a commit: linters, types, unit tests, one run of the real server
+# make test-all     the tests that take longer: property tests with more examples, faults, comparisons, the
+#                   Kubernetes Job, known costs; prints the coverage of the last make test
+# make coverage     run the unit tests and print the coverage of each module
+# make truth        put known costs into the real server and print what the report says of them (10 minutes)
+# make image-check  build the image without Docker and run a profile in it (as root)
+# make setup        only create the two virtual environments
+# make clean        remove them
+# Every target first installs what it needs: the packages pinned in constraints/, for Python 3.12.
 
 PYTHON ?= $(shell command -v python3.12 || command -v python3)
 RUN_DIR ?= runs/demo
 PARAMS ?=
 KIT := .venv
 SERVER := .venv-server
+UV_ENV := build/uv
+CREATE = $(PYTHON) constraints/create_environment.py --uv $(UV_ENV)/bin/uv
+PARALLEL := --numprocesses=2 --dist=worksteal
+COVERAGE := build/coverage
 NOTEBOOK := notebooks/profile_score_api.ipynb
 COMPARE := notebooks/compare_runs.ipynb
 compare: COMPARE_DIR ?= comparisons/latest
@@ -21,8 +32,10 @@ ab: COMPARE_DIR ?= comparisons/demo
 export SCOREPROF_SERVER_PYTHON ?= $(CURDIR)/$(SERVER)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
+# Each test starts processes that import JAX or pandas: their byte code must be kept.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report compare ab image image-check job test truth lab setup clean help
+.PHONY: report compare ab lab image image-check job test test-all lint unit coverage truth setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -31,7 +44,7 @@ report: setup
 	@$(KIT)/bin/python -m scoreprof_nb $(NOTEBOOK) $(RUN_DIR)/out.ipynb -p run_dir $(RUN_DIR) $(PARAMS)
 
 compare: setup
-	@test -n "$(CONTROL)" -a -n "$(TEST)" || { echo "make compare CONTROL=runs/a TEST=runs/b"; exit 42; }
+	@test -n "$(CONTROL)" -a -n "$(TEST)" || { echo "usage: make compare CONTROL=runs/a TEST=runs/b"; exit 42; }
 	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
 	  -p control '$(CONTROL)' -p test '$(TEST)' $(PARAMS)
 
@@ -40,53 +53,72 @@ ab: setup
 	  -p pairs 5 -p phases single,small -p phase_s 8 -p warmup_s 30 \
 	  -p control_label overlap -p test_label 'no overlap' -p test_server_flags ' --disable-overlap-schedule' $(PARAMS)
 
-test: setup
+test: lint unit
+	@$(KIT)/bin/python -m pytest tests/integration -m 'not slow' $(PYTEST_ARGS)
+
+test-all: setup
+	@$(KIT)/bin/python -m pytest tests/unit -m hypothesis --hypothesis-profile=full $(PARALLEL) $(PYTEST_ARGS)
+	@$(KIT)/bin/python -m pytest tests/integration -m slow $(PYTEST_ARGS)
+	@test ! -e $(COVERAGE) || { printf 'coverage of the unit tests in per cent: '; $(KIT)/bin/coverage report --format=total; }
+
+lint: setup
 	@$(KIT)/bin/python -m ruff check .
 	@$(KIT)/bin/python -m ruff format --check .
 	@$(KIT)/bin/python -m mypy
-	@$(KIT)/bin/python -m pytest $(PYTEST_ARGS)
+
+unit: setup
+	@$(KIT)/bin/python -m pytest tests/unit $(PARALLEL) --cov --cov-report= $(PYTEST_ARGS)
+
+coverage: unit
+	@$(KIT)/bin/coverage report --skip-covered --show-missing
 
 lab: setup
 	@$(KIT)/bin/jupyter lab --notebook-dir=.
 
-setup: $(KIT)/ready $(SERVER)/ready
+# Both environments are created at the same time.
+setup:
+	@$(MAKE) --no-print-directory --jobs=2 $(KIT)/ready $(SERVER)/ready
 
-$(KIT)/ready: constraints/kit.txt pyproject.toml
-	@echo "setting up $(KIT): the kit (once, one to two minutes)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 12))' \
-	  || { echo "Python 3.12 or newer is needed: make PYTHON=/path/to/python3.12"; exit 1; }
-	@$(PYTHON) -m venv $(KIT)
-	@$(KIT)/bin/python -m pip install --constraint constraints/kit.txt --editable '.[test]'
+$(KIT)/ready: constraints/kit.txt pyproject.toml | $(UV_ENV)/ready
+	@echo "creating $(KIT): the kit and its tools"
+	@$(CREATE) $(KIT) --constraint constraints/kit.txt --editable '.[test]'
 	@touch $@
 
-$(SERVER)/ready: constraints/server.txt
-	@echo "setting up $(SERVER): sglang-jax for the CPU (once, about a minute)"
-	@$(PYTHON) -m venv $(SERVER)
-	@$(SERVER)/bin/python -m pip install --requirement constraints/server.txt
+$(SERVER)/ready: constraints/server.txt | $(UV_ENV)/ready
+	@echo "creating $(SERVER): sglang-jax for the CPU"
+	@$(CREATE) $(SERVER) --requirement constraints/server.txt
+	@touch $@
+
+# uv installs in seconds what takes pip minutes. Where it cannot be had, pip is used.
+$(UV_ENV)/ready: constraints/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 12))' \
+	  || { echo "Python 3.12 or newer is needed: make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -m venv --clear $(UV_ENV)
+	@$(UV_ENV)/bin/python -m pip install --no-compile --requirement constraints/uv.txt \
+	  || echo "no uv: installing with pip, which takes minutes"
 	@touch $@
 
 clean:
-	rm -rf $(KIT) $(SERVER)
+	rm -rf $(KIT) $(SERVER) $(UV_ENV)
 
-# make truth    puts known costs into the real server and prints what is reported of them (a quarter of an hour)
 truth: setup
-	@$(KIT)/bin/python tests/truth/truth.py
+	@$(KIT)/bin/python -m tests.truth.truth
 
 REPO ?= https://github.com/sgl-project/sglang-jax.git
 BRANCH ?= main
 BASELINE ?=
 IMAGE ?= score-profiler:$(subst /,-,$(BRANCH))
-# Of a branch, else of a tag; of an annotated tag what it stands on, its last line. A whole commit is itself.
+# The commit of a branch, else of a tag. git lists an annotated tag's commit last. A full commit id is itself.
 commit_of = $(or \
   $(shell echo '$(1)' | grep -Ex '[0-9a-f]{40}'), \
   $(shell git ls-remote $(REPO) 'refs/heads/$(1)' | cut -f1), \
   $(shell git ls-remote $(REPO) 'refs/tags/$(1)' 'refs/tags/$(1)^{}' | tail -1 | cut -f1), \
   $(error $(REPO) has no branch or tag $(1); a commit is given by all of its 40 digits))
-# Arguments of the Dockerfile that are passed on when they are given, empty ones too.
+# Build arguments that are passed on if they are set, even to an empty value.
 PASSED_ON := BASE_IMAGE SGLANG_EXTRA SERVER_CONSTRAINTS
 given = $(filter-out undefined,$(origin $(1)))
 
-# A branch that moved is a new commit, and so a new layer.
+# The commit is a build argument, so that a branch that has moved on makes a new layer.
 image:
 	docker build --file docker/Dockerfile.profiling --tag $(IMAGE) \
 	  --build-arg REPO_URL=$(REPO) --build-arg BRANCH_NAME=$(BRANCH) --build-arg GIT_COMMIT=$(call commit_of,$(BRANCH)) \

@@ -1,4 +1,4 @@
-"""Prints the kit's dependencies, one a line, so that they are a layer before its source."""
+"""Print the kit's dependencies, one per line, so that the image installs them before the source."""
 
 import tomllib
 from pathlib import Path

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Says what py-spy may do here, then becomes the runner, so that signals reach it.
+# Prints what decides whether py-spy may trace, then becomes the runner, so that the runner gets signals.
 set -eu
 scope=absent
 [ -e /proc/sys/kernel/yama/ptrace_scope ] && scope=$(cat /proc/sys/kernel/yama/ptrace_scope)

@@ -1,4 +1,4 @@
-"""Writes what the image is made of, for the report's provenance: image_info.py KIT_COMMIT TARGET."""
+"""Write the commits that the image was built from, for the report: image_info.py KIT_COMMIT TARGET."""
 
 import json
 import sys

@@ -6,8 +6,8 @@ from pathlib import Path
 TINY_MODEL = Path(__file__).with_name("tiny_model.py")
 SERVE_0_0_2 = Path(__file__).with_name("serve_0_0_2.py")
 
-# A small KV pool, since native attention on a CPU scans all of it; few padded shapes, since each
-# (batch size, tokens) pair is a compile of seconds.
+# A small KV pool, because native attention on a CPU scans all of it. Few padded shapes, because each pair
+# of batch size and number of tokens is a program of its own, which takes seconds to compile.
 FLAGS = shlex.split(
     "--dtype bfloat16 --mem-fraction-static 0.1 --page-size 1 --skip-server-warmup "
     "--precompile-bs-paddings 4 40 --precompile-token-paddings 64 384 "
@@ -18,5 +18,5 @@ NO_PRECOMPILE_LATER = "--disable-precompile"
 
 
 def flags(version: str) -> list[str]:
-    """Flags for the tiny model, for this version of sglang-jax."""
+    """Return the server flags for the tiny model and this version of sglang-jax."""
     return [*FLAGS, NO_PRECOMPILE.get(version, NO_PRECOMPILE_LATER)]

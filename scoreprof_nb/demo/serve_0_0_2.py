@@ -1,19 +1,17 @@
-"""Start sglang-jax 0.0.2 with the repairs without which its Score API cannot answer.
+"""Start sglang-jax 0.0.2 with the repairs that its Score API needs to answer.
 
     <server python> serve_0_0_2.py [the flags of sgl_jax.launch_server]
 
-Used instead of ``-m sgl_jax.launch_server`` for exactly this version. Its child processes are
-spawned: they import this file as ``__mp_main__``, so the repairs at module level reach them too.
+This program replaces ``-m sgl_jax.launch_server`` for exactly this version. The server spawns its child
+processes: they import this file as ``__mp_main__``, so the repairs at module level apply to them too.
 
-1. ``NativeAttention`` is registered as a pytree twice under flax >= 0.12.
-2. Off the TPU the sampler traces a branch whose tuple has three items where two are expected;
-   the TPU branch is pure JAX and runs anywhere.
-3. ``/v1/score`` fails on every device: the logprob path calls ``.tolist()`` on traced arrays
-   inside jit (``ConcretizationTypeError``). The model and the sampler therefore run without the
-   logprob path, and the scheduler takes the label tokens' logprobs from ``next_token_logits``
-   on the host, where it attaches logprobs to the requests. No array of that path may be left in the
-   batch either: the one of ``extend_input_logprob_token_ids`` is not padded, so that each number of
-   sequences was a compile of its own.
+1. flax 0.12 and later register ``NativeAttention`` as a pytree a second time, which fails.
+2. Off the TPU, the sampler traces a branch that returns a tuple of three where two are expected. The
+   branch for the TPU is pure JAX and runs on any device.
+3. ``/v1/score`` fails on every device, because the logprob path calls ``.tolist()`` on traced arrays
+   inside jit (``ConcretizationTypeError``). The model and the sampler therefore run without the logprob
+   path. The scheduler computes the label tokens' logprobs on the host, from ``next_token_logits``, where
+   it attaches logprobs to the requests.
 """
 
 import sys
@@ -55,6 +53,8 @@ def score_from_next_token_logits() -> None:
         batch.return_logprob = False
         batch.token_ids_logprobs = None
         batch.top_logprobs_nums = None
+        # Unused without logprobs, and the only array that is not padded: with it, each number of sequences
+        # in a batch would be compiled as a program of its own.
         batch.extend_input_logprob_token_ids = None
         return batch
 

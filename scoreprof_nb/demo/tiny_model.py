@@ -1,13 +1,13 @@
-"""A tiny random Qwen3 model and its tokenizer, for running the real server on a CPU.
-
-Runs in the *server's* interpreter (it needs ``tokenizers``, ``transformers`` and ``ml_dtypes``,
-which sglang-jax brings along), so it imports nothing of the kit:
+"""Write a tiny random Qwen3 model and its tokenizer, for running the real server on a CPU.
 
     <server python> tiny_model.py FOLDER
 
-The weights are random but seeded: the same folder content every time. ``head_dim`` is 128 because
-sglang-jax 0.0.2 shapes its KV cache for that size only; the rest is as small as the server accepts
-(about 1.7 MB).
+It runs in the *server's* interpreter, which has ``tokenizers``, ``transformers`` and ``ml_dtypes``, so it
+imports nothing from the kit.
+
+The weights are random but seeded, so the folder's content is always the same. The model is as small as
+the server accepts (0.7 MB), so that the host's share of a request is not hidden behind the device's.
+``head_dim`` must be 128: sglang-jax 0.0.2 shapes its KV cache for that size only.
 """
 
 import json
@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-HIDDEN, HEADS, KV_HEADS, HEAD_DIM, LAYERS, INTERMEDIATE, VOCAB = 128, 4, 2, 128, 2, 256, 1024
+HIDDEN, HEADS, KV_HEADS, HEAD_DIM, LAYERS, INTERMEDIATE, VOCAB = 128, 1, 1, 128, 1, 128, 1024
 SEED = 20261124
 
 SENTENCES = [
@@ -106,7 +106,7 @@ def write_tokenizer(folder: Path) -> None:
 
 
 def write_model(folder: Path) -> None:
-    """Write the whole model folder; it appears complete or not at all."""
+    """Write the model folder atomically: it is complete, or it does not exist."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         staging = Path(scratch) / "model"

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# Builds docker/Dockerfile.profiling for real, without a Docker engine, runs the main job in the image with
-# short phases, and stops another, of the baseline's branch (`make image-check`; as root, about 13 minutes
-# the first time).
+# Builds docker/Dockerfile.profiling without a Docker engine, runs the main job in the image with short phases,
+# and stops a second run, of the baseline's branch (`make image-check`; as root).
 #
-# What a registry would give is made here: the base image by debootstrap and this machine's Python 3.12, the
-# branches to clone from sglang-jax 0.0.2's source on PyPI, laid into a local git repository.
-# The base, the layers and the downloads are kept in $SCOREPROF_IMAGE_CACHE (default: scoreprof-nb/image in
-# the user's cache); remove it to begin anew.
+# Nothing comes from an image registry or a git host. The base image is built with debootstrap and this
+# machine's Python 3.12. The branches are made from the source of sglang-jax 0.0.2 on PyPI, in a local git
+# repository. The base, the layers and the downloads are kept in $SCOREPROF_IMAGE_CACHE (default:
+# scoreprof-nb/image in the user's cache). Remove that folder to start afresh.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=${PYTHON:-$(command -v python3.12 || command -v python3)}
@@ -23,9 +22,9 @@ done
 work=$(mktemp -d)
 mkdir -p "$cache/tmp"
 exec 9> "$cache/lock"
-flock --nonblock 9 || { echo "image-check: another one runs in $cache"; exit 1; }
-# With vfs each layer is a whole copy, tens of gigabytes in all: layers are kept only with overlay, and not in
-# CI, where no later build would use them.
+flock --nonblock 9 || { echo "image-check: another image-check is running in $cache"; exit 1; }
+# With vfs each layer is a full copy, tens of gigabytes in all. So layers are kept only with overlay, and not
+# in CI, where no later build would use them.
 driver=vfs
 layers=()
 mkdir "$work/lower" "$work/upper" "$work/work" "$work/merged"
@@ -37,9 +36,9 @@ fi
 image=localhost/score-profiler:check
 base=localhost/scoreprof-base:3.12
 container=
-# In TMPDIR buildah keeps what `RUN --mount=type=cache` mounts.
-# To run something buildah first copies itself into a sealed memfd, and now and then the kernel calls the copy
-# busy (EBUSY). Nothing has run by then: it is done again.
+# buildah keeps the mounts of `RUN --mount=type=cache` in TMPDIR.
+# Before each command, buildah copies itself into a sealed memfd. Occasionally the kernel reports the copy as
+# busy (EBUSY). Nothing has run by then, so the command is repeated.
 buildah_() {
   local code left
   for left in 4 3 2 1 0; do
@@ -49,7 +48,7 @@ buildah_() {
     } 2> >(tee "$work/stderr" >&2) || code=$?
     wait $! # for tee
     [ "$code" != 0 ] && [ "$left" != 0 ] && grep --quiet 'sealing memfd copy' "$work/stderr" || return "$code"
-    say "buildah's copy of itself was busy: again" >&2
+    say "buildah's copy of itself was busy: retrying" >&2
     sleep 1
   done
 }
@@ -72,7 +71,7 @@ make_base() {
   chroot "$system" ldconfig # for libpython
   chroot "$system" /usr/local/bin/python -c 'import bz2, ctypes, lzma, readline, sqlite3, ssl, zlib' \
     || { echo "image-check: $python does not run on Debian bookworm"; exit 1; }
-  # How this machine reaches packages; it stays in this local base.
+  # How this machine reaches package indexes. It stays in this local base image.
   apt-config dump | grep -E '^Acquire::[A-Za-z:]*(Proxy|Check)' > "$system/etc/apt/apt.conf.d/99local" || true
   [ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$system/etc/pip.conf"
   cp /usr/local/share/ca-certificates/*.crt "$system/usr/local/share/ca-certificates/" 2> /dev/null || true
@@ -85,7 +84,7 @@ make_base() {
   rm -rf "$system"
 }
 
-# The same commits each time, so that their layers are kept.
+# With fixed dates the commits are always the same, and so their layers can be reused.
 commit_all() {
   git -C "$work/repo" add .
   GIT_AUTHOR_DATE=2025-10-01T00:00:00Z GIT_COMMITTER_DATE=2025-10-01T00:00:00Z \
@@ -129,7 +128,7 @@ in_image() {
 in_image "${entrypoint[@]}" notebooks/profile_score_api.ipynb /outputs/out.ipynb -p run_dir /outputs/run \
   -p label serving-fixes -p phases single,small -p phase_s 4 -p warmup_s 40
 
-say "what it left"
+say "the results"
 "$python" - "$work/outputs/run" "$commit" "$baseline_commit" <<'PYTHON'
 import json, pathlib, sys
 

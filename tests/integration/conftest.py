@@ -1,17 +1,30 @@
-"""What the integration tests need: the real server's interpreter, the right to trace, a finished run.
+"""What the integration tests need: the real server's interpreter, permission to trace, a finished run.
 
-Where the machine lacks something a test is skipped with the reason, but never in CI.
+On a machine that lacks something, the tests that need it are skipped with the reason; in CI they fail.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from scoreprof_nb.capture import pyspy
 from scoreprof_nb.parameters.profile import ParameterError
+from tests.support.paths import ROOT
 from tests.support.server_runs import Finished, lacking, run_in
+
+# Programs that one server compiled, and all later ones load. They count as compiled in the server's log.
+JAX_CACHE = ROOT / "build" / "jax-cache"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_jax_cache() -> Iterator[None]:
+    """Let the servers of all tests share JAX's cache of compiled programs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(JAX_CACHE))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +38,7 @@ def server_python() -> str:
 
 @pytest.fixture(scope="session")
 def may_trace() -> None:
-    """py-spy may trace here."""
+    """Require permission to trace processes with py-spy."""
     try:
         pyspy.check_may_trace()
     except ParameterError as error:
@@ -34,7 +47,7 @@ def may_trace() -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Finished]:
-    """Call the runner with parameters, in a folder of the test's own, and see that nothing is left."""
+    """A function that runs the profiling notebook with parameters, in the test's own folder."""
 
     def call(environment: dict[str, str] | None = None, **parameters: object) -> Finished:
         return run_in(tmp_path, environment, **parameters)
@@ -44,5 +57,5 @@ def run(tmp_path: Path) -> Callable[..., Finished]:
 
 @pytest.fixture(scope="session")
 def demo(server_python: str, may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The main job, once for all tests that look at its results: all phases, the real server."""
+    """One run of the main job with the real server and all phases, for all tests that look at its results."""
     return run_in(tmp_path_factory.mktemp("demo"), phase_s=8, warmup_s=30, label="demo run")

@@ -1,4 +1,4 @@
-"""The wait at the end, in which files can be fetched from a container with `kubectl cp`."""
+"""The wait after a run, during which files can be fetched from a container with `kubectl cp`."""
 
 import signal
 import subprocess
@@ -11,8 +11,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tests.support.server_runs import left_behind
 
 
-def test_report_is_there_while_it_waits_and_sigterm_ends_the_wait(tmp_path: Path) -> None:
-    """Broken: the container is gone before its files are, or holds a TPU after it was told to stop."""
+def test_report_exists_during_the_wait_and_sigterm_ends_it(tmp_path: Path) -> None:
+    """Broken: the container ends before its files are fetched, or keeps a TPU after SIGTERM."""
     (tmp_path / "run").mkdir()
     cell = f"from scoreprof_nb.notebook.profile import publish_run_metadata\npublish_run_metadata({str(tmp_path / 'run')!r}, '', 3600.0)"
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -31,7 +31,7 @@ def test_report_is_there_while_it_waits_and_sigterm_ends_the_wait(tmp_path: Path
                 break
         assert (tmp_path / "run" / "report.html").exists()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0, "it was done when it was stopped"
+        assert process.wait(timeout=30) == 0, "the run was complete"
     finally:
         process.kill()
         process.wait()

@@ -1,7 +1,7 @@
-"""The Kubernetes Job's own command is run here for real, with the tiny model on the CPU.
+"""Run the command of the Kubernetes Job, with the tiny model on the CPU.
 
-Only what a laptop lacks is changed: the mounts are local folders, the device is the CPU, phases are
-short. Everything else is the manifest's: arguments, environment, the image's entrypoint.
+Only what a laptop lacks is replaced: the mounts are local folders, the device is the CPU and phases are
+short. The arguments and the environment are the manifest's, the entrypoint is the image's.
 """
 
 import json
@@ -27,7 +27,7 @@ from tests.support.job import Command, command_of, job_of, render
 from tests.support.paths import ROOT
 from tests.support.server_runs import lacking, left_behind
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 HERE = ("-p", "device", "cpu", "-p", "phases", "single,small", "-p", "phase_s", "4", "-p", "warmup_s", "30")
 FLAGS = " ".join(demo.flags("0.0.2"))
 END_S = 300
@@ -44,13 +44,13 @@ def tiny_model(server_python: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def command(tiny_model: Path, may_trace: None, tmp_path: Path) -> Iterator[Command]:
-    """The Job's command with the tiny model in the models' bucket."""
+    """The command of the Job, with the tiny model in the models bucket."""
     if shutil.which("kubectl") is None:
         lacking("no kubectl, which renders the manifest")
     manifests = render("MODEL=tiny", "LABEL=feature/x", f"SERVER_FLAGS={FLAGS}")
-    found = command_of(job_of(manifests), tmp_path)
-    shutil.copytree(tiny_model, found.mounted("/models/tiny"))
-    yield found
+    job_command = command_of(job_of(manifests), tmp_path)
+    shutil.copytree(tiny_model, job_command.mounted("/models/tiny"))
+    yield job_command
     assert not left_behind(tmp_path)
 
 
@@ -71,12 +71,12 @@ def results_of(command: Command) -> Path:
 def message_of(command: Command) -> dict[str, object]:
     text = command.mounted("/dev/termination-log").read_text()
     assert len(text.encode()) <= 4096
-    found: dict[str, object] = json.loads(text)
-    return found
+    message: dict[str, object] = json.loads(text)
+    return message
 
 
 def test_job_leaves_results_a_summary_in_the_log_and_a_message(command: Command) -> None:
-    """Broken: the Pod is gone and nobody knows what it found."""
+    """Broken: the results are lost with the Pod."""
     code, output = finish(command.start(*HERE))
     assert code == 0, output
     results = results_of(command)
@@ -109,12 +109,12 @@ def assert_complete(message: dict[str, object]) -> None:
 
 
 def compiled(command: Command) -> set[str]:
-    """The programs in JAX's cache of compiled ones, in the results' bucket."""
+    """The compiled programs in JAX's cache, in the results bucket."""
     return {path.name for path in command.mounted("/results/jax-cache").glob("*-cache")}
 
 
 def recorders(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """The processes of py-spy that record."""
+    """The py-spy processes that are recording."""
     with suppress(psutil.NoSuchProcess):
         children = psutil.Process(process.pid).children(recursive=True)
         return [one for one in children if one.name() == "py-spy" and "record" in one.cmdline()]
@@ -122,7 +122,7 @@ def recorders(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 def stop_while_recording(process: "subprocess.Popen[str]", phase: str) -> tuple[int, str, float]:
-    """SIGTERM in the first block of the phase with py-spy on: exit code, output since, and seconds."""
+    """Send SIGTERM in the phase's first block with py-spy. Returns the exit code, the output after it and the seconds until the end."""
     assert process.stdout is not None
     lines = iter(process.stdout)
     assert any(f"phase {phase}" in line for line in lines)
@@ -131,15 +131,15 @@ def stop_while_recording(process: "subprocess.Popen[str]", phase: str) -> tuple[
     while not recorders(process) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.5)
-    assert recorders(process), "this is no block with py-spy on"
+    assert recorders(process), "py-spy is not recording in this block"
     sent_s = time.monotonic()
     process.send_signal(signal.SIGTERM)
     code, output = finish(process)
     return code, output, time.monotonic() - sent_s
 
 
-def test_preempted_job_goes_on_on_another_node(command: Command) -> None:
-    """SIGTERM while py-spy records; the next Pod has nothing but the results folder."""
+def test_preempted_job_resumes_on_another_node(command: Command) -> None:
+    """Broken: a preempted run starts again from nothing. The next Pod has only the results folder."""
     here = (*HERE, "-p", "phase_s", "8")
     first = command.start(*here)
     code, output, stop_s = stop_while_recording(first, "small")
@@ -181,7 +181,7 @@ def test_preempted_job_goes_on_on_another_node(command: Command) -> None:
 
 
 def test_wrong_model_ends_the_job_at_once(command: Command) -> None:
-    """42 is what podFailurePolicy fails the Job on, instead of paying for retries."""
+    """Broken: retries are paid for. The podFailurePolicy fails the Job on exit code 42."""
     shutil.rmtree(command.mounted("/models/tiny"))
     code, output = finish(command.start(*HERE))
     assert code == 42, output
@@ -191,8 +191,8 @@ def test_wrong_model_ends_the_job_at_once(command: Command) -> None:
 
 
 def test_pod_without_ptrace_says_so(command: Command) -> None:
-    """Broken: a namespace that forbids SYS_PTRACE gives an empty profile after half an hour of TPU."""
-    before = (sys.executable, str(ROOT / "tests" / "integration" / "no_ptrace.py"))
+    """Broken: a namespace that forbids SYS_PTRACE gives an empty profile after half an hour on a TPU."""
+    before = (sys.executable, str(ROOT / "tests" / "support" / "no_ptrace.py"))
     code, output = finish(command.start(*HERE, before=before))
     assert code == 42, output
     assert "SYS_PTRACE" in output
@@ -202,22 +202,24 @@ def test_pod_without_ptrace_says_so(command: Command) -> None:
 def test_index_of_the_matrix_has_its_own_parameters_and_folder(
     tiny_model: Path, may_trace: None, tmp_path: Path
 ) -> None:
-    """Broken: all configurations of a matrix are the same, or overwrite each other."""
+    """Broken: all configurations of a matrix are the same, or overwrite each other's results."""
     if shutil.which("kubectl") is None:
         lacking("no kubectl, which renders the manifest")
     manifests = render("matrix", "MODEL=tiny")
     files = next(manifest for manifest in manifests if manifest["kind"] == "ConfigMap")["data"]
-    found = command_of(job_of(manifests), tmp_path)
+    job_command = command_of(job_of(manifests), tmp_path)
     for name, text in files.items():
         parameters = yaml.safe_load(text)
         flags = f"{parameters.pop('server_flags', '')} {FLAGS}"  # its own first, which are what differs
-        (found.mounted("/matrix") / name).write_text(yaml.safe_dump({**parameters, "server_flags": flags}))
-    shutil.copytree(tiny_model, found.mounted("/models/tiny"))
-    arguments = tuple(argument.replace("$(JOB_COMPLETION_INDEX)", "1") for argument in found.arguments)
-    one = replace(found, arguments=arguments)
+        (job_command.mounted("/matrix") / name).write_text(
+            yaml.safe_dump({**parameters, "server_flags": flags})
+        )
+    shutil.copytree(tiny_model, job_command.mounted("/models/tiny"))
+    arguments = tuple(argument.replace("$(JOB_COMPLETION_INDEX)", "1") for argument in job_command.arguments)
+    one = replace(job_command, arguments=arguments)
     code, output = finish(one.start(*HERE, "-p", "phases", "single"))
     assert code == 0, output
-    (job,) = found.mounted("/results/runs").iterdir()
+    (job,) = job_command.mounted("/results/runs").iterdir()
     run = load_run(job / "1")
     assert run.manifest.label == "no-overlap"
     assert "--disable-overlap-schedule" in yaml.safe_load(files["1.yaml"])["server_flags"]
@@ -228,17 +230,17 @@ def test_index_of_the_matrix_has_its_own_parameters_and_folder(
     assert "--disable-overlap-schedule" in launched
 
 
-def test_comparing_job_goes_on_after_a_preemption(tiny_model: Path, may_trace: None, tmp_path: Path) -> None:
-    """Broken: twelve runs of TPU time are lost, or two branches are compared that were not measured."""
+def test_comparing_job_resumes_after_a_preemption(tiny_model: Path, may_trace: None, tmp_path: Path) -> None:
+    """Broken: the TPU time of finished runs is lost, or the wrong branches are compared."""
     if shutil.which("kubectl") is None:
         lacking("no kubectl, which renders the manifest")
     manifests = render("compare", "MODEL=tiny", "LABEL=serving-fixes", f"SERVER_FLAGS={FLAGS}")
-    found = command_of(job_of(manifests), tmp_path)
-    shutil.copytree(tiny_model, found.mounted("/models/tiny"))
+    job_command = command_of(job_of(manifests), tmp_path)
+    shutil.copytree(tiny_model, job_command.mounted("/models/tiny"))
     servers = ("/opt/baseline/bin/python", "/opt/server/bin/python")  # the image's two environments
-    assert set(servers) <= set(found.arguments)
+    assert set(servers) <= set(job_command.arguments)
     python = os.environ["SCOREPROF_SERVER_PYTHON"]
-    job = replace(found, arguments=tuple(python if a in servers else a for a in found.arguments))
+    job = replace(job_command, arguments=tuple(python if a in servers else a for a in job_command.arguments))
     here = (*HERE, "-p", "phases", "single", "-p", "pairs", "1")
 
     first = job.start(*here)
@@ -249,13 +251,13 @@ def test_comparing_job_goes_on_after_a_preemption(tiny_model: Path, may_trace: N
     first.send_signal(signal.SIGTERM)
     code, output = finish(first)
     assert code == 143, output
-    (kept,) = found.mounted("/results/comparisons").iterdir()
+    (kept,) = job_command.mounted("/results/comparisons").iterdir()
     control = kept / "runs" / "pair-01-control"
     assert load_run(control).manifest.status == "complete"
     recordings = {path.name: path.stat().st_mtime_ns for path in control.rglob("*.parquet")}
 
-    shutil.rmtree(found.mounted("/scratch"))
-    found.mounted("/scratch").mkdir()
+    shutil.rmtree(job_command.mounted("/scratch"))
+    job_command.mounted("/scratch").mkdir()
     code, output = finish(job.start(*here))
     assert code == 0, output
     assert {path.name: path.stat().st_mtime_ns for path in control.rglob("*.parquet")} == recordings

@@ -1,4 +1,4 @@
-"""The main job on the real server: what it prints, what it leaves, and what its numbers obey."""
+"""The main job on the real server: its output, its files, and the laws that its numbers obey."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from scoreprof_nb.stacks.recording import read_recording
 from tests.support.paths import PROFILE_NOTEBOOK as NOTEBOOK
 from tests.support.paths import ROOT
 from tests.support.schemas import assert_matches_schema
-from tests.support.server_runs import Finished, run_in
+from tests.support.server_runs import Finished, assert_refused, run_in
 
 pytestmark = pytest.mark.server
 COMMON_TICKS = "processes are on common ticks"
@@ -35,13 +35,13 @@ def test_summary_matches_the_shipped_schema(summary: dict) -> None:
 
 
 def test_last_line_says_where_the_report_is(demo: Finished) -> None:
-    """Broken: nobody finds the report."""
+    """Broken: users do not find the report."""
     assert demo.code == 0, demo.output[-3000:]
     assert demo.last_line == f"report: {demo.folder / 'report.ipynb'}"
 
 
 def test_progress_is_shown(demo: Finished) -> None:
-    """Broken: minutes of silence."""
+    """Broken: nothing is printed for minutes."""
     for phase in PHASES:
         assert f"phase {phase} (" in demo.output
     assert "s left" in demo.output
@@ -99,7 +99,7 @@ def test_request_path_is_joint(summary: dict) -> None:
 
 
 def test_servers_log_is_understood(demo: Finished) -> None:
-    """Broken: the server words its lines in another way, and what hit a request is silently not known."""
+    """Broken: the server's log lines have changed, and what hit a request is unknown without notice."""
     analysis = make_report(Parameters(run_dir=str(demo.folder))).analysis
     phases = {phase.name: phase for phase in analysis.phases}
     for name in PHASES:
@@ -154,7 +154,7 @@ def without_nulls(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def test_recordings_open_in_speedscope(demo: Finished) -> None:
-    """Broken: the recordings are no use outside the kit. Speedscope's own schema is the judge."""
+    """Broken: the recordings cannot be used outside the kit. They are validated with speedscope's schema."""
     schema = json.loads((ROOT / "tests/captures/speedscope/file-format-schema.json").read_text())
     for path in demo.folder.glob("phases/*/recording-*.speedscope.json"):
         # py-spy writes null where the format leaves a field out; speedscope takes both.
@@ -187,7 +187,7 @@ def test_summary_text_answers_alone(demo: Finished) -> None:
 
 
 def test_finished_run_is_analysed_again_without_a_server(demo: Finished, tmp_path: Path) -> None:
-    """Broken: a report cannot be made again elsewhere: here, without sglang-jax and py-spy's target."""
+    """Broken: a report can be made only where the server ran. Here, sglang-jax is missing."""
     shutil.copytree(demo.folder, tmp_path / "run")
     (tmp_path / "run" / "summary.json").unlink()
     again = run_in(tmp_path, {"SCOREPROF_SERVER_PYTHON": "/nonexistent/python"})
@@ -199,6 +199,15 @@ def test_finished_run_is_analysed_again_without_a_server(demo: Finished, tmp_pat
     assert new["phases"] == old["phases"], "the same folder must give the same numbers"
 
 
+def test_resume_with_another_workload_is_refused(demo: Finished, tmp_path: Path) -> None:
+    """Broken: one report mixes two different workloads."""
+    file = tmp_path / "requests.jsonl"
+    file.write_text('{"query": "q", "items": ["a"]}\n')
+    more = {"phases": "single,file", "requests_file": file}
+    finished = run_in(tmp_path, run_dir=demo.folder, phase_s=8, rate_hz=50, **more)
+    assert_refused(finished, "rate_hz=50", "another run_dir")
+
+
 def test_plain_papermill_works(demo: Finished, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "-p", "run_dir"]
     answer = subprocess.run([*command, str(demo.folder)], capture_output=True, text=True, timeout=300)
@@ -206,17 +215,18 @@ def test_plain_papermill_works(demo: Finished, tmp_path: Path) -> None:
 
 
 def test_help_lists_every_parameter() -> None:
-    """Broken: a user cannot find out what can be set, in which unit."""
+    """Broken: a user cannot look up the parameters and their units."""
     command = [sys.executable, "-m", "papermill", "--help-notebook", str(NOTEBOOK)]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
     for words in ("phase_s: float (default 24.0)", "rate_hz: int (default 100)", "server_url: str"):
         assert words in answer.stdout, answer.stdout
 
 
+@pytest.mark.slow
 def test_no_secret_and_no_environment_in_the_folder(
     server_python: str, may_trace: None, tmp_path: Path
 ) -> None:
-    """Broken: an API key ends in a report that is passed on."""
+    """Broken: an API key is published with a report."""
     secret = "s3cretApiKey4711"
     flags = f"--api-key {secret}"
     run_in(tmp_path, {"HF_TOKEN": "hf_abcdefghijklmnop"}, server_flags=flags, phases="single", phase_s=2)

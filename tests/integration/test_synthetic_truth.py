@@ -1,4 +1,4 @@
-"""A target whose cost is known exactly: shares, CPU and request path agree with the truth."""
+"""A server whose costs are known exactly: shares, CPU time and request path agree with them."""
 
 import os
 import sys
@@ -22,13 +22,14 @@ from scoreprof_nb.run_folder.store import load_run
 from tests.support.paths import ROOT
 from tests.truth.synthetic_server import STAGES
 
+pytestmark = pytest.mark.slow
 TRUTH = ROOT / "tests" / "truth"
 
 PHASE_S = 40.0
 STRETCH = 20  # requests
-MOST = 5  # of the eight stages: in its own interval lies each in 95 of 100 captures
-WIDE = 2.0  # a 95 % interval misses one time in twenty: two of them wide it misses hardly ever
-ROUNDING_MS = 0.5  # a sleep is longer than asked for; calls cost something too
+MOST = 5  # of the eight stages: each lies in its own interval in 95 of 100 captures
+WIDE = 2.0  # half widths of a 95 % interval: hardly ever missed
+ROUNDING_MS = 0.5  # a sleep lasts longer than requested, and calls have a cost
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +79,14 @@ def test_every_thread_is_recognised(measured: PhaseAnalysis) -> None:
 
 @pytest.mark.parametrize("component", STAGES)
 def test_request_path_is_the_truth(measured: PhaseAnalysis, component: str) -> None:
-    """Broken: the split of a request's time is not where its time went."""
+    """Broken: the request path does not show where a request's time went."""
     mean, half = half_widths(measured)[component]
     off = abs(mean - STAGES[component])
     assert off <= WIDE * half + ROUNDING_MS, f"{mean:.2f} +- {half:.2f}"
 
 
 def test_most_of_the_request_path_lies_in_its_own_intervals(measured: PhaseAnalysis) -> None:
-    """Broken: the intervals are too narrow, or a part of every stage is put elsewhere."""
+    """Broken: the intervals are too narrow, or a part of every stage is attributed to others."""
     found = {name: half_widths(measured)[name] for name in STAGES}
     within = [abs(mean - STAGES[name]) <= half + ROUNDING_MS for name, (mean, half) in found.items()]
     assert sum(within) >= MOST, found
@@ -113,7 +114,7 @@ def test_intervals_hold_the_truth(measured: PhaseAnalysis) -> None:
 
 
 def test_nothing_else_has_a_share(measured: PhaseAnalysis) -> None:
-    """Broken: time is put where nothing happened. Sockets, pipes and the client take what is left."""
+    """Broken: time is attributed to idle components. Sockets, pipes and the client take the rest."""
     others = {name: mean for name, (mean, _) in half_widths(measured).items() if name not in STAGES}
     latency = float(measured.path.table["latency_ms"].iloc[0])
     assert sum(others.values()) < 0.12 * latency, others
@@ -149,7 +150,7 @@ def test_shares_of_the_threads_are_the_truth(measured: PhaseAnalysis) -> None:
 
 
 def test_largest_finding_is_the_largest_cost(run: RunAnalysis) -> None:
-    """Broken: what costs most is not what the report says first."""
+    """Broken: what costs most is not what the report lists first."""
     first = findings(run)[0]
     assert first.component == max(STAGES, key=STAGES.__getitem__)
     latency_ms = float(run.phases[0].path.table["latency_ms"].iloc[0])

@@ -1,75 +1,84 @@
-"""A known cost in the real server is found in the right component, with the right size, and nowhere else.
+"""A known cost in the real server is reported in the right component, with the right size, and nowhere else.
 
-`make truth` measures the same longer and prints it. A 95 % interval misses one time in twenty, and there
-are many here, so a single cost is judged by a wide one; that most costs lie in their own interval and all
-together are right is what a systematic error does not get past.
+`make truth` runs the same for longer and prints it. One in twenty 95 % intervals misses the truth, and
+there are many here, so a single cost is tested against an interval of twice the width, and their number
+within their own intervals is counted. An error that all costs have in common is bounded separately, and
+more tightly than a single interval can.
 """
 
 from collections.abc import Callable
 from functools import cache
 
-import numpy as np
 import pytest
 
-from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.report.findings import findings
-from tests.truth.truth import INJECTIONS, TOKENIZE, Found, Injection, compare, measure
+from tests.truth.truth import (
+    INJECTIONS,
+    TOKENIZE,
+    InjectedRun,
+    Injection,
+    Measured,
+    common_bias,
+    compare,
+    measure,
+)
 
-pytestmark = pytest.mark.server
-PHASE_S = {"single": 12.0, "large": 24.0}  # some five requests of 32 items while py-spy records
-WIDE = 2.0  # two 95 % intervals wide: missed hardly ever
-MOST = 5  # of the eight costs: each lies in its interval in 95 of 100 runs
-BIAS = 0.15
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+PHASE_S = {"single": 12.0, "large": 24.0}  # half of it with py-spy
+WIDE = 2.0  # half widths of a 95 % interval: hardly ever missed
+MOST = 5  # of the eight costs: each lies in its own interval in 95 of 100 runs
+BIAS = 0.10
 LARGEST = Injection("tokenising, most of the request", TOKENIZE, "spin", "tokenize", ms=300.0)
 
-Measured = Callable[[Injection], tuple[Found, RunAnalysis]]
+Measure = Callable[[Injection], tuple[Measured, InjectedRun]]
 
 
 @pytest.fixture(scope="module")
-def measured(server_python: str, may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    """What was found of an injection, and the run with it. Each is measured once."""
+def measured(server_python: str, may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Measure:
+    """A function that measures an injection and returns it with its run. Each is measured only once."""
     folder = tmp_path_factory.mktemp("truth")
 
     @cache
-    def base(phase: str) -> RunAnalysis:
+    def base(phase: str) -> InjectedRun:
         return measure(folder / f"base-{phase}", phase, PHASE_S[phase])
 
     @cache
-    def of(injection: Injection) -> tuple[Found, RunAnalysis]:
+    def of(injection: Injection) -> tuple[Measured, InjectedRun]:
         number = len(list(folder.iterdir()))
         run = measure(folder / f"run-{number}", injection.phase, PHASE_S[injection.phase], injection.spec)
-        return compare(injection, base(injection.phase).phases[0], run.phases[0]), run
+        return compare(injection, base(injection.phase), run), run
 
     return of
 
 
 @pytest.mark.parametrize("injection", INJECTIONS, ids=lambda injection: injection.name)
-def test_known_cost_is_found(measured: Measured, injection: Injection) -> None:
+def test_known_cost_is_reported(measured: Measure, injection: Injection) -> None:
     """Broken: an engineer rewrites the wrong function."""
-    found, _ = measured(injection)
-    assert found.right(WIDE), found
-    assert not found.moved(WIDE), found
+    cost, _ = measured(injection)
+    assert cost.truth_ms >= injection.least_ms, "not every call had it"
+    assert cost.agrees(WIDE), cost
+    assert not cost.moved(WIDE), cost
 
 
-@pytest.mark.timeout(1800)  # ten launches, where it runs alone
-def test_costs_are_right_together(measured: Measured) -> None:
+@pytest.mark.timeout(1800)  # ten launches, if it runs alone
+def test_most_costs_lie_in_their_own_intervals(measured: Measure) -> None:
+    """Broken: the intervals are too narrow."""
+    costs = [measured(injection)[0] for injection in INJECTIONS]
+    assert sum(cost.agrees() for cost in costs) >= MOST, costs
+
+
+@pytest.mark.timeout(1800)
+def test_costs_have_no_error_in_common(measured: Measure) -> None:
     """Broken: a part of every cost is lost, as with ticks that are not put back."""
-    all_found = [measured(injection)[0] for injection in INJECTIONS]
-    assert sum(found.right() for found in all_found) >= MOST, all_found
-    truth_ms = np.array([found.injection.truth_ms for found in all_found])
-    off = np.array([found.growth_ms for found in all_found]) / truth_ms - 1
-    half = np.array([found.half_width_ms for found in all_found]) / truth_ms
-    half_of_mean = np.sqrt((half**2).sum()) / len(half)
-    assert abs(off.mean()) <= max(BIAS, WIDE * half_of_mean), all_found
+    costs = [measured(injection)[0] for injection in INJECTIONS]
+    assert abs(common_bias(costs).mean) <= BIAS, (common_bias(costs), costs)
 
 
-def test_findings_name_the_largest_cost_first(measured: Measured) -> None:
-    """Broken: what costs most is not what the report says first, or with another size."""
-    found, run = measured(LARGEST)
-    first = findings(run)[0]
-    assert first.component == found.injection.component
-    latency_ms = float(run.phases[0].path.table["latency_ms"].iloc[0])
-    assert first.ms_per_request == pytest.approx(
-        found.injection.truth_ms, abs=max(0.15 * found.injection.truth_ms, WIDE * found.half_width_ms)
-    )
+def test_findings_name_the_largest_cost_first(measured: Measure) -> None:
+    """Broken: what costs most is not what the report lists first, or has another size."""
+    cost, run = measured(LARGEST)
+    first = findings(run.analysis)[0]
+    assert first.component == LARGEST.component
+    assert first.ms_per_request == pytest.approx(cost.truth_ms, abs=WIDE * cost.half_width_ms)
+    latency_ms = float(run.phase.path.table["latency_ms"].iloc[0])
     assert first.max_speedup == pytest.approx(latency_ms / (latency_ms - first.ms_per_request))

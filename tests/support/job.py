@@ -1,5 +1,5 @@
-"""The Job's own command, run here: read from the manifest as kustomize renders it, with the mounts mapped
-to local folders and variables expanded as the kubelet does."""
+"""The command of the Kubernetes Job, ready to run on this machine: read from the manifest that kustomize
+renders, with local folders for the mounts and with variables expanded as by the kubelet."""
 
 import os
 import re
@@ -22,7 +22,7 @@ FILLED_IN = ("IMAGE=i/score-profiler:1", "MODELS_BUCKET=models", "RESULTS_BUCKET
 
 
 def render(*arguments: str) -> list[dict[str, Any]]:
-    """The manifests of k8s/render.sh: a list of objects. What has to be filled in is, unless given."""
+    """Return the objects that k8s/render.sh prints. Required settings have defaults."""
     variant = [word for word in arguments if "=" not in word]
     settings = [word for word in arguments if "=" in word]
     text = subprocess.run(
@@ -40,19 +40,19 @@ def job_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Command:
-    """What the container runs, with local folders for its mounts."""
+    """What the container runs, with local folders instead of its mounts."""
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
-    privileges: tuple[str, ...]  # the command that leaves no more than the securityContext gives
+    privileges: tuple[str, ...]  # a command prefix that drops all but the securityContext's capabilities
 
     def mounted(self, path: str) -> Path:
-        """The local folder of a path in the container."""
+        """Return the local folder for a path in the container."""
         return self.folder / path.strip("/")
 
     def start(self, *extra: str, before: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
-        """Start it as the image would: the entrypoint, in the image's working folder."""
+        """Start the image's entrypoint in the image's working folder, behind the command ``before``."""
         return subprocess.Popen(
             [*self.privileges, *before, "bash", str(ENTRYPOINT), *self.arguments, *extra],
             stdout=subprocess.PIPE,
@@ -64,9 +64,9 @@ class Command:
 
 
 def command_of(job: dict[str, Any], folder: Path) -> Command:
-    """The command of the Job's only container; makes the folders of its mounts."""
+    """Return the command of the Job's only container. Creates the folders of its mounts."""
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert "command" not in container, "the image's entrypoint is what runs"
+    assert "command" not in container, "the Job must run the image's entrypoint"
     mounts = [mount["mountPath"] for mount in container["volumeMounts"] if mount["mountPath"] != "/dev/shm"]
     for mount in mounts:
         (folder / mount.strip("/")).mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def command_of(job: dict[str, Any], folder: Path) -> Command:
 
 
 def privileges_of(context: dict[str, Any]) -> tuple[str, ...]:
-    """What takes every other capability away, in front of a command. Only root has any to lose."""
+    """Return a command prefix that drops all other capabilities. Empty if not root, who has none."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         return ()
     assert context["capabilities"]["drop"] == ["ALL"]

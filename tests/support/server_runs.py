@@ -1,4 +1,4 @@
-"""Runs of the real notebook runner, for the integration tests: called, waited for, and cleaned up after."""
+"""Calls of the real notebook runner for the integration tests, with a check that no process is left."""
 
 import os
 import subprocess
@@ -29,21 +29,32 @@ class Finished:
 
 
 def lacking(reason: str) -> None:
-    """Skip on a user's machine, fail in CI."""
+    """Skip the test on a contributor's machine; fail it in CI."""
     if os.environ.get("CI"):
         pytest.fail(f"CI must have it: {reason}")
     pytest.skip(reason)
 
 
 def arguments(folder: Path, **parameters: object) -> list[str]:
-    """The runner's command for a run in the folder."""
+    """Return the runner's command for a run in the folder."""
     command = [sys.executable, "-m", "scoreprof_nb", str(PROFILE_NOTEBOOK), str(folder / "out.ipynb")]
     for name, value in {"run_dir": folder / "run", **parameters}.items():
         command += ["-p", name, str(value)]
     return command
 
 
+def assert_refused(finished: Finished, *words: str) -> None:
+    """Assert exit code 42 and one line with the parameter, its value and the fix."""
+    assert finished.code == 42, finished.output[-2000:]
+    lines = [line for line in finished.output.splitlines() if line.startswith("scoreprof-nb: ParameterError")]
+    assert len(lines) == 1, finished.output[-2000:]
+    for word in words:
+        assert word in lines[0]
+    assert "Traceback" not in finished.output
+
+
 def run_in(folder: Path, environment: dict[str, str] | None = None, **parameters: object) -> Finished:
+    """Run the profiling notebook in the folder, with ``environment`` added to the test's own."""
     answer = subprocess.run(
         arguments(folder, **parameters),
         stdout=subprocess.PIPE,
@@ -58,10 +69,10 @@ def run_in(folder: Path, environment: dict[str, str] | None = None, **parameters
 
 
 def left_behind(folder: Path) -> list[str]:
-    """The processes that still run in a test's folder: all that the kit starts have their cwd there."""
-    found = []
+    """Return the processes that still run in a test's folder. All that the kit starts work there."""
+    processes = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(folder):
-                found.append(f"{process.pid} {process.name()} {' '.join(process.cmdline())[:100]}")
-    return found
+                processes.append(f"{process.pid} {process.name()} {' '.join(process.cmdline())[:100]}")
+    return processes

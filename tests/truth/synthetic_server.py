@@ -1,10 +1,10 @@
-"""A server of known cost: processes and threads that spin and sleep for known times per request.
+"""A server with known costs: its processes and threads spin and sleep for fixed times per request.
 
     python synthetic_server.py PORT
 
-Its functions have the names that the kit's rules map to components, and its processes and threads
-wait for each other as those of sglang-jax do; STAGES says how long each works, per request and one
-after the other. It speaks just enough of the Score API for the kit's load.
+Its functions have the names that the kit's rules map to components, and its processes and threads wait
+for each other like those of sglang-jax. STAGES lists how long each works per request, in order. It
+implements just enough of the Score API for the kit's load generator.
 """
 
 import json

@@ -1,16 +1,18 @@
-"""Known costs, put into the real server, and what the kit reports of them.
+"""Put known costs into the real server and compare them with what the kit reports.
 
-    python tests/truth/truth.py [--phase-s 40]        (make truth)
+    python -m tests.truth.truth [--phase-s 40]        (make truth)
 
-For each injection the server is launched with 10 ms of spinning or sleeping per call in one of its
-functions; the request path of the phase is compared with that of a run without it.
+Each injection adds 10 ms of spinning or sleeping to every call of one of the server's functions. The
+request path of a run with it is compared with that of a run without it, and the difference with the time
+that the injection itself measured: on a busy machine 10 ms of spinning take longer.
 """
 
 import argparse
+import math
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +28,7 @@ MANAGERS = "sgl_jax.srt.managers"
 
 @dataclass(frozen=True)
 class Injection:
-    """A cost of ``ms`` per call in a function that is called ``calls`` times per request."""
+    """A cost of ``ms`` per call, in a function that each request calls ``calls`` times."""
 
     name: str
     where: str
@@ -42,7 +44,8 @@ class Injection:
         return ":".join(filter(None, (self.where, self.kind, str(self.ms), self.condition)))
 
     @property
-    def truth_ms(self) -> float:
+    def least_ms(self) -> float:
+        """What it costs per request, at least."""
         return self.ms * self.calls
 
 
@@ -71,108 +74,165 @@ INJECTIONS = (
     Injection("building the answer", "starlette.responses:JSONResponse.render", "spin", "response"),
 )
 
-# What differs between two launches on a CPU without any injection. device_wait: the device's work competes
-# with everything else for the cores, so what runs beside it slows it. With 32 items, tokenised slowly one
-# after the other, the items also fall into other batches. trace_compile: each number of sequences in a batch
-# is a program of its own, so no warm-up is long enough to have seen them all. decode_step: the steps of the
-# first batches lie within the tokenising of the last items, and nobody waits for them any more.
-UNSTEADY = {"single": {"device_wait"}, "large": {"device_wait", "trace_compile", "decode_step"}}
+# Components that differ between two launches on a CPU even without an injection. device_wait: the device's
+# work competes with everything else for the cores. With 32 items, tokenised slowly one after the other, the
+# items also fall into other batches. decode_step: the steps of the first batches then run while the last
+# items are tokenised, and no request waits for them any more.
+UNSTEADY = {"single": {"device_wait"}, "large": {"device_wait", "decode_step"}}
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was reported: the component's growth with its 95 % interval, and the other components'."""
+class Measured:
+    """An injection's cost in ms per request, and what the report says: the growth of its component, with the
+    half width of the 95 % interval, and that of the other components."""
 
     injection: Injection
+    truth_ms: float
     growth_ms: float
     half_width_ms: float
     others: Mapping[str, tuple[float, float]]  # growth and half width of each
     latency_growth_ms: float
     requests: int
 
-    def right(self, widths: float = 1.0) -> bool:
-        """Within 15 % of the truth, or the truth within this many half widths."""
-        off = abs(self.growth_ms - self.injection.truth_ms)
-        return off <= max(0.15 * self.injection.truth_ms, widths * self.half_width_ms)
+    def agrees(self, widths: float = 1.0) -> bool:
+        """Whether the truth lies within this many half widths."""
+        return abs(self.growth_ms - self.truth_ms) <= widths * self.half_width_ms
 
     def moved(self, widths: float = 1.0) -> dict[str, float]:
         """Other components that grew or shrank by more than this many half widths and a quarter of the truth.
 
-        A quarter: the two runs are two launches, and an interval says nothing of what differs between
-        those (about 1 ms on a busy CPU). A cost that is put elsewhere is lost by its own component, which
-        ``right`` sees from 15 % on.
+        A quarter, because the two runs are two launches, and an interval does not cover the difference
+        between launches (about 1 ms on a busy CPU). ``common_bias`` bounds what all components lose.
         """
         return {
             name: growth
             for name, (growth, half) in self.others.items()
             if name not in UNSTEADY[self.injection.phase]
-            and abs(growth) > max(widths * half, 0.25 * self.injection.truth_ms)
+            and abs(growth) > max(widths * half, 0.25 * self.truth_ms)
         }
 
 
-def measure(folder: Path, phase: str, phase_s: float, spec: str = "") -> RunAnalysis:
-    """Launch the server with an injection ("" for none), measure one phase, analyse it."""
+@dataclass(frozen=True)
+class Bias:
+    """The relative error that all costs have in common: 0.1 is 10 % too much."""
+
+    mean: float
+    half_width: float  # of the 95 % interval
+
+
+def common_bias(costs: Sequence[Measured]) -> Bias:
+    """The mean of the relative errors, weighted by their precision."""
+    truths = [cost.truth_ms for cost in costs]
+    halves = [cost.half_width_ms / truth for cost, truth in zip(costs, truths, strict=True)]
+    errors = [cost.growth_ms / truth - 1 for cost, truth in zip(costs, truths, strict=True)]
+    weights = [half**-2 for half in halves]
+    mean = sum(weight * error for weight, error in zip(weights, errors, strict=True)) / sum(weights)
+    return Bias(mean, 1 / math.sqrt(sum(weights)))
+
+
+@dataclass(frozen=True)
+class InjectedRun:
+    """A run with an injection, or without."""
+
+    analysis: RunAnalysis
+    calls_ns: Sequence[tuple[int, int]]  # start (epoch) and duration of each call of the injection
+
+    @property
+    def phase(self) -> PhaseAnalysis:
+        (phase,) = self.analysis.phases
+        return phase
+
+    @property
+    def spent_ms(self) -> float:
+        """The injection's time per profiled request."""
+        requests = self.phase.requests.profiled()
+        windows = list(zip(requests["sent_ns"], requests["done_ns"], strict=True))
+        durations = [
+            duration
+            for start, duration in self.calls_ns
+            if any(sent <= start <= done for sent, done in windows)
+        ]
+        return sum(durations) / len(windows) / 1e6
+
+
+def measure(folder: Path, phase: str, phase_s: float, spec: str = "") -> InjectedRun:
+    """Launch the server with an injection ("" for none), measure one phase and analyse it.
+
+    Raises RuntimeError if the capture fails.
+    """
+    calls = folder.with_name(f"{folder.name}.calls")
+    environment = {"SCOREPROF_INJECT": spec, "SCOREPROF_INJECT_CALLS": str(calls), "PYTHONPATH": str(INJECT)}
     parameters = Parameters.from_mapping(
         {
             "run_dir": str(folder),
             "phases": phase,
             "phase_s": phase_s,
-            "server_environment": f"SCOREPROF_INJECT={shlex.quote(spec)} PYTHONPATH={shlex.quote(str(INJECT))}",
+            "server_environment": shlex.join(f"{name}={value}" for name, value in environment.items()),
         }
     )
     outcome = capture(parameters, lambda text: None)
     if outcome.failure is not None:
         raise RuntimeError(outcome.failure)
-    return analyse(load_run(folder), load_rules(), 0)
+    lines = calls.read_text().splitlines() if spec else []
+    return InjectedRun(
+        analyse(load_run(folder), load_rules(), 0),
+        [(int(start), int(duration)) for start, duration in map(str.split, lines)],
+    )
 
 
-def compare(injection: Injection, base: PhaseAnalysis, test: PhaseAnalysis) -> Found:
-    """What the kit says that the injection added."""
-    before, after = base.path.as_mapping(), test.path.as_mapping()
+def compare(injection: Injection, base: InjectedRun, test: InjectedRun) -> Measured:
+    """Return what the injection cost, and what it added according to the kit."""
+    before, after = base.phase.path.as_mapping(), test.phase.path.as_mapping()
     growths = {}
     for name in before.keys() | after.keys():
         (b, b_low, b_high), (a, a_low, a_high) = (side.get(name, (0.0, 0.0, 0.0)) for side in (before, after))
         half = (((b_high - b_low) / 2) ** 2 + ((a_high - a_low) / 2) ** 2) ** 0.5
         growths[name] = (a - b, half)
-    own = growths.pop(injection.component, (0.0, 0.0))
-    latency = [float(phase.path.table["latency_ms"].iloc[0]) for phase in (base, test)]
-    requests = int(test.path.table["requests"].iloc[0])
-    return Found(injection, own[0], own[1], growths, latency[1] - latency[0], requests)
+    growth_ms, half_width_ms = growths.pop(injection.component, (0.0, 0.0))
+    latency = [float(run.phase.path.table["latency_ms"].iloc[0]) for run in (base, test)]
+    requests = int(test.phase.path.table["requests"].iloc[0])
+    latency_growth_ms = latency[1] - latency[0]
+    return Measured(injection, test.spent_ms, growth_ms, half_width_ms, growths, latency_growth_ms, requests)
+
+
+def row(cost: Measured) -> str:
+    """A line of the table."""
+    injection = cost.injection
+    moved = ", ".join(f"{name} {growth:+.1f}" for name, growth in cost.moved().items())
+    verdict = ("agrees" if cost.agrees() else "DIFFERS") + (f", also moved: {moved}" if moved else "")
+    return (
+        f"{injection.name + ' (' + injection.kind + ')':39} {injection.component:11} "
+        f"{cost.truth_ms:8.1f} {cost.growth_ms:9.1f} +- {cost.half_width_ms:5.1f} "
+        f"{cost.latency_growth_ms:8.1f} {cost.requests:8}  {verdict}"
+    )
 
 
 def main() -> int:
-    """Measure every injection and print the table; 1 when one is not found as it is, or moved another."""
+    """Measure every injection and print the table. Returns 1 if one differs or moved another component."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--phase-s", type=float, default=40.0, help="seconds per run, half of them profiled")
-    parser.add_argument("--runs", type=Path, help="folder that keeps the runs")
+    parser.add_argument("--runs", type=Path, help="folder for the runs, which are then kept")
     options = parser.parse_args()
-    seconds = options.phase_s
     print(
         f"{'injected':39} {'component':11} {'truth ms':>8} {'reported ms':>18} {'latency':>8} "
         f"{'requests':>8}  verdict"
     )
-    wrong = 0
+    costs: list[Measured] = []
     with tempfile.TemporaryDirectory() as temporary:
-        scratch = options.runs or temporary
-        bases: dict[str, PhaseAnalysis] = {}
+        folder = options.runs or Path(temporary)
+        bases: dict[str, InjectedRun] = {}
         for number, injection in enumerate(INJECTIONS):
             phase = injection.phase
             if phase not in bases:
-                bases[phase] = measure(Path(scratch) / f"base-{phase}", phase, seconds).phases[0]
-            test = measure(Path(scratch) / str(number), phase, seconds, injection.spec)
-            found = compare(injection, bases[phase], test.phases[0])
-            moved = ", ".join(f"{name} {growth:+.1f}" for name, growth in found.moved().items())
-            verdict = ("right" if found.right() else "WRONG") + (f", also moved: {moved}" if moved else "")
-            wrong += bool(moved) or not found.right()
-            print(
-                f"{injection.name + ' (' + injection.kind + ')':39} {injection.component:11} "
-                f"{injection.truth_ms:8.1f} {found.growth_ms:9.1f} +- {found.half_width_ms:5.1f} "
-                f"{found.latency_growth_ms:8.1f} {found.requests:8}  {verdict}",
-                flush=True,
-            )
-    return 1 if wrong else 0
+                bases[phase] = measure(folder / f"base-{phase}", phase, options.phase_s)
+            run = measure(folder / str(number), phase, options.phase_s, injection.spec)
+            costs.append(compare(injection, bases[phase], run))
+            print(row(costs[-1]), flush=True)
+    bias = common_bias(costs)
+    print(f"error common to all: {bias.mean:+.1%} +- {bias.half_width:.1%}")
+    return int(any(cost.moved() or not cost.agrees() for cost in costs))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,16 @@ MAY_IMPORT = {
         "stacks",
     },
     "capture": {"__init__", "demo", "engines", "parameters", "redact", "run_folder"},
-    "notebook": {"analysis", "capture", "comparison", "parameters", "plots", "redact", "report", "run_folder"},
+    "notebook": {
+        "analysis",
+        "capture",
+        "comparison",
+        "parameters",
+        "plots",
+        "redact",
+        "report",
+        "run_folder",
+    },
     "runner": {"components", "parameters", "redact", "run_folder"},
 }
 # They run in the server's interpreter, or before anything is installed.

@@ -1,13 +1,14 @@
-"""Puts a known cost, or a known mistake, into one function of the server, in whichever of its processes
-imports it.
+"""Put a known cost, or a known error, into one function of the server, in each process that imports it.
 
-Python imports this module by itself when its folder is on PYTHONPATH. SCOREPROF_INJECT says what:
+Python imports this module at start-up if its folder is on PYTHONPATH. SCOREPROF_INJECT says what to add:
 
     MODULE:CLASS.METHOD:spin|sleep:MILLISECONDS[:extend]
-    MODULE:CLASS.METHOD:skew:AMOUNT          added to each score that the coroutine gives
+    MODULE:CLASS.METHOD:skew:AMOUNT          added to each score that the coroutine returns
 
-``extend``: only in calls whose batch is a prefill. The wrapper takes over the names of the function,
-so that a stack sampled within the cost looks as if the function itself had it.
+``extend``: only in calls whose batch is a prefill. The wrapper has the function's names, so that a stack
+sampled during the cost looks as if the function itself had it. On a busy machine a cost takes longer than
+MILLISECONDS: each call adds a line with its start (epoch) and its duration, both in ns, to the file
+SCOREPROF_INJECT_CALLS, if that is set.
 """
 
 import asyncio
@@ -19,6 +20,19 @@ import sys
 import time
 
 SPEC = os.environ.get("SCOREPROF_INJECT", "")
+CALLS = os.environ.get("SCOREPROF_INJECT_CALLS", "")
+
+
+def recorded(cost):
+    """The cost, with a line in the file of calls for each."""
+    file = os.open(CALLS, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def recorded_cost(seconds):
+        epoch_ns, start_ns = time.time_ns(), time.perf_counter_ns()
+        cost(seconds)
+        os.write(file, b"%d %d\n" % (epoch_ns, time.perf_counter_ns() - start_ns))
+
+    return recorded_cost
 
 
 def injected_spin(seconds):
@@ -94,6 +108,7 @@ if SPEC:
         patch = functools.partial(skewed, amount=float(amount))
     else:
         cost = {"spin": injected_spin, "sleep": injected_sleep}[kind]
+        cost = recorded(cost) if CALLS else cost
         patch = functools.partial(
             wrapped, cost=cost, seconds=float(amount) / 1000, only_extend="extend" in condition
         )

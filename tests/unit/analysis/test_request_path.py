@@ -429,7 +429,7 @@ ANY_TEXT = st.lists(
 ).map(lambda ticks: " ".join(("~" if decode else "") + name for name, decode in ticks))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(
     texts=st.tuples(*[st.one_of(st.just(""), ANY_TEXT)] * 3, ANY_TEXT),
     # (gap before, latency) of each request in units of a quarter tick

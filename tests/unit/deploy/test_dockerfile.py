@@ -118,7 +118,11 @@ def test_resolved_commit_is_written_down_also_where_none_is_given(
         ],
         check=True,
         capture_output=True,
-        env={**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"},
+        env={
+            **os.environ,
+            "PATH": f"{python.parent}:{os.environ['PATH']}",
+            "CREATE_ENVIRONMENT": str(ROOT / "constraints" / "create_environment.py"),
+        },
     )
     written = json.loads((tmp_path / "server" / "scoreprof-source.json").read_text())
     assert written == {"repo": f"file://{repository}", "branch": branch, "commit": is_commit}

@@ -19,7 +19,6 @@ from tests.support.paths import CAPTURES
 SPEEDSCOPE_SCHEMA = json.loads((CAPTURES / "speedscope" / "file-format-schema.json").read_text())
 quick = settings(
     deadline=None,
-    max_examples=100,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

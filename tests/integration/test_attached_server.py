@@ -1,4 +1,4 @@
-"""A server that already runs: found by its port, profiled, and left alone."""
+"""A server that is already running is found by its port, profiled, and left running."""
 
 import json
 import os
@@ -24,15 +24,15 @@ from scoreprof_nb.run_folder.store import Block
 from scoreprof_nb.stacks.recording import read_recording
 from tests.support.server_runs import run_in
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 START_S = 120
 SERVER_THREADS = {"http / main", "scheduler / main", "scheduler / forward", "detokenizer / main"}
-SETTLE_S = 5.0  # a health check is a request too: what it compiles is work
+SETTLE_S = 5.0  # a health check is a request, and what it compiles is work
 
 
 @pytest.fixture
 def running(server_python: str, may_trace: None, tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """A real server that somebody else started: its URL and pid."""
+    """The URL and pid of a real server that the kit did not start."""
     model, port = tmp_path / "model", free_port()
     subprocess.run([server_python, str(demo.TINY_MODEL), str(model)], check=True, timeout=START_S)
     command = [server_python, str(demo.SERVE_0_0_2), "--model-path", str(model), "--host", "127.0.0.1"]
@@ -59,16 +59,16 @@ def _healthy(port: int) -> bool:
         return False
 
 
-def test_found_server(running: tuple[str, int], tmp_path: Path) -> None:
-    """Broken: a server in use is killed, or its numbers claim what is not known of it."""
+def test_attached_server(running: tuple[str, int], tmp_path: Path) -> None:
+    """Broken: a server in use is killed, or the report states what cannot be known about it."""
     url, pid = running
     finished = run_in(tmp_path, server_url=url, phases="single", phase_s=6, warmup_s=30)
     assert finished.code == 0, finished.output[-3000:]
-    assert psutil.Process(pid).is_running(), "it is not ours to stop"
+    assert psutil.Process(pid).is_running(), "the kit must not stop it"
     assert requests.get(f"{url}/health", timeout=5).status_code == 200
     phase = json.loads((finished.folder / "summary.json").read_text())["phases"]["single"]
-    assert phase["requests"]["compile_hit"] is None, "no log: compiles are not known"
-    assert phase["request_path_method"] == "marginal", "no clock: ticks are not common"
+    assert phase["requests"]["compile_hit"] is None, "without a log, compiles are unknown"
+    assert phase["request_path_method"] == "marginal", "without a clock, ticks are not common"
     mean = phase["profiled_latency_ms"]["mean"]
     assert sum(part["mean"] for part in phase["request_path_ms"].values()) == pytest.approx(mean)
     assert phase["quality"]["unclassified_share"] < 0.02
