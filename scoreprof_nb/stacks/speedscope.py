@@ -1,14 +1,16 @@
 """py-spy's speedscope JSON: one ``sampled`` profile per thread, its samples in time order."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
 
+from scoreprof_nb.stacks import compact_json
+from scoreprof_nb.stacks.compact_json import Samples, Weights
 from scoreprof_nb.stacks.labels import (
     Labels,
     bounded,
@@ -33,22 +35,6 @@ UNIT_S = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanosecon
 MAX_INTERVAL_S = 1e9  # a longer one is not a time
 
 
-@dataclass(frozen=True)
-class _Samples:
-    """A profile's samples, each distinct one once; ``ids``: int32, shape (samples,)."""
-
-    distinct: list[object]
-    ids: NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class _Weights:
-    """How many weights a profile has, and the one value of all; None if they differ or there are none."""
-
-    count: int
-    constant: object
-
-
 def read_speedscope(path: Path) -> StackTable:
     """Read a speedscope file of py-spy.
 
@@ -63,7 +49,7 @@ def read_speedscope(path: Path) -> StackTable:
 def parse_speedscope(data: bytes, where: str) -> StackTable:
     """As ``read_speedscope``, from the file's content. ``where`` names it in messages."""
     try:
-        document = json.loads(data, object_hook=_compact)
+        document = compact_json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ImportFailed(f"{where}: not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -135,27 +121,6 @@ def write_speedscope(table: StackTable, path: Path, *, name: str) -> None:
     path.write_text(json.dumps(document, separators=(",", ":"), allow_nan=False), encoding="ascii")
 
 
-def _compact(document: dict[str, object]) -> dict[str, object]:
-    """While JSON is parsed: compact each profile, so that only one at a time is in memory in full."""
-    samples, weights = document.get("samples"), document.get("weights")
-    if isinstance(samples, list):
-        document["samples"] = _intern(samples)
-    if isinstance(weights, list):
-        same = bool(weights) and weights.count(weights[0]) == len(weights)
-        document["weights"] = _Weights(len(weights), weights[0] if same else None)
-    return document
-
-
-def _intern(samples: list[object]) -> _Samples:
-    # Equal tuples may hold different types (1 == True == 1.0): only ints are compared as tuples.
-    lists = set(map(type, samples)) <= {list}
-    clean = lists and set(map(type, chain.from_iterable(samples))) <= {int}  # type: ignore[arg-type]
-    keys = map(tuple if clean else repr, samples)  # type: ignore[arg-type]
-    seen: dict[object, int] = {}
-    ids = np.fromiter((seen.setdefault(key, len(seen)) for key in keys), np.int32, len(samples))
-    return _Samples([samples[first] for first in np.unique(ids, return_index=True)[1]], ids)
-
-
 def _read_frames(
     document: Mapping[str, object], where: str, builder: StackTableBuilder
 ) -> list[Frame | None]:
@@ -188,7 +153,7 @@ def _unusable(profile: object) -> str | None:
         return "not an object"
     if profile.get("type") != "sampled":
         return f"type {bounded(profile.get('type'))!r}, not 'sampled'"
-    if not isinstance(profile.get("samples"), _Samples):
+    if not isinstance(profile.get("samples"), Samples):
         return "`samples` is not a list"
     return None
 
@@ -198,26 +163,31 @@ def _read_profile(
 ) -> bool:
     """Add a profile's threads; False if none of its samples can be read."""
     samples, name = profile["samples"], profile.get("name")
-    assert isinstance(samples, _Samples)
+    assert isinstance(samples, Samples)
     fallback = parse_profile_name(name) if isinstance(name, str) else Labels()
     threads: dict[tuple[int, int], tuple[int, Labels]] = {}  # by pid and tid: number in the profile, labels
     if not samples.distinct:
         threads[fallback.pid, fallback.tid] = 0, fallback
     thread_of = np.full(len(samples.distinct), -1)
     stack_of = np.full(len(samples.distinct), -1, dtype=np.int32)
+    usable = {number for number, frame in enumerate(frames) if frame is not None}
+    frame_ids = _FrameIds(frames, builder)
+    known_labels: dict[tuple[int, ...], tuple[Labels, int]] = {}  # by the leading frames without a file
     for number, sample in enumerate(samples.distinct):
-        stack = _stack(sample, frames)
-        if isinstance(stack, str):
+        if not _is_stack(sample, usable):
             ticks = np.flatnonzero(samples.ids == number).tolist()
-            text = bounded(sample)
-            builder.skipped += [Skipped(f"{place}.samples[{tick}]", stack, text) for tick in ticks]
+            wrong, text = _what_is_wrong(sample, frames), bounded(sample)
+            builder.skipped += [Skipped(f"{place}.samples[{tick}]", wrong, text) for tick in ticks]
             continue
-        labels, used = split_labels(stack, fallback)
+        leading = tuple(takewhile(frame_ids.without_file.__contains__, sample))
+        if leading not in known_labels:
+            known_labels[leading] = split_labels([frame_ids.frame(index) for index in leading], fallback)
+        labels, used = known_labels[leading]
         index, known = threads.setdefault((labels.pid, labels.tid), (len(threads), labels))
         if labels.thread and not known.thread:  # py-spy did not know the name at first
             threads[labels.pid, labels.tid] = index, replace(known, thread=labels.thread)
         thread_of[number] = index
-        stack_of[number] = builder.stack_id([builder.frame_id(frame) for frame in stack[used:]])
+        stack_of[number] = builder.stack_id(list(map(frame_ids.__getitem__, sample[used:])))
     for pid, tid in [key for key in threads if key[1] == 0]:  # py-spy did not know the thread's id at first
         known_ids = [key for key in threads if key[0] == pid and key[1] != 0]
         if len(known_ids) == 1:
@@ -230,30 +200,51 @@ def _read_profile(
     return bool(threads)
 
 
-def _stack(sample: object, frames: list[Frame | None]) -> list[Frame] | str:
-    """The frames of a sample, or why it cannot be read."""
+class _FrameIds(dict[int, int]):
+    """The builder's id of a frame by its index in the file; frames get their ids as they are first used."""
+
+    def __init__(self, frames: Sequence[Frame | None], builder: StackTableBuilder) -> None:
+        self._frames = frames
+        self._builder = builder
+        self.without_file = {
+            index for index, frame in enumerate(frames) if frame is not None and not frame.file
+        }
+
+    def __missing__(self, index: int) -> int:
+        return self.setdefault(index, self._builder.frame_id(self.frame(index)))
+
+    def frame(self, index: int) -> Frame:
+        frame = self._frames[index]
+        assert frame is not None
+        return frame
+
+
+def _is_stack(sample: object, usable: set[int]) -> TypeGuard[list[int]]:
+    """Whether a sample is a list of indices of usable frames."""
+    return isinstance(sample, list) and set(map(type, sample)) <= {int} and usable.issuperset(sample)
+
+
+def _what_is_wrong(sample: object, frames: Sequence[Frame | None]) -> str:
+    """Why a sample is no stack."""
     if not isinstance(sample, list):
         return "not a list of frame indices"
-    stack = []
     for index in sample:
         if type(index) is not int:
             return f"frame index {bounded(index)} is not a whole number"
         if not 0 <= index < len(frames):
             return f"frame index {bounded(index)} is out of range, there are {len(frames)} frames"
-        frame = frames[index]
-        if frame is None:
+        if frames[index] is None:
             return f"frame {index} cannot be read"
-        stack.append(frame)
-    return stack
+    raise AssertionError("it is a stack")
 
 
 def _interval_s(profile: Mapping[str, object], place: str, builder: StackTableBuilder) -> float | None:
     """The profile's time between ticks; None if it is not known, with a note unless it has no unit."""
     samples, weights, unit = profile["samples"], profile.get("weights"), profile.get("unit")
-    assert isinstance(samples, _Samples)
-    if not isinstance(weights, _Weights) or weights.count != len(samples.ids):
-        count = weights.count if isinstance(weights, _Weights) else "no"
-        wrong = f"{count} weights for {len(samples.ids)} samples"
+    assert isinstance(samples, Samples)
+    if not isinstance(weights, Weights) or weights.count != len(samples.ids):
+        found = weights.count if isinstance(weights, Weights) else "no"
+        wrong = f"{found} weights for {len(samples.ids)} samples"
         builder.skipped.append(Skipped(f"{place}.weights", wrong, bounded(weights)))
         return None
     if unit == "none" or not weights.count:
