@@ -19,13 +19,18 @@ SHORTEST_INHERITED = 8  # of one in the environment that the server inherits
 
 # Names of secrets. Not --tokenizer-path, not --max-total-tokens, not OLDPWD; and in source and JSON,
 # "key" and "token" alone are ordinary words.
-_CERTAIN = r"[\w-]*(?:api[_-]?key|secret|passw(?:or)?d|passphrase|credentials?)"
+_CERTAIN = r"[\w-]*(?:api[_-]?key|auth[_-]?token|secret|passw(?:or)?d|passphrase|credentials?)"
 _LONG_NAME = rf"(?:{_CERTAIN}|[\w-]*[_-](?:key|token)|[\w-]+[_-](?:pass|pwd|pat))"
 _NAME = rf"(?:{_LONG_NAME}|key|token)"
 _VALUE = r"""("[^"]*"|'[^']*'|[^\s"'\\]+)"""
 _FLAG = re.compile(rf"(--{_NAME})(=|\s+)(?!--){_VALUE}", re.IGNORECASE)
-_ASSIGNMENT = re.compile(rf"""\b({_LONG_NAME})(['"]?\s*[=:]\s*['"])([^'"]+)""", re.IGNORECASE)
-_UNQUOTED = re.compile(rf"\b({_LONG_NAME})=(?!(?:None|null|True|False)\b)([^\s\"'\\,;)&]+)", re.IGNORECASE)
+_ENDINGS = "key token secret password passwd passphrase credential credentials pass pwd pat"
+_ENDS_LIKE_A_SECRET = "|".join(f"(?<={ending})" for ending in _ENDINGS.split())
+_ASSIGNMENT = re.compile(  # name='value', "name": "value", name=value; linear in the length of a line
+    rf"""(?<![\w-])([\w-]++)(?:{_ENDS_LIKE_A_SECRET})"""
+    r"""(?:(['"]?\s*[=:]\s*['"])([^'"]+)|(=)([^\s"'\\,;)&]+))""",
+    re.IGNORECASE,
+)
 _QUERY = re.compile(rf"([?&](?:{_NAME}|[\w-]*sig(?:nature)?)=)([^&\s\"'\\#]+)", re.IGNORECASE)
 _LOGIN = re.compile(r"\b(\w+://)[^/\s@\"']+@")  # https://user:password@host
 _BARE = re.compile(
@@ -36,6 +41,7 @@ _PRIVATE_KEY = re.compile(
     re.DOTALL,
 )
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
+_LONG_SECRET_NAME = re.compile(_LONG_NAME, re.IGNORECASE)
 _CERTAIN_NAME = re.compile(_CERTAIN, re.IGNORECASE)
 _SECRET_FLAG = re.compile(rf"--{_NAME}", re.IGNORECASE)
 _SPECIAL_TOKEN = re.compile(
@@ -45,10 +51,11 @@ _SPECIAL_TOKEN = re.compile(
 # detect-secrets' plugins whose patterns are those of one issuer's tokens. Its others look for names, as we
 # do, or take checksums and addresses for secrets.
 _PLUGINS = (
-    *("aws", "azure_storage_key", "discord", "github_token", "gitlab_token", "jwt", "npm", "openai"),
+    *("aws", "azure_storage_key", "discord", "github_token", "gitlab_token", "jwt", "openai"),
     *("pypi_token", "sendgrid", "slack", "square_oauth", "stripe", "twilio"),
 )
-_MAY_HOLD_TOKEN = re.compile(r"(?=[\w+/=.-]{16})[\w+/=.-]*\d|xox|eyJ|_authToken")
+_MAY_HOLD_TOKEN = re.compile(r"(?<![\w+/=.-])(?=[\w+/=.-]{16})[\w+/=.-]*\d|xox|eyJ")
+_NO_VALUES = {"None", "null", "True", "False"}
 _SHORTEST_GROUP = 16  # a group of a pattern that is shorter is a prefix, not the secret
 
 
@@ -80,15 +87,17 @@ def _masked_match(match: re.Match[str]) -> str:
 
 
 def _masked_assignment(match: re.Match[str]) -> str:
-    if _SPECIAL_TOKEN.fullmatch(match[1]):  # of a tokenizer
+    name, quoted, value = match[1], match[2], match[5]
+    if not _LONG_SECRET_NAME.fullmatch(name) or _SPECIAL_TOKEN.fullmatch(name):
         return match[0]
-    return match[1] + match[2] + MASK
-
-
-def _masked_unquoted(match: re.Match[str]) -> str:
-    """An environment variable, or a name that can only be a secret's."""
-    name = match[1]
-    return f"{name}={MASK}" if name.isupper() or _CERTAIN_NAME.fullmatch(name) else match[0]
+    if quoted:
+        return name + quoted + MASK
+    # Without quotes only for an environment variable, or a name that can only be a secret's.
+    escaped = match.string.startswith("\\", max(match.start() - 1, 0))  # in JSON a name may follow \n
+    variable = name[escaped:]
+    if value in _NO_VALUES or not (variable.isupper() or _CERTAIN_NAME.fullmatch(variable)):
+        return match[0]
+    return f"{name}={MASK}"
 
 
 def _words(text: str) -> list[str]:
@@ -158,7 +167,6 @@ class Redactor:
         text = _PRIVATE_KEY.sub(rf"\1{MASK}\2", text)
         text = _FLAG.sub(rf"\1\2{MASK}", text)
         text = _ASSIGNMENT.sub(_masked_assignment, text)
-        text = _UNQUOTED.sub(_masked_unquoted, text)
         text = _QUERY.sub(rf"\1{MASK}", text)
         text = _LOGIN.sub(rf"\1{MASK}@", text)
         return _without_tokens(_BARE.sub(MASK, text))

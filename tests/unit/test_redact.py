@@ -75,6 +75,7 @@ def test_text_without_a_secret_stays(text):
         '{"db_pass": "hunter2"}',
         "--db-pass hunter2",
         "password=hunter2 rejected",
+        '"A=1\\nHF_TOKEN=hunter2\\nB=2"',  # JSON
         "GET /v1/models?api_key=hunter2&limit=3",
         "GET /v1/models?limit=3&token=hunter2 HTTP/1.1",
         "https://bucket/model?X-Signature=hunter2",
