@@ -1,8 +1,7 @@
-"""What the cells of the comparing notebook call, besides what notebook.py has."""
+"""What the cells of the comparing notebook call, besides what the profiling notebook's do."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,34 +15,34 @@ from scoreprof_nb.notebook.profile import (
     plain_variables,
     progress_logger,
     publish_run_metadata,
-    without_secrets,
 )
-from scoreprof_nb.parameters.compare import SIDES, CompareParameters
+from scoreprof_nb.parameters.compare import COMPARISONS, SIDES, CompareParameters
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.report.comparison import ComparisonReport, check_comparability, make_comparison
-from scoreprof_nb.report.profile import make_report
+from scoreprof_nb.parameters.secrets import errors_without_secrets
+from scoreprof_nb.report.comparison import ComparisonReport, check_comparability, make_comparison, read_noise
+from scoreprof_nb.report.profile import make_report, rules_of
 from scoreprof_nb.run_folder.sync import sync_run
-
-_NAMES = frozenset(CompareParameters.__dataclass_fields__)
 
 
 class ComparisonGate(RuntimeError):
-    """``fail_on`` asks for exit code 3; the report before it is whole."""
+    """``fail_on`` asks for exit code 3; the report before it is complete."""
 
     def _render_traceback_(self) -> list[str]:
         return [f"ComparisonGate: {self}"]
 
 
 def start(namespace: Mapping[str, Any]) -> CompareParameters:
-    """The parameters out of the notebook's variables. Raises ParameterError."""
-    values = plain_variables(namespace, _NAMES)
-    with without_secrets(values):
+    """The parameters from the notebook's variables, with every file that they name checked: a mistake is
+    reported before hours of capture, not after. Raises ParameterError."""
+    values = plain_variables(namespace, CompareParameters.names())
+    with errors_without_secrets(values):
         parameters = CompareParameters.from_mapping(values)
-    for side in SIDES:
-        parameters.runs_of(side)  # a name without a run is said before anything else
-    folder = parameters.compare_dir or f"comparisons/{time.strftime('%Y%m%d-%H%M%S')}"
-    parameters = replace(
-        parameters, compare_dir=absolute(folder), results_dir=absolute(parameters.results_dir)
+        parameters.check_files()
+        rules_of(parameters)
+        read_noise(parameters.noise_from)
+    folder = parameters.compare_dir or f"{COMPARISONS}/{time.strftime('%Y%m%d-%H%M%S')}"
+    parameters = parameters.with_values(
+        compare_dir=absolute(folder), results_dir=absolute(parameters.results_dir)
     )
     Path(parameters.compare_dir).mkdir(parents=True, exist_ok=True)
     publish_run_metadata(parameters.compare_dir, parameters.results_dir, parameters.hold_s)
@@ -51,37 +50,48 @@ def start(namespace: Mapping[str, Any]) -> CompareParameters:
 
 
 def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str | None]:
-    """Capture the pairs that are missing, then compare; gives the report and why pairs are missing.
+    """Capture the pairs that are missing, then compare; returns the report, and why pairs are missing.
 
-    The report is None when only a history is asked for, or no pair is complete.
+    The report is None when only a history is wanted, or no pair is complete.
     """
-    say = progress_logger()
+    log_progress = progress_logger()
     failure: str | None = None
     stopped: Mapping[str, Sequence[str]] = dict.fromkeys(SIDES, ())
     if parameters.captures:
-
-        def captured(of_run: Parameters) -> None:
-            make_report(of_run).write_files()  # so that each run can stand alone
-            sync_run(Path(of_run.run_dir), of_run.results_dir, say)
-
-        with without_secrets(parameters.as_dict()):
-            failure = capture_pairs(parameters, say, partial(check_comparability, parameters), captured)
+        failure = _capture_pairs(parameters, log_progress)
         control, test = complete_pairs(parameters)
         stopped = stopped_runs(Path(parameters.compare_dir))
     else:
         control, test = (list(parameters.runs_of(side)) for side in SIDES)
-    report = make_comparison(parameters, (control, test), stopped, failure, say) if control and test else None
+    report = None
+    if control and test:
+        report = make_comparison(parameters, (control, test), stopped, failure, log_progress)
     clear_output()
     if report is not None:
         report.write_files()
-        print(f"compared {report.comparison.pairs} runs of control with as many of test")
+        print(f"Compared {report.comparison.pairs} runs of control with as many of test.")
     if failure is not None:
-        print(f"not all pairs were captured: {failure}")
+        print(f"Not all pairs were captured: {failure}")
     return report, failure
 
 
+def _capture_pairs(parameters: CompareParameters, log_progress: Callable[[str], None]) -> str | None:
+    """Each run gets a report of its own. Returns why pairs are missing, None if none is."""
+
+    def publish(run: Parameters) -> None:
+        make_report(run).write_files()
+        sync_run(Path(run.run_dir), run.results_dir, log_progress)
+
+    with errors_without_secrets(parameters.as_dict()):
+        check = partial(check_comparability, parameters)
+        return capture_pairs(parameters, log_progress, check, publish)
+
+
 def finish(parameters: CompareParameters, report: ComparisonReport | None, failure: str | None) -> None:
-    """Say where everything is. Raises CaptureFailed when pairs are missing, ComparisonGate by fail_on."""
+    """Print where everything is.
+
+    Raises CaptureFailed if pairs are missing, ComparisonGate if the comparison fails its gate.
+    """
     print(f"folder: {parameters.compare_dir}")
     if failure is not None:
         raise CaptureFailed(failure)

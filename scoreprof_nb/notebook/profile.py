@@ -4,9 +4,7 @@ import html
 import io
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,11 @@ from matplotlib.figure import Figure
 
 from scoreprof_nb.capture import session
 from scoreprof_nb.capture.session import CaptureResult
-from scoreprof_nb.parameters.profile import MEASURED, ParameterError, Parameters
-from scoreprof_nb.redact import Redactor
+from scoreprof_nb.parameters.profile import MEASURED, Parameters
+from scoreprof_nb.parameters.secrets import errors_without_secrets
 from scoreprof_nb.report.profile import Report, rules_of
-from scoreprof_nb.run_folder.files import RUN_MIME
-from scoreprof_nb.run_folder.store import RunFolder
+from scoreprof_nb.run_folder.files import RUN_MIME, SUMMARY
+from scoreprof_nb.run_folder.folder import RunFolder, read_json
 
 DPI = 110
 _FIRST_CELLS = 4
@@ -28,21 +26,27 @@ _FIRST_CELLS = 4
 _MAY_BREAK = re.compile(r"(/|\.(?=[A-Za-z_&]))")
 _SIMPLE = (str, int, float, bool, list, tuple, dict, type(None))
 _SHELL = {"In", "Out"}
-_NAMES = frozenset(Parameters.__dataclass_fields__)
 
 
 class CaptureFailed(RuntimeError):
-    """Phases are missing; the report before it is made of what there is."""
+    """Phases are missing; the report before it is made from the others."""
 
     def _render_traceback_(self) -> list[str]:
         return [f"CaptureFailed: {self}"]
 
 
-def plain_variables(namespace: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    """The notebook's variables that are taken for parameters.
+class EveryRequestFailed(RuntimeError):
+    """The run has no successful request; the report before it shows how they failed."""
 
-    Every plain variable is, so that a misspelt one is an error and not silence; in a notebook that has
-    run on for some cells, other variables are left alone.
+    def _render_traceback_(self) -> list[str]:
+        return [f"EveryRequestFailed: {self}"]
+
+
+def plain_variables(namespace: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """The notebook's variables that count as parameters.
+
+    Every plain variable does, so that a misspelt one is an error and not ignored. In a notebook in
+    which more cells have run, only the known names count.
     """
     plain = {
         name: value
@@ -54,30 +58,20 @@ def plain_variables(namespace: Mapping[str, Any], known: frozenset[str]) -> dict
     return plain
 
 
-@contextmanager
-def without_secrets(values: Mapping[str, Any]) -> Iterator[None]:
-    """An error about a parameter names its value, and papermill prints it: without its secrets."""
-    try:
-        yield
-    except ParameterError as error:
-        redact = Redactor.for_parameters(values)
-        raise ParameterError(error.name, redact.deep(error.value), redact(error.problem)) from None
-
-
 def publish_run_metadata(folder: str, results_dir: str, hold_s: float) -> None:
     """Leave in the notebook what the runner needs at its end; shows the folder."""
-    told = {"run_dir": folder, "results_dir": results_dir, "hold_s": hold_s}
-    display({RUN_MIME: told, "text/plain": f"folder: {folder}"}, raw=True)
+    metadata = {"run_dir": folder, "results_dir": results_dir, "hold_s": hold_s}
+    display({RUN_MIME: metadata, "text/plain": f"folder: {folder}"}, raw=True)
 
 
 def progress_logger() -> Callable[[str], None]:
-    """Prints a line of progress with the seconds since now."""
+    """Returns a function that prints a line of progress with the seconds since now."""
     started = time.monotonic()
 
-    def say(text: str) -> None:
+    def log_progress(text: str) -> None:
         print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
 
-    return say
+    return log_progress
 
 
 def absolute(path: str) -> str:
@@ -86,39 +80,45 @@ def absolute(path: str) -> str:
 
 
 def start(namespace: Mapping[str, Any]) -> Parameters:
-    """The parameters out of the notebook's variables. Raises ParameterError."""
-    values = plain_variables(namespace, _NAMES)
-    with without_secrets(values):
+    """The parameters from the notebook's variables, with the files that they name checked.
+
+    Raises ParameterError.
+    """
+    values = plain_variables(namespace, Parameters.names())
+    with errors_without_secrets(values):
         parameters = Parameters.from_mapping(values)
-    rules_of(parameters)  # a mistake in the file is said now, not after the capture
+        parameters.check_files()
+        rules_of(parameters)
     run_dir = parameters.run_dir or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{parameters.label}"
-    parameters = replace(parameters, run_dir=absolute(run_dir), results_dir=absolute(parameters.results_dir))
+    parameters = parameters.with_values(
+        run_dir=absolute(run_dir), results_dir=absolute(parameters.results_dir)
+    )
     publish_run_metadata(parameters.run_dir, parameters.results_dir, parameters.hold_s)
     return parameters
 
 
 def capture(parameters: Parameters) -> CaptureResult:
-    """Capture what the run folder lacks, showing what is done; leaves a short summary."""
+    """Capture what the run folder lacks, with lines of progress; leaves a short summary."""
     started = time.monotonic()
-    with without_secrets(parameters.as_dict()):
-        outcome = session.capture(parameters, progress_logger())
+    with errors_without_secrets(parameters.as_dict()):
+        result = session.capture(parameters, progress_logger())
     clear_output()
     manifest = RunFolder(Path(parameters.run_dir)).read_manifest()
-    if not outcome.captured and outcome.failure is None:
-        print("All phases were there already: analysed again, nothing was launched.")
+    if not result.captured and result.failure is None:
+        print("All phases exist already: nothing was launched, and the run is analysed again.")
         _show_differences(parameters, manifest.parameters)
     else:
-        captured = ", ".join(outcome.captured) or "nothing"
+        captured = ", ".join(result.captured) or "nothing"
         print(f"Captured {captured} in {time.monotonic() - started:.0f} s; status {manifest.status}.")
-    if outcome.failure is not None:
-        print(f"\n{outcome.failure}")
-    return outcome
+    if result.failure is not None:
+        print(f"\n{result.failure}")
+    return result
 
 
-def _show_differences(now: Parameters, captured: Mapping[str, Any]) -> None:
+def _show_differences(parameters: Parameters, captured: Mapping[str, Any]) -> None:
     for name in MEASURED:
-        if name in captured and captured[name] != now.as_dict()[name]:
-            print(f"note: the run was captured with {name}={captured[name]!r}; it is shown as captured")
+        if name in captured and captured[name] != getattr(parameters, name):
+            print(f"note: the run was captured with {name}={captured[name]!r}, which the report shows")
 
 
 def show(what: str | pd.DataFrame | Figure) -> None:
@@ -153,9 +153,16 @@ def _cell(value: Any) -> str:
     return _MAY_BREAK.sub(r"\1<wbr>", text)
 
 
-def finish(report: Report, outcome: CaptureResult) -> None:
-    """Say where everything is; raises CaptureFailed when phases are missing."""
+def finish(report: Report, result: CaptureResult) -> None:
+    """Print where everything is.
+
+    Raises CaptureFailed if phases are missing, EveryRequestFailed if no request succeeded.
+    """
     print(f"run folder: {report.folder}")
     status = report.analysis.status()
-    if outcome.failure is not None:
-        raise CaptureFailed(f"status {status}: {outcome.failure}")
+    if result.failure is not None:
+        raise CaptureFailed(f"status {status}: {result.failure}")
+    requests = [phase["requests"] for phase in read_json(report.folder / SUMMARY)["phases"].values()]
+    if requests and not any(counts["ok"] for counts in requests):
+        failed = sum(counts["failed"] for counts in requests)
+        raise EveryRequestFailed(f"no request succeeded, {failed} failed: see the report for the errors")

@@ -298,7 +298,7 @@ def make_comparison(
         rules = load_rules(parameters.rules_file)
     except RulesError as error:
         raise ParameterError("rules_file", parameters.rules_file, str(error)) from error
-    noise = _noise(parameters.noise_from)
+    noise = read_noise(parameters.noise_from)
     sides = []
     for side, paths in zip(SIDES, folders, strict=True):
         runs = []
@@ -353,8 +353,8 @@ def past_runs(parameters: CompareParameters) -> History | None:
     return found
 
 
-def _noise(path: str) -> Noise:
-    """What the comparison of a server with itself could not exclude."""
+def read_noise(path: str) -> Noise:
+    """The noise floor of an A/A comparison, by phase and metric. Raises ParameterError."""
     if not path:
         return {}
     try:

@@ -18,7 +18,7 @@ from scoreprof_nb.analysis.run_analysis import (
 from scoreprof_nb.components.catalog import NAMES
 from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
 from scoreprof_nb.flamegraph.svg import flame_graph
-from scoreprof_nb.parameters.profile import ParameterError, Parameters
+from scoreprof_nb.parameters.profile import MeasurementParameters, ParameterError, Parameters
 from scoreprof_nb.report.findings import (
     MARGINAL,
     SMALLEST_SHARE,
@@ -345,7 +345,7 @@ def _pivoted(table: pd.DataFrame, value: str, text: str) -> pd.DataFrame:
     return wide.reset_index()
 
 
-def rules_of(parameters: Parameters) -> RuleSet:
+def rules_of(parameters: MeasurementParameters) -> RuleSet:
     """The component rules. Raises ParameterError when the user's file cannot be used."""
     try:
         return load_rules(parameters.rules_file)

@@ -1,3 +1,35 @@
-"""The names of what a run folder holds, and of what an executed notebook says of its run."""
+"""The names of all files in a run folder and in a comparison's folder."""
+
+# A run folder.
+MANIFEST = "manifest.json"
+PROVENANCE = "provenance.json"
+SERVER_LOG = "server.log"
+PHASES = "phases"
+FLAME_GRAPH = "score_api_profile.svg"
+SUMMARY = "summary.json"
+SUMMARY_MARKDOWN = "summary.md"
+
+# A phase's folder, phases/<phase>.
+PHASE = "phase.json"
+REQUESTS = "requests.parquet"
+THREADS = "threads.parquet"
+RECORDING_SUFFIX = ".speedscope.json"
+
+# A comparison's folder. Its runs are run folders in runs/.
+RUNS = "runs"
+STOPPED = "stopped.tsv"  # a line per run that did not end: its side, when and why
+COMPARISON = "comparison.json"
+COMPARISON_MARKDOWN = "comparison.md"
+HISTORY = "history.csv"
+DIFF_FLAME_GRAPHS = {"test": "diff_test.svg", "control": "diff_control.svg"}
+
+# Both.
+REPORT = "report.ipynb"
+REPORT_HTML = "report.html"
 
 RUN_MIME = "application/vnd.scoreprof.run+json"  # the notebook's output that names its run folder
+
+
+def recording_name(block: int) -> str:
+    """The file of py-spy's recording of a block."""
+    return f"recording-{block}{RECORDING_SUFFIX}"

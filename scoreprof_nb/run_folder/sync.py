@@ -1,22 +1,23 @@
-"""The copy of a run folder in a results folder, such as a bucket that is mounted.
+"""Syncing a run folder to a results folder, such as a mounted bucket, and resuming from there.
 
-An object in a bucket is there once its file is closed, and a folder cannot be renamed. So only closed
-files are copied, whole, and manifest.json last: what it names is there. Another machine goes on from
-the copy.
+An object in a bucket exists once its file is closed, and a folder in it cannot be renamed. So only
+closed files are copied, each as a whole, and manifest.json last: whatever it names exists by then.
 """
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from scoreprof_nb.run_folder.store import Manifest, RunFolder, RunFolderError, file_sha256
+from scoreprof_nb.run_folder import files
+from scoreprof_nb.run_folder.folder import RunFolder, file_sha256
+from scoreprof_nb.run_folder.records import Manifest, RunFolderError
 
-# What else there may be, such as the notebook that papermill still writes, may hold secrets.
-_OF_A_RUN = (
-    *("server.log", "provenance.json", "summary.json", "summary.md"),
-    *("report.ipynb", "report.html", "score_api_profile.svg"),
+_RESUMED = (files.SERVER_LOG, files.PROVENANCE)  # what a resumed run needs besides its phases
+# No other file is copied: the notebook that papermill still writes, for one, may hold secrets.
+_SYNCED = (
+    *(*_RESUMED, files.SUMMARY, files.SUMMARY_MARKDOWN),
+    *(files.REPORT, files.REPORT_HTML, files.FLAME_GRAPH),
 )
-_ALSO = ("server.log", "provenance.json")  # what a continued run needs besides its phases
 
 
 class ResultsError(RunFolderError):
@@ -24,14 +25,14 @@ class ResultsError(RunFolderError):
 
 
 def copy_run(run_dir: Path, results_dir: Path) -> int:
-    """Copy what the results folder lacks of the run, the manifest last; gives the number of files copied.
+    """Copy what the results folder lacks of the run, the manifest last; returns the number of files.
 
     Raises OSError when it cannot be written.
     """
     folder = RunFolder(run_dir)
     manifest = folder.read_manifest()
-    there = _manifest_of(results_dir)
-    known = dict(there.sha256) if there is not None else {}
+    synced = _manifest_in(results_dir)
+    synced_sha256 = dict(synced.sha256) if synced is not None else {}
     results_dir.mkdir(parents=True, exist_ok=True)
     copied = 0
     for path in sorted(run_dir.rglob("*")):
@@ -40,10 +41,10 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
             not path.is_file()
             or path == folder.manifest_path
             or any(part.startswith(".") for part in name.parts)
-            or not (name.parts[0] == "phases" or path.name in _OF_A_RUN)
+            or not (name.parts[0] == files.PHASES or path.name in _SYNCED)
         ):
             continue
-        if str(name) in known and known[str(name)] == manifest.sha256.get(str(name)):
+        if str(name) in synced_sha256 and synced_sha256[str(name)] == manifest.sha256.get(str(name)):
             continue
         _copy(path, results_dir / name)
         copied += 1
@@ -51,18 +52,18 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
     return copied + 1
 
 
-def sync_run(run_dir: Path, results_dir: str, say: Callable[[str], None]) -> None:
-    """Copy the run, if there is a results folder. What fails is said; the next copy tries it again."""
+def sync_run(run_dir: Path, results_dir: str, log_progress: Callable[[str], None]) -> None:
+    """Copy the run if there is a results folder. A failure is logged; the next call tries again."""
     if not results_dir:
         return
     try:
-        say(f"  {copy_run(run_dir, Path(results_dir))} files copied to {results_dir}")
+        log_progress(f"  {copy_run(run_dir, Path(results_dir))} files copied to {results_dir}")
     except OSError as error:
-        say(f"  could not copy to {results_dir}, will try again: {error}")
+        log_progress(f"  could not copy to {results_dir}, will try again: {error}")
 
 
 def copy_results(folder: Path, results_dir: Path) -> None:
-    """Copy a run, or the files of a comparison, whose runs have been copied one by one."""
+    """Copy a run, or the files of a comparison, whose runs were copied one by one."""
     if RunFolder(folder).has_manifest():
         copy_run(folder, results_dir)
         return
@@ -73,49 +74,49 @@ def copy_results(folder: Path, results_dir: Path) -> None:
 
 
 def published_path(path: Path, folder: Path, results_dir: str) -> Path:
-    """Where a file of the folder is to be looked for once all is over: in its copy, if it has one."""
+    """Where to look for a file of the folder in the end: in the results folder, if there is one."""
     if not results_dir or not path.is_relative_to(folder):
         return path
     return Path(results_dir) / path.relative_to(folder)
 
 
 def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
-    """Bring back the finished phases of a run that another machine began; gives their names.
+    """Fetch the finished phases of a run that another machine began; returns their names.
 
-    Nothing is done when the run folder has a manifest of its own, or the results folder has none. A
-    phase whose files differ from their checksums is left out, so that it is captured again. Raises
-    ResultsError when both hold phases, of different runs.
+    Does nothing when the run folder has a manifest of its own, or the results folder has none. A phase
+    whose files differ from their checksums is left out, so that it is captured again. Raises
+    ResultsError when both folders hold phases, of different runs.
     """
-    there = _manifest_of(results_dir)
+    synced = _manifest_in(results_dir)
     folder = RunFolder(run_dir)
-    if there is None:
+    if synced is None:
         return ()
     if folder.has_manifest():
-        here = folder.read_manifest()
-        if here.run_id != there.run_id and there.phases_done:
+        local = folder.read_manifest()
+        if local.run_id != synced.run_id and synced.phases_done:
             raise ResultsError(
-                f"{results_dir} holds the run {there.run_id}, {run_dir} the run {here.run_id}: "
-                "give each run a results folder of its own"
+                f"{results_dir} holds run {synced.run_id}, but {run_dir} holds run {local.run_id}: "
+                "give each run its own results folder"
             )
         return ()
     run_dir.mkdir(parents=True, exist_ok=True)
-    for name in _ALSO:
+    for name in _RESUMED:
         if (results_dir / name).is_file():
             _copy(results_dir / name, run_dir / name)
-    for name in there.phases_done:
-        files = [file for file in there.sha256 if Path(file).parent == Path("phases", name)]
-        if files and all(_whole(results_dir / file, there.sha256[file]) for file in files):
+    for name in synced.phases_done:
+        paths = [path for path in synced.sha256 if Path(path).parent == Path(files.PHASES, name)]
+        if paths and all(_is_intact(results_dir / path, synced.sha256[path]) for path in paths):
             with folder.staged_phase(name) as staging:
-                for file in files:
-                    _copy(results_dir / file, staging / Path(file).name)
-    folder.write_manifest(there)
+                for path in paths:
+                    _copy(results_dir / path, staging / Path(path).name)
+    folder.write_manifest(synced)
     return folder.read_manifest().phases_done
 
 
-def _manifest_of(results_dir: Path) -> Manifest | None:
-    """None when there is none, or what there is is none: an upload that was cut off is no run.
+def _manifest_in(results_dir: Path) -> Manifest | None:
+    """None when it is missing or damaged: an upload that was cut off is no run.
 
-    Raises OSError when it cannot be read just now: what is there must not be taken for nothing.
+    Raises OSError when it cannot be read just now, since that does not mean that there is none.
     """
     try:
         return RunFolder(results_dir).read_manifest()
@@ -126,7 +127,7 @@ def _manifest_of(results_dir: Path) -> Manifest | None:
         return None
 
 
-def _whole(path: Path, sha256: str) -> bool:
+def _is_intact(path: Path, sha256: str) -> bool:
     try:
         return file_sha256(path) == sha256
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""An executed notebook: what went wrong in it, where its run is, and the report made of it."""
+"""An executed notebook: its first error, its run folder, and the report made from it."""
 
 import json
 import shutil
@@ -7,23 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from nbconvert import HTMLExporter
-from papermill.execute import remove_error_markers
-
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.files import RUN_MIME
-from scoreprof_nb.run_folder.store import write_text
+from scoreprof_nb.run_folder.files import REPORT, REPORT_HTML, RUN_MIME
+from scoreprof_nb.run_folder.folder import write_text
 
+PARAMETER_ERROR = "ParameterError"
 GATE_ERROR = "ComparisonGate"
-REPORT = "report.ipynb"
+NO_RESPONSE_ERROR = "EveryRequestFailed"
 
 
 @dataclass(frozen=True)
 class ExecutedNotebook:
-    """``error``: the first error's one line, None when there was none; ``run_dir``: None if unknown.
+    """``error``: the first error in one line, None without one; ``run_dir``: None if not known.
 
-    ``results_dir``: where a copy of the run goes, None for nowhere; ``hold_s``: how long to wait at the end.
+    ``results_dir``: where the run is copied to, None for nowhere; ``hold_s``: seconds to wait at the end.
     """
 
     path: Path
@@ -33,28 +30,34 @@ class ExecutedNotebook:
     results_dir: Path | None = None
     hold_s: float = 0.0
 
+    @property
+    def executed_run_dir(self) -> Path | None:
+        """The run folder, if the notebook got further than its parameters: a refused parameter says
+        nothing about a run that already is in the folder."""
+        return None if self.error_name == PARAMETER_ERROR else self.run_dir
+
     def keep(self) -> Path:
-        """``keep_notebook``, and report.html beside the report in the run folder; gives the report's path."""
+        """``keep_notebook``, with report.html beside the report in the run folder; returns its path."""
         report = self.keep_notebook()
         if self.run_dir is not None and report == self.run_dir / REPORT:
-            write_text(report.with_suffix(".html"), to_html(report))
+            write_text(self.run_dir / REPORT_HTML, to_html(report))
         return report
 
     def keep_notebook(self) -> Path:
-        """Take secrets out, copy it into the run folder as report.ipynb.
+        """Redact secrets, and copy the notebook into the run folder as report.ipynb.
 
-        A parameter error says nothing of the run: it never replaces a report that is there. Gives the
-        path of the report: the notebook itself when there is no run folder.
+        A notebook that ended with a parameter error never replaces an existing report. Returns the
+        report's path: the notebook's own if there is no run folder.
         """
         raw = json.loads(self.path.read_text(encoding="utf-8"))
-        if self.error_name == GATE_ERROR:  # the report is whole: papermill's red lines would deny it
-            raw = remove_error_markers(nbformat.from_dict(raw))
+        if self.error_name == GATE_ERROR:  # the report is complete: papermill's red lines would deny that
+            raw = _without_error_markers(raw)
         text = json.dumps(_redactor(raw).deep(raw), indent=1)
         write_text(self.path, text + "\n")
         if self.run_dir is None or not self.run_dir.is_dir():
             return self.path
         report = self.run_dir / REPORT
-        if self.error_name == "ParameterError" and report.exists():
+        if self.error_name == PARAMETER_ERROR and report.exists():
             return self.path
         if self.path.resolve().parent == self.run_dir.resolve():
             self.path.replace(report)
@@ -64,34 +67,50 @@ class ExecutedNotebook:
 
 
 def read_executed_notebook(path: Path) -> ExecutedNotebook:
-    """Read a notebook that papermill wrote, whether it ended well or not."""
-    notebook = nbformat.read(path, as_version=4)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    error = next((output for output in outputs if output.output_type == "error"), None)
-    found = [output.data[RUN_MIME] for output in outputs if RUN_MIME in output.get("data", {})]
-    told = found[-1] if found else {}
+    """Read a notebook that papermill wrote, whether it ended well or not.
+
+    Raises OSError, or ValueError for a file that was cut off.
+    """
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    error = next((output for output in outputs if output["output_type"] == "error"), None)
+    published = [output["data"][RUN_MIME] for output in outputs if RUN_MIME in output.get("data", {})]
+    metadata = published[-1] if published else {}
     run_dir, results_dir = (
-        Path(told[name]) if told.get(name) else None for name in ("run_dir", "results_dir")
+        Path(metadata[name]) if metadata.get(name) else None for name in ("run_dir", "results_dir")
     )
     return ExecutedNotebook(
         path=path,
-        error_name=error.ename if error is not None else None,
-        error=_redactor(notebook)(f"{error.ename}: {error.evalue}") if error is not None else None,
+        error_name=error["ename"] if error is not None else None,
+        error=_redactor(notebook)(f"{error['ename']}: {error['evalue']}") if error is not None else None,
         run_dir=run_dir,
         results_dir=results_dir,
-        hold_s=float(told.get("hold_s", 0.0)),
+        hold_s=float(metadata.get("hold_s", 0.0)),
     )
 
 
 def _redactor(notebook: Mapping[str, Any]) -> Redactor:
-    """Knows the secrets in the parameters that papermill was given."""
+    """Knows the secrets in the parameters that papermill injected."""
     return Redactor.for_parameters(
         notebook.get("metadata", {}).get("papermill", {}).get("parameters", {}) or {}
     )
 
 
+# Jupyter's packages take seconds to import, so they are imported only when they are needed.
+
+
+def _without_error_markers(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    import nbformat
+    from papermill.execute import remove_error_markers
+
+    cleaned: dict[str, Any] = remove_error_markers(nbformat.from_dict(notebook))
+    return cleaned
+
+
 def to_html(path: Path) -> str:
-    """The report for a browser: no code, nothing fetched from elsewhere."""
+    """The report for a browser: no code, and nothing loaded from elsewhere."""
+    from nbconvert import HTMLExporter
+
     exporter = HTMLExporter(
         exclude_input=True,
         exclude_output_prompt=True,

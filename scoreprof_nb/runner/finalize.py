@@ -1,4 +1,4 @@
-"""What the runner does when the notebook has ended: keep the report, copy the results, say how it went."""
+"""What the runner does when the notebook has ended: keep the report, copy the results, sum up the run."""
 
 import json
 import os
@@ -7,75 +7,94 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scoreprof_nb.run_folder.store import RunFolder, RunFolderError
+from scoreprof_nb.run_folder.files import COMPARISON, COMPARISON_MARKDOWN, SUMMARY, SUMMARY_MARKDOWN
+from scoreprof_nb.run_folder.folder import RunFolder, read_json_if_valid
+from scoreprof_nb.run_folder.records import RunFolderError
 from scoreprof_nb.run_folder.sync import copy_results
 from scoreprof_nb.runner.executed_notebook import ExecutedNotebook
 
 TERMINATION_LOG = "SCOREPROF_TERMINATION_LOG"
-TEXTS = ("summary.md", "comparison.md")
-MESSAGE_BYTES = 4096  # the most that Kubernetes keeps of a termination message
+MESSAGE_BYTES = 4096  # Kubernetes keeps no more of a termination message
 _ERROR_CHARACTERS = 600
 
 
 def publish_results(executed: ExecutedNotebook) -> Path:
-    """Keep the report in the run folder and in the results folder; gives where to look for it."""
+    """Keep the report in the run folder and in the results folder; returns where to look for it."""
     return _copied(executed, executed.keep())
 
 
 def publish_stopped(executed: ExecutedNotebook) -> Path:
-    """The same in haste, of a notebook that was stopped: without report.html, which would show little."""
+    """The same for a notebook that was stopped, quickly: without report.html, which would show little."""
     return _copied(executed, executed.keep_notebook())
 
 
 def _copied(executed: ExecutedNotebook, report: Path) -> Path:
-    if executed.results_dir is None or executed.run_dir is None or executed.error_name == "ParameterError":
+    run_dir = executed.executed_run_dir
+    if executed.results_dir is None or run_dir is None:
         return report
     try:
-        copy_results(executed.run_dir, executed.results_dir)
+        copy_results(run_dir, executed.results_dir)
     except (OSError, RunFolderError) as error:
-        print(f"scoreprof-nb: could not copy to {executed.results_dir}: {error}", file=sys.stderr, flush=True)
+        log_error(f"could not copy to {executed.results_dir}: {error}")
         return report
     return executed.results_dir / report.name
 
 
+def log_error(text: str) -> None:
+    print(f"scoreprof-nb: {text}", file=sys.stderr, flush=True)
+
+
 def print_summary(executed: ExecutedNotebook) -> None:
-    """Print the run's or the comparison's text, so that a log alone answers the question. It is bounded."""
-    if executed.run_dir is None or executed.error_name == "ParameterError":
+    """Print the summary of the run or the comparison, so that the log alone answers the question."""
+    run_dir = executed.executed_run_dir
+    if run_dir is None:
         return
-    for name in TEXTS:
-        text = executed.run_dir / name
-        if text.exists():
-            print(f"\n{text.read_text(encoding='utf-8').rstrip()}\n", flush=True)
+    for name in (SUMMARY_MARKDOWN, COMPARISON_MARKDOWN):
+        path = run_dir / name
+        if path.exists():
+            print(f"\n{path.read_text(encoding='utf-8').rstrip()}\n", flush=True)
 
 
 def write_termination_message(code: int, executed: ExecutedNotebook | None, report: Path | None) -> None:
-    """Write one short JSON object to the file that $SCOREPROF_TERMINATION_LOG names, if it names one.
+    """Write one short JSON object to the file named by $SCOREPROF_TERMINATION_LOG, if it is set.
 
     Keys: exit_code, status, run_id, error, report, p50_ms (by phase), top_finding, verdict (of a
-    comparison, in one sentence); null where not known.
+    comparison, one sentence); null where not known.
     """
+    summary = _summary(executed)
+    _write_message(
+        {
+            "exit_code": code,
+            "status": summary.get("status"),
+            "run_id": summary.get("run_id"),
+            "error": executed.error if executed is not None else None,
+            "report": str(report) if report is not None else None,
+            "p50_ms": {name: phase["latency_ms"]["p50"] for name, phase in summary.get("phases", {}).items()},
+            "top_finding": next((finding["text"] for finding in summary.get("findings", [])), None),
+            "verdict": summary.get("sentence"),
+        }
+    )
+
+
+def write_refusal(code: int, error: str) -> None:
+    """Write the termination message of a command that was refused before anything was launched."""
+    unknown = dict.fromkeys(("status", "run_id", "error", "report", "p50_ms", "top_finding", "verdict"))
+    _write_message({"exit_code": code, **unknown, "error": error, "p50_ms": {}})
+
+
+def _write_message(message: dict[str, Any]) -> None:
     path = os.environ.get(TERMINATION_LOG)
     if not path:
         return
-    summary = _summary(executed)
-    message: dict[str, Any] = {
-        "exit_code": code,
-        "status": summary.get("status"),
-        "run_id": summary.get("run_id"),
-        "error": executed.error[:_ERROR_CHARACTERS] if executed is not None and executed.error else None,
-        "report": str(report) if report is not None else None,
-        "p50_ms": {name: phase["latency_ms"]["p50"] for name, phase in summary.get("phases", {}).items()},
-        "top_finding": next((finding["text"] for finding in summary.get("findings", [])), None),
-        "verdict": summary.get("sentence"),
-    }
+    error = message["error"]
     try:
-        Path(path).write_bytes(_bounded(message))
-    except OSError as error:
-        print(f"scoreprof-nb: cannot write {path}: {error}", file=sys.stderr, flush=True)
+        Path(path).write_bytes(_bounded({**message, "error": error and error[:_ERROR_CHARACTERS]}))
+    except OSError as failure:
+        log_error(f"cannot write {path}: {failure}")
 
 
 def _bounded(message: dict[str, Any]) -> bytes:
-    """The message as JSON; what makes it too long is left out, the least important first."""
+    """The message as JSON; if it is too long, the least important parts are left out."""
     for name in ("top_finding", "p50_ms", "verdict", "report", "error", None):
         text = json.dumps(message, ensure_ascii=False).encode()
         if len(text) <= MESSAGE_BYTES or name is None:
@@ -85,27 +104,17 @@ def _bounded(message: dict[str, Any]) -> bytes:
 
 
 def _summary(executed: ExecutedNotebook | None) -> Mapping[str, Any]:
-    """summary.json of the run, or what its manifest says where there is none yet; comparison.json of a
-    comparison."""
-    if executed is None or executed.run_dir is None or executed.error_name == "ParameterError":
+    """The run's summary.json, or its manifest's status if there is none yet; of a comparison its verdict."""
+    folder = executed.executed_run_dir if executed is not None else None
+    if folder is None:
         return {}
-    folder = executed.run_dir
     try:
         manifest = RunFolder(folder).read_manifest()
     except RunFolderError:
-        return {
-            name: value for name, value in _read(folder / "comparison.json").items() if name == "sentence"
-        }
-    found = {"status": manifest.status, "run_id": manifest.run_id}
-    summary = _read(folder / "summary.json")
+        comparison = read_json_if_valid(folder / COMPARISON)
+        return {name: value for name, value in comparison.items() if name == "sentence"}
+    known = {"status": manifest.status, "run_id": manifest.run_id}
+    summary = read_json_if_valid(folder / SUMMARY)
     if summary.get("run_id") != manifest.run_id or not isinstance(summary.get("phases"), dict):
-        return found
-    return {**summary, **found} if manifest.status != "complete" else summary
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        return known
+    return {**summary, **known} if manifest.status != "complete" else summary

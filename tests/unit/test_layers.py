@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"runner"},
     "redact": set(),
-    "parameters": set(),
+    "parameters": {"redact", "run_folder"},
     "run_folder": set(),
     "demo": set(),
     "stacks": set(),
@@ -38,6 +38,7 @@ STAND_ALONE = (
     "demo/__init__.py",
     "demo/serve_0_0_2.py",
     "demo/tiny_model.py",
+    "runner/guard.py",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -105,10 +106,9 @@ def test_stand_alone_programs_import_nothing_of_the_kit(name):
     assert not own(PACKAGE / name)
 
 
-def test_launcher_needs_the_standard_library_only():
-    assert {
-        name.split(".")[0] for name in imports(PACKAGE / "capture" / "launcher.py")
-    } <= sys.stdlib_module_names
+@pytest.mark.parametrize("name", ["capture/launcher.py", "runner/guard.py"])
+def test_parent_of_others_needs_the_standard_library_only(name):
+    assert {module.split(".")[0] for module in imports(PACKAGE / name)} <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)

@@ -102,7 +102,7 @@ def test_resuming_with_another_measured_parameter_is_refused(tmp_path, name):
     folder_with(tmp_path, parameters, done, asked=(done, "small"))
     before = state(tmp_path)
     with pytest.raises(ParameterError, match="use that, or another run_dir") as caught:
-        capture(replace(parameters, **{name: CHANGED[name]}), quiet)
+        capture(parameters.with_values(**{name: CHANGED[name]}), quiet)
     assert caught.value.name == name
     assert repr(CHANGED[name]) in str(caught.value)
     assert repr(getattr(parameters, name)) in str(caught.value)
@@ -124,7 +124,7 @@ def test_resuming_with_other_unmeasured_parameters_is_fine(tmp_path):
     parameters = Parameters(run_dir=str(tmp_path))
     folder_with(tmp_path, parameters, "single")
     with pytest.raises(Prepared):
-        capture(replace(parameters, startup_s=10.0, port=1234, label="other", rules_file="r.toml"), quiet)
+        capture(parameters.with_values(startup_s=10.0, port=1234, label="other", rules_file="r.toml"), quiet)
 
 
 @pytest.mark.usefixtures("no_launch")
@@ -153,7 +153,7 @@ def test_phase_that_the_manifest_does_not_know_is_not_mixed_with_others(tmp_path
     with folder.staged_phase("single") as staging:
         write_phase(staging, record("single"), REQUESTS, THREADS)
     with pytest.raises(ParameterError, match="rate_hz=99"):
-        capture(replace(parameters, rate_hz=99), quiet)
+        capture(parameters.with_values(rate_hz=99), quiet)
 
 
 @pytest.mark.usefixtures("no_launch")
@@ -352,7 +352,7 @@ def test_server_that_dies_on_the_way_leaves_the_finished_phases(planned, launche
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_no_block_cuts_a_request_off(planned, tmp_path, concurrency):
     """Broken: the longest requests are lost most often, and a block that one of them fills has none."""
-    outcome = capture(replace(planned("slow=0.6"), phases="single", concurrency=concurrency), quiet)
+    outcome = capture(planned("slow=0.6").with_values(phases="single", concurrency=concurrency), quiet)
     assert outcome.failure is None
     phase = load_run(tmp_path / "run").phases["single"]
     assert phase.record.warmup.compiles is None  # its log does not tell: not "no compile"
@@ -399,5 +399,5 @@ def test_refused_server_flags_are_a_parameter_error(planned, monkeypatch, tmp_pa
     with pytest.raises(
         ParameterError, match=r"server_flags='--nonsense': .*unrecognized arguments: --nonsense"
     ):
-        capture(replace(parameters, server_flags="--nonsense"), quiet)
+        capture(parameters.with_values(server_flags="--nonsense"), quiet)
     assert RunFolder(tmp_path / "run").read_manifest().status == "failed"

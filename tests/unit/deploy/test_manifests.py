@@ -238,7 +238,7 @@ def test_arguments_are_parameters_of_the_notebook(container):
     assert (ROOT / notebook).exists()
     assert output.startswith("/scratch/")
     names = [name for flag, name in pairwise(rest) if flag in ("-p", "-r")]
-    assert set(names) <= set(known.__dataclass_fields__)
+    assert set(names) <= known.names()
     assert {"results_dir", "device", "model_path"} <= set(names)
 
 

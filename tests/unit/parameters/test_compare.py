@@ -1,4 +1,4 @@
-"""The comparing notebook's parameters, the order of its runs, and that none is made twice."""
+"""The comparing notebook's parameters, the order of its runs, and that no run is captured twice."""
 
 import dataclasses
 from pathlib import Path
@@ -31,13 +31,12 @@ def quiet(text):
 # ---- the notebook
 
 
-def test_parameter_cell_is_the_dataclass():
+def test_parameter_cell_is_the_class():
     """What papermill --help-notebook shows is what the code takes."""
     shown = inspect_notebook(str(NOTEBOOK))
-    fields = {field.name: field for field in dataclasses.fields(CompareParameters)}
-    assert list(shown) == list(fields)
-    for name, field in fields.items():
-        assert shown[name]["help"] == field.metadata["help"], name
+    assert list(shown) == list(CompareParameters.model_fields)
+    for name in CompareParameters.model_fields:
+        assert shown[name]["help"] == CompareParameters.help_of(name), name
 
 
 def test_parameter_cell_has_the_defaults():
@@ -89,8 +88,8 @@ def test_each_side_gets_its_own_and_the_rest_is_shared():
 
 def test_every_profiling_parameter_can_be_given():
     """A parameter that the comparison does not know cannot be compared under."""
-    own = set(Parameters.__dataclass_fields__) - set(CompareParameters.__dataclass_fields__)
-    assert own - set(OF_SIDE) == {"run_dir", "port", "server_url"}
+    missing = Parameters.names() - CompareParameters.names()
+    assert missing - set(OF_SIDE) == {"run_dir", "port", "server_url"}
 
 
 def test_history_adds_to_a_comparison():
@@ -129,6 +128,55 @@ def test_name_without_a_run_is_an_error(tmp_path, text):
     parameters = from_mapping(control=text.format(tmp_path), test=str(tmp_path / "run"))
     with pytest.raises(ParameterError, match="control"):
         parameters.runs_of("control")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("noise_from", "{0}/none.json", "cannot be used"),
+        ("noise_from", "{0}/broken.json", "cannot be used"),
+        ("history", "{0}/none", "is not a folder"),
+        ("history", "{0}/empty", "holds no run"),
+        ("requests_file", "{0}/none.jsonl", "cannot be read"),
+        ("requests_file", "{0}/broken.json", "line 1: not JSON"),
+        ("test_model_path", "{0}/none", "no such folder"),
+        ("control_server_python", "{0}/none", "is not an executable file"),
+    ],
+)
+def test_file_that_cannot_be_used_is_named_before_anything_is_launched(tmp_path, name, value, problem):
+    """Broken: the user learns of a missing file after hours of capture."""
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "empty").mkdir()
+    values = {"test_server_flags": "--x 1", name: value.format(tmp_path)}
+    with pytest.raises(ParameterError, match=rf"parameter {name}=.*{problem}"):
+        from_mapping(**values).check_files()
+
+
+def test_files_that_can_be_used_pass(tmp_path):
+    run = make_run(tmp_path / "runs" / "one", "single").path
+    (run / "summary.json").write_text("{}")
+    (tmp_path / "comparison.json").write_text("{}")
+    (tmp_path / "own.jsonl").write_text('{"query": "q", "items": ["a"]}')
+    from_mapping(
+        test_server_flags="--x 1",
+        noise_from=str(tmp_path / "comparison.json"),
+        history=str(tmp_path / "runs"),
+        requests_file=str(tmp_path / "own.jsonl"),
+    ).check_files()
+
+
+@pytest.mark.parametrize("name", ["compare_dir", "results_dir"])
+def test_files_of_a_comparison_that_has_runs_are_left_to_the_capture(tmp_path, name):
+    """All of its runs may be complete, and the comparison is only made again."""
+    (tmp_path / "runs").mkdir()
+    values = {"test_model_path": str(tmp_path / "none"), name: str(tmp_path)}
+    from_mapping(**values).check_files()
+
+
+@pytest.mark.parametrize("name", ["compare_dir", "results_dir"])
+def test_history_may_begin_with_the_runs_that_are_captured_now(tmp_path, name):
+    values = {"test_server_flags": "--x 1", "history": str(tmp_path), name: str(tmp_path / "new")}
+    from_mapping(**values).check_files()
 
 
 # ---- capturing pairs

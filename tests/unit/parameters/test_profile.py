@@ -1,9 +1,10 @@
-"""Parameters: the notebook's cell and the dataclass are one list; every bad value is said in one line."""
+"""Parameters: the notebook's cell and the class list the same ones; a wrong value is one line of error."""
 
 import ast
-import dataclasses
 import io
 import json
+import subprocess
+import sys
 import tokenize
 from contextlib import suppress
 from typing import get_origin
@@ -21,8 +22,14 @@ from scoreprof_nb.parameters.profile import (
 )
 from tests.support.paths import PROFILE_NOTEBOOK as NOTEBOOK
 
-FIELDS = {field.name: field for field in dataclasses.fields(Parameters)}
+FIELDS = Parameters.model_fields
 HUGE = 10**400
+
+
+def type_of(name: str) -> type:
+    """A parameter's type, ``list`` for a list of numbers."""
+    annotation = FIELDS[name].annotation
+    return get_origin(annotation) or annotation
 
 
 def parameter_cell() -> list[tuple[str, str, object, str]]:
@@ -34,22 +41,21 @@ def parameter_cell() -> list[tuple[str, str, object, str]]:
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
-    found = []
+    assignments = []
     for node in ast.parse(source).body:
         assert isinstance(node, ast.AnnAssign), f"line {node.lineno}: only NAME: TYPE = DEFAULT belongs here"
-        said = [comments[n] for n in range(node.lineno, node.end_lineno + 1) if n in comments]
-        found.append(
-            (ast.unparse(node.target), ast.unparse(node.annotation), ast.literal_eval(node.value), *said)
+        helps = [comments[n] for n in range(node.lineno, node.end_lineno + 1) if n in comments]
+        assignments.append(
+            (ast.unparse(node.target), ast.unparse(node.annotation), ast.literal_eval(node.value), *helps)
         )
-    return found
+    return assignments
 
 
-def test_parameter_cell_equals_the_dataclass():
+def test_parameter_cell_equals_the_class():
     """Else a default shown in the notebook is not the one that holds, or a parameter cannot be passed."""
     defaults = Parameters()
     expected = [
-        (name, (get_origin(of.type) or of.type).__name__, getattr(defaults, name), of.metadata["help"])
-        for name, of in FIELDS.items()
+        (name, type_of(name).__name__, getattr(defaults, name), Parameters.help_of(name)) for name in FIELDS
     ]
     assert parameter_cell() == expected
 
@@ -78,13 +84,13 @@ def test_default_list_is_not_shared():
 
 
 def shown(name, value):
-    """How a message may name a value: as it was given, or as the number that it became."""
-    as_number = FIELDS[name].type is float and type(value) is int and abs(value) < HUGE
+    """How a message may show a value: as it was given, or as the number that it became."""
+    as_number = type_of(name) is float and type(value) is int and abs(value) < HUGE
     return (repr(value), repr(float(value))) if as_number else (repr(value),)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "mend"),
+    ("name", "value", "fix"),
     [
         ("rate_hz", 0, "from 1 to 1000"),
         ("rate_hz", 1001, "from 1 to 1000"),
@@ -135,14 +141,14 @@ def shown(name, value):
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_bad_value_is_named_with_its_mend(name, value, mend):
+def test_bad_value_is_named_with_its_fix(name, value, fix):
     """The user must see which parameter, what it is now, and what would work."""
     with pytest.raises(ParameterError) as caught:
         Parameters.from_mapping({name: value})
     message = str(caught.value)
     assert caught.value.name == name
     assert message.partition(": ")[0] in {f"parameter {name}={text}" for text in shown(name, value)}
-    assert mend in message
+    assert fix in message
     assert "\n" not in message
 
 
@@ -168,7 +174,9 @@ def test_misspelt_name_gets_the_right_one(wrong, right):
 
 
 def test_name_like_no_other_gets_the_list():
-    with pytest.raises(ParameterError, match=r"no such parameter; there are run_dir, label, phases, .*"):
+    with pytest.raises(
+        ParameterError, match=r"no such parameter; there are run_dir, label, server_python, .*"
+    ):
         Parameters.from_mapping({"zzz": 1})
 
 
@@ -191,14 +199,14 @@ def test_name_like_no_other_gets_the_list():
 )
 def test_papermill_style_value_is_taken(name, value, taken):
     """papermill's -p parses numbers and booleans, and knows no lists."""
-    found = getattr(Parameters.from_mapping({name: value}), name)
-    assert found == taken
-    assert type(found) is type(taken)
+    accepted = getattr(Parameters.from_mapping({name: value}), name)
+    assert accepted == taken
+    assert type(accepted) is type(taken)
 
 
 @pytest.mark.parametrize("name", ["rate_hz", "phase_s"])
 def test_text_for_a_number_is_refused(name):
-    """papermill's -r passes text: it is said to be of the wrong type, not measured with."""
+    """papermill's -r passes text: that is a wrong type, not a number to measure with."""
     with pytest.raises(ParameterError, match=rf"{name}='12': must be a .*number, not str"):
         Parameters.from_mapping({name: "12"})
 
@@ -207,6 +215,20 @@ def test_phase_names_default_to_all_that_can_be_sent():
     assert Parameters().phase_names() == PHASES
     assert Parameters(requests_file="own.jsonl").phase_names() == (*PHASES, "file")
     assert Parameters(phases=" mixed, single ,").phase_names() == ("mixed", "single")
+
+
+def test_changed_values_are_checked_like_new_ones():
+    """pydantic's model_copy(update=...) checks nothing."""
+    assert Parameters(seed=3).with_values(rate_hz=50) == Parameters(seed=3, rate_hz=50)
+    with pytest.raises(ParameterError, match=r"rate_hz=0: must be from 1 to 1000"):
+        Parameters().with_values(rate_hz=0)
+
+
+def test_importing_the_parameters_is_cheap():
+    """The runner checks them before it imports anything slow."""
+    program = "import sys, scoreprof_nb.parameters.compare; print(*sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"pandas", "numpy", "pyarrow", "IPython", "papermill"} & set(answer.stdout.split())
 
 
 def test_error_has_no_traceback_in_a_notebook():
@@ -231,9 +253,7 @@ def test_any_simple_values_give_parameters_or_a_parameter_error(values):
         named = error.name
     else:
         named = "requests_file"
-        assert all(
-            type(getattr(parameters, name)) is (get_origin(of.type) or of.type) for name, of in FIELDS.items()
-        )
+        assert all(type(getattr(parameters, name)) is type_of(name) for name in FIELDS)
     assert named in {*values, "requests_file"}
 
 
@@ -244,6 +264,35 @@ def test_any_single_value_gives_parameters_or_a_parameter_error(name, value):
 
 
 # ---- the user's own requests
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("requests_file", "cannot be read"),
+        ("model_path", "no such folder"),
+        ("server_python", "is not an executable file"),
+    ],
+)
+@pytest.mark.parametrize("existing", ["run_dir", "results_dir"])
+def test_file_of_a_new_run_is_checked_and_that_of_an_existing_run_is_not(tmp_path, existing, name, problem):
+    """A finished run is analysed again without its model."""
+    parameters = Parameters(**{existing: str(tmp_path), name: str(tmp_path / "none")})
+    with pytest.raises(ParameterError, match=f"{name}=.*{problem}"):
+        parameters.check_files()
+    (tmp_path / "manifest.json").write_text("{}")
+    parameters.check_files()
+
+
+def test_requests_file_is_checked_for_its_own_phase_only(tmp_path):
+    Parameters(requests_file=str(tmp_path / "none"), phases="single").check_files()
+
+
+def test_folder_that_is_no_model_is_named(tmp_path):
+    with pytest.raises(ParameterError, match=r"model_path=.*has no config\.json"):
+        Parameters(model_path=str(tmp_path)).check_files()
+    (tmp_path / "config.json").write_text("{}")
+    Parameters(model_path=str(tmp_path)).check_files()
 
 
 BODY = '{"query": "q", "items": ["a", "b"]}'

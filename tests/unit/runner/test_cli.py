@@ -1,4 +1,4 @@
-"""The runner's end after a signal: in time whatever hangs, the notebook saved, nothing left.
+"""The runner's end, after a signal or without one: in time whatever hangs, and no process is left.
 
 The real server is stopped in tests/integration; here each step that could take too long does.
 """
@@ -8,87 +8,180 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 import psutil
-from nbformat.v4 import new_code_cell, new_notebook
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from scoreprof_nb.run_folder.files import RUN_MIME
-from scoreprof_nb.runner.cli import INTERRUPTED_S, STOP_S
+from scoreprof_nb.runner import cli, executed_notebook
 from scoreprof_nb.runner.finalize import TERMINATION_LOG
+from scoreprof_nb.runner.supervisor import INTERRUPTED_S, STOP_S
+from tests.support.server_runs import left_behind
 
-LONG_BEFORE_S = 60  # what hangs here does so for ten times as long; the 8 s are asserted in tests/integration
-SLOW_BUCKET = """
+type Runner = subprocess.Popen[str]
+
+LATE_S = 60  # what hangs here does so for ten times as long; the 8 s are asserted in tests/integration
+STARTED = "started"
+# A runner whose limits are a fraction of the real ones, and whose bucket never takes a copy. It writes no
+# HTML: nbconvert takes seconds to import.
+SLOW_BUCKET = f"""
 import runpy, time
-import scoreprof_nb.runner.finalize as ending
+from scoreprof_nb.runner import executed_notebook, finalize, supervisor
 
 def copy_results(folder, results_dir):
-    print("copying", flush=True)
+    print("{STARTED} copying", flush=True)
     time.sleep(600)
 
-ending.copy_results = copy_results
+finalize.copy_results = copy_results
+executed_notebook.to_html = lambda path: ""
+supervisor.STOP_S, supervisor.INTERRUPTED_S = {{stop_s}}, {{interrupted_s}}
 runpy.run_module("scoreprof_nb", run_name="__main__")
 """
-HANGS = """
+HANGS = f"""
 import time
-print("begun", flush=True)
+print("{STARTED}", flush=True)
 while True:
     try:
         time.sleep(600)
     except KeyboardInterrupt:
         pass
 """
+ESCAPES = f"""
+import subprocess, sys, time
+program = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)"
+subprocess.run([sys.executable, "-c", program], start_new_session=True)
+print("{STARTED}", flush=True)
+time.sleep(600)
+"""
 
 
-def start(folder: Path, cell: str) -> "subprocess.Popen[str]":
-    """The runner with a bucket that takes no copy, and a notebook that ends with the cell."""
-    (folder / "run").mkdir()
-    told = {"run_dir": str(folder / "run"), "results_dir": str(folder / "bucket")}
-    tell = f"from IPython.display import display\ndisplay({ {RUN_MIME: told}!r}, raw=True)"
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [new_code_cell(tell), new_code_cell(cell)]
-    nbformat.write(new_notebook(cells=cells, metadata=metadata), folder / "in.ipynb")
-    return subprocess.Popen(
-        [sys.executable, "-c", SLOW_BUCKET, "in.ipynb", "out.ipynb"],
-        cwd=folder,
-        env={**os.environ, TERMINATION_LOG: str(folder / "message")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
+    """Start the runner on a notebook that ends with the cell."""
+    started: list[Runner] = []
+
+    def start_runner(cell: str, *, stop_s: float = 4.0, interrupted_s: float = 2.0) -> Runner:
+        (tmp_path / "run").mkdir()
+        metadata = {"run_dir": str(tmp_path / "run"), "results_dir": str(tmp_path / "bucket")}
+        publish = f"from IPython.display import display\ndisplay({ {RUN_MIME: metadata}!r}, raw=True)"
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        cells = [new_code_cell(publish), new_code_cell(cell)]
+        nbformat.write(new_notebook(cells=cells, metadata=kernel), tmp_path / "in.ipynb")
+        program = SLOW_BUCKET.format(stop_s=stop_s, interrupted_s=interrupted_s)
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, "in.ipynb", "out.ipynb"],
+            cwd=tmp_path,
+            env={**os.environ, TERMINATION_LOG: str(tmp_path / "message")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start_runner
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
-def stop_at(line: str, process: "subprocess.Popen[str]", folder: Path) -> str:
-    """Send SIGTERM when it says so, see that it ends and leaves nothing; gives the later output."""
+def wait_for(line: str, process: Runner) -> None:
     assert process.stdout is not None
-    assert any(said.strip() == line for said in process.stdout)
+    assert any(printed.strip() == line for printed in process.stdout), f"it ended before {line!r}"
+
+
+def stop_at(line: str, process: Runner, folder: Path) -> str:
+    """Send SIGTERM when it prints the line, assert a proper end, and return the rest of the output."""
+    wait_for(line, process)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=LONG_BEFORE_S)
+    output, _ = process.communicate(timeout=LATE_S)
     assert process.returncode == 143, output
     assert json.loads((folder / "message").read_text())["exit_code"] == 143
     assert (folder / "run" / "report.ipynb").exists(), "the notebook is saved as far as it got"
-    for left in psutil.process_iter():
-        with suppress(psutil.Error):
-            assert not Path(left.cwd()).is_relative_to(folder), left.cmdline()
+    assert left_behind(folder) == []
     return output
 
 
-def test_time_of_a_stop_leaves_some_for_processes_to_begin_and_end():
+def wait_until_gone(folder: Path) -> None:
+    deadline = time.monotonic() + LATE_S
+    while left_behind(folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left_behind(folder) == []
+
+
+def test_stop_leaves_time_for_processes_to_start_and_end():
     """Of the 8 s that a stop may take."""
     assert INTERRUPTED_S < STOP_S <= 7
 
 
-def test_kernel_and_bucket_that_hang_are_left_in_time(tmp_path):
-    """Broken: the kubelet kills the container in the middle, and its exit code is that of any failure."""
-    process = start(tmp_path, HANGS)
-    output = stop_at("begun", process, tmp_path)
-    assert "stopped before all was copied" in output
+def test_kernel_and_bucket_that_hang_are_abandoned_in_time(tmp_path, start):
+    """Broken: the kubelet kills the container half-way, and its exit code is that of any failure."""
+    output = stop_at(STARTED, start(HANGS), tmp_path)
+    assert "stopped before everything was copied" in output
     assert json.loads((tmp_path / "message").read_text())["error"] == "stopped by SIGTERM"
 
 
-def test_signal_while_the_results_are_copied_is_obeyed(tmp_path):
-    """Broken: the exit code 0 of a Pod whose report never reached the bucket."""
-    process = start(tmp_path, "1 + 1")
-    assert "stopped before all was copied" in stop_at("copying", process, tmp_path)
+def test_signal_while_the_results_are_copied_is_obeyed(tmp_path, start):
+    """Broken: exit code 0 for a Pod whose report never reached the bucket."""
+    output = stop_at(f"{STARTED} copying", start("1 + 1", stop_s=1.0), tmp_path)
+    assert "stopped before everything was copied" in output
+
+
+def test_killed_runner_leaves_no_process(tmp_path, start):
+    """Broken: papermill, the kernel, and a server in a session of its own go on without anyone."""
+    process = start(ESCAPES)
+    wait_for(STARTED, process)
+    assert len(left_behind(tmp_path)) >= 5, "runner, guard, papermill, kernel, sleep"
+    process.kill()
+    process.wait()
+    wait_until_gone(tmp_path)
+
+
+def test_killed_guard_leaves_no_process(tmp_path):
+    """The runner ends what the guard would have ended, and its exit code is that of a failure."""
+    (tmp_path / "papermill.py").write_text(ESCAPES)  # python -m prefers the current folder
+    command = [sys.executable, "-m", "scoreprof_nb", "in.ipynb", "out.ipynb"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        wait_for(STARTED, process)
+        (guard,) = psutil.Process(process.pid).children()
+        guard.kill()
+        assert process.wait(LATE_S) == 1
+        wait_until_gone(tmp_path)
+
+
+class EndedSupervisor:
+    """In the place of the real one: papermill has ended, and left a notebook with this error."""
+
+    stopped_by = None
+
+    def __init__(self, folder: Path, error: str) -> None:
+        metadata = new_output("display_data", {RUN_MIME: {"run_dir": str(folder)}})
+        failure = new_output("error", ename=error, evalue="no request succeeded", traceback=[])
+        cell = new_code_cell("", outputs=[metadata, failure])
+        nbformat.write(new_notebook(cells=[cell]), folder / "out.ipynb")
+
+    def wait(self) -> int:
+        return 1
+
+    def finish(self, finalize: Callable[[], Path]) -> Path:
+        return finalize()
+
+
+@pytest.mark.parametrize(
+    ("error", "remark"), [("EveryRequestFailed", " (every request failed)"), ("Other", "")]
+)
+def test_last_line_says_that_every_request_failed(tmp_path, monkeypatch, capfd, error, remark):
+    """Broken: exit code 0, as if the run were good."""
+    monkeypatch.setattr(cli, "Supervisor", lambda arguments: EndedSupervisor(tmp_path, error))
+    monkeypatch.setattr(executed_notebook, "to_html", lambda path: "")
+    assert cli.main(["in.ipynb", str(tmp_path / "out.ipynb")]) == 1
+    output = capfd.readouterr()
+    assert output.err == f"scoreprof-nb: {error}: no request succeeded\n"
+    assert output.out == f"report: {tmp_path / 'report.ipynb'}{remark}\n"

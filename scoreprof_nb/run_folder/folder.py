@@ -1,0 +1,150 @@
+"""A run folder on disk: its paths, its JSON files, and phases that appear only when they are whole.
+
+A phase counts as done when its ``phase.json`` exists: that file is written last, so whatever it names
+is complete. Importing this module is cheap; the tables are read and written by ``store``.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from scoreprof_nb.run_folder import files
+from scoreprof_nb.run_folder.records import SCHEMA_VERSION, Manifest, RunFolderError
+
+
+class RunFolder:
+    """The paths in a run folder, and the only code that writes its JSON files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path / files.MANIFEST
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / files.SERVER_LOG
+
+    @property
+    def phases_path(self) -> Path:
+        return self.path / files.PHASES
+
+    def phase_path(self, name: str) -> Path:
+        return self.phases_path / name
+
+    def has_manifest(self) -> bool:
+        return self.manifest_path.exists()
+
+    def has_phase(self, name: str) -> bool:
+        """Whether the phase is finished."""
+        return (self.phase_path(name) / files.PHASE).exists()
+
+    def read_manifest(self) -> Manifest:
+        """Raises RunFolderError if it is missing, damaged, or of another schema version."""
+        raw = read_json(self.manifest_path)
+        if raw.get("schema_version") != SCHEMA_VERSION:
+            raise RunFolderError(
+                f"{self.manifest_path}: schema_version {raw.get('schema_version')!r}, "
+                f"this kit reads {SCHEMA_VERSION}"
+            )
+        return parse_record(Manifest, raw, self.manifest_path)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write it with the finished phases and the checksums of their files."""
+        done = tuple(name for name in manifest.phases if self.has_phase(name))
+        sha256 = {
+            str(path.relative_to(self.path)): file_sha256(path)
+            for name in done
+            for path in sorted(self.phase_path(name).iterdir())
+        }
+        write_json(self.manifest_path, asdict(replace(manifest, phases_done=done, sha256=sha256)))
+
+    def read_provenance(self) -> dict[str, Any]:
+        """The last capture's; empty if it is missing or cannot be read."""
+        return read_json_if_valid(self.path / files.PROVENANCE)
+
+    def write_provenance(self, provenance: Mapping[str, Any]) -> None:
+        write_json(self.path / files.PROVENANCE, provenance)
+
+    @contextmanager
+    def staged_phase(self, name: str) -> Iterator[Path]:
+        """A scratch folder that becomes the phase's folder when the block ends without an error."""
+        self.phases_path.mkdir(parents=True, exist_ok=True)
+        for stale in self.phases_path.glob(".*-unfinished"):
+            shutil.rmtree(stale)
+        staging = self.phases_path / f".{name}-unfinished"
+        staging.mkdir()
+        try:
+            yield staging
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        final = self.phase_path(name)
+        if final.exists():
+            shutil.rmtree(final)
+        staging.rename(final)
+
+
+def parse_record[Record](record: type[Record], raw: Mapping[str, Any], path: Path) -> Record:
+    """The record that a JSON file holds. Raises RunFolderError naming the file and the wrong field."""
+    try:
+        return TypeAdapter(record).validate_python(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RunFolderError(f"{path}: not a file of this kit: {place}: {first['msg']}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises RunFolderError naming the file if it is missing or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path}: missing") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise RunFolderError(f"{path}: not a JSON object")
+    return value
+
+
+def read_json_if_valid(path: Path) -> dict[str, Any]:
+    """A JSON object; empty if it is missing or cannot be read."""
+    try:
+        return read_json(path)
+    except RunFolderError:
+        return {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(scratch).chmod(0o644)
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

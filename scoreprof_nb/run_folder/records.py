@@ -1,0 +1,117 @@
+"""What the JSON files of a run folder hold: the manifest and the records of finished phases.
+
+Values are checked when a record is built, so a damaged file is an error that names the wrong field.
+Times are seconds since the epoch, by the clock of the machine that captured.
+"""
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+SCHEMA_VERSION = 1
+_CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Status = Annotated[str, Field(pattern="^(capturing|complete|partial|failed)$")]
+
+
+class RunFolderError(ValueError):
+    """A run folder that cannot be read as one; the message names the file."""
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class Recording:
+    """One recording by py-spy, with what py-spy reported about it."""
+
+    file: str | None  # None when it failed
+    started_s: float  # when py-spy reported that it samples
+    stopped_s: float  # when it was asked to stop
+    rate_hz: int
+    samples: int | None = None  # stacks of all threads together, as counted by py-spy
+    errors: int | None = None  # (process, tick) pairs that could not be read
+    behind_s: float = 0.0  # the largest delay that py-spy reported
+    lost: tuple[tuple[float, int, int], ...] = ()  # (epoch seconds, pid, tid or 0) of each error
+    failure: str | None = None  # why there is no file
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class Block:
+    """A stretch of a phase, with py-spy on if there is a recording.
+
+    Its requests were sent until ``until_s`` (``stop_s`` when None) and answered until ``stop_s``:
+    requests in flight at ``until_s`` belong to it. Those sent by other clients while it waited for
+    these answers do not, since only the quickest of them would be answered in time.
+    """
+
+    number: int
+    start_s: float
+    stop_s: float
+    recording: Recording | None = None
+    until_s: float | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether py-spy was off."""
+        return self.recording is None
+
+    @property
+    def profiled(self) -> bool:
+        """Whether py-spy recorded it. A block in which py-spy failed is neither plain nor profiled."""
+        return self.recording is not None and self.recording.failure is None
+
+    @property
+    def wall_s(self) -> float:
+        return self.stop_s - self.start_s
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class Warmup:
+    """How the warm-up of a phase went. ``ended``: why it ended, in words."""
+
+    requests: int
+    wall_s: float
+    compiles: int | None  # None: not known, for lack of a server log
+    warm: bool
+    ended: str
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class ServerProcess:
+    """One process of the server. Secrets in ``command`` are redacted."""
+
+    pid: int
+    parent: int
+    command: str
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class PhaseRecord:
+    """phase.json: one finished phase."""
+
+    name: str
+    started_s: float
+    finished_s: float
+    warmup: Warmup
+    blocks: tuple[Block, ...]
+    processes: tuple[ServerProcess, ...]
+    notes: tuple[str, ...] = ()
+    workload: str | None = None  # number, sizes and checksum of the bodies to send
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class Manifest:
+    """manifest.json: the run as a whole. ``failure``: why phases are missing."""
+
+    run_id: str
+    label: str
+    parameters: Mapping[str, Any]
+    phases: tuple[str, ...]  # requested, in order
+    started_s: float
+    finished_s: float | None = None
+    status: Status = "capturing"
+    failure: str | None = None
+    phases_done: tuple[str, ...] = ()
+    sha256: Mapping[str, str] = field(default_factory=dict)  # by path within the run folder
+    schema_version: int = SCHEMA_VERSION

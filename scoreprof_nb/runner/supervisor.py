@@ -1,0 +1,143 @@
+"""Runs papermill, stops it in an orderly way on signals, and leaves no process behind.
+
+papermill runs under a guard (``guard``), a process that ends everything if the runner is killed.
+"""
+
+import ctypes
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+STOP_S = 7.0  # from the signal until the runner gives up; starting and ending processes takes time too
+INTERRUPTED_S = 6.0  # of these, until papermill is killed: for the server's end, and to save the notebook
+END_S = 3.0  # at most, for killed processes to be gone
+POLL_S = 0.1
+GUARD = Path(__file__).with_name("guard.py")
+_PR_SET_CHILD_SUBREAPER = 36
+_QUIET = ("--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-")
+
+
+class Supervisor:
+    """Runs papermill in a process of its own. ``stopped_by``: the signal that stopped it, if any did."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.stopped_by: int | None = None
+        self._stopped_s = 0.0
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # for orphans of the guard, should it be killed
+        lifeline, write_end = os.pipe()
+        self._lifeline: int | None = write_end
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._stop)
+        papermill = [sys.executable, "-m", "papermill", *arguments, *_QUIET]
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(GUARD), str(lifeline), *papermill],
+            pass_fds=(lifeline,),
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        os.close(lifeline)
+        self._errors = threading.Thread(target=self._pass_on_errors, daemon=True)
+        self._errors.start()
+
+    def wait(self) -> int:
+        """Returns papermill's exit code; all of its processes have ended by then."""
+        while (code := self._guard.poll()) is None:
+            if self._left_s(INTERRUPTED_S) <= 0:
+                self._cut_lifeline()
+            if self._left_s(STOP_S) <= 0:
+                self._guard.kill()
+            time.sleep(POLL_S)
+        _end_descendants(min(END_S, self._left_s(STOP_S)))
+        self._errors.join(min(END_S, self._left_s(STOP_S)))
+        return code
+
+    def finish(self, finalize: Callable[[], Path]) -> Path | None:
+        """What ``finalize`` returns; None if a signal came and it did not end in time."""
+        result: Future[Path] = Future()
+
+        def run() -> None:
+            try:
+                result.set_result(finalize())
+            except BaseException as error:
+                result.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        while not result.done() and self._left_s(STOP_S) > 0:
+            time.sleep(POLL_S)
+        return result.result() if result.done() else None
+
+    def hold(self, seconds: float) -> None:
+        """Wait, so that files can be copied out of the container; a signal ends the wait at once."""
+        print(f"holding for {seconds:.0f} s, so that files can be copied; SIGTERM ends it", flush=True)
+        deadline = time.monotonic() + seconds
+        while self.stopped_by is None and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+
+    def _cut_lifeline(self) -> None:
+        """Have the guard kill papermill and all other processes."""
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+
+    def _left_s(self, limit_s: float) -> float:
+        """What is left of a time limit that begins with the signal; infinite without a signal."""
+        if self.stopped_by is None:
+            return math.inf
+        return max(0.0, self._stopped_s + limit_s - time.monotonic())
+
+    def _pass_on_errors(self) -> None:
+        """papermill's stderr, without the kernel's remark about TCP, and without the traceback of a failed
+        cell: the runner prints that error as one line at the end."""
+        assert self._guard.stderr is not None
+        for line in self._guard.stderr:
+            if line.startswith("Traceback (most recent call last)"):
+                break
+            if "Kernel is running over TCP without encryption" not in line:
+                sys.stderr.write(line)
+        self._guard.stderr.read()
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        """Interrupt the kernel, once: its cell ends the server, and papermill saves the notebook."""
+        if self.stopped_by is not None:
+            return
+        self._stopped_s = time.monotonic()
+        self.stopped_by = signum
+        print(f"stopping ({signal.Signals(signum).name}): finished phases are safe", flush=True)
+        with suppress(psutil.NoSuchProcess):
+            _interrupt(psutil.Process(self._guard.pid).children(recursive=True))
+
+
+def _interrupt(processes: Sequence[psutil.Process]) -> None:
+    """SIGINT to the kernel. If it has not started yet, papermill has nothing to save: SIGTERM to all."""
+    kernels = [process for process in processes if _is_kernel(process)]
+    for process in kernels or processes:
+        with suppress(psutil.Error):
+            process.send_signal(signal.SIGINT if kernels else signal.SIGTERM)
+
+
+def _is_kernel(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return "ipykernel_launcher" in process.cmdline()
+    return False
+
+
+def _end_descendants(limit_s: float) -> None:
+    """Kill what the guard left, because it was killed or its time was up."""
+    left = psutil.Process().children(recursive=True)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=limit_s)
