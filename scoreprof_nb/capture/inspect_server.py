@@ -1,9 +1,10 @@
 """Asks the server's interpreter about itself. Runs there, so it imports nothing of the kit.
 
-    <server python> inspect_server.py versions
+    <server python> inspect_server.py versions PACKAGE [PACKAGE ...]
     <server python> inspect_server.py labels MODEL TRUST_REMOTE_CODE TEXT [TEXT ...]
 
-Prints one JSON object on the last line of stdout.
+Prints one JSON object on the last line of stdout. The first package is the server's own: it is the one
+whose source is looked up.
 """
 
 import json
@@ -13,41 +14,41 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("sglang-jax", "jax", "jaxlib", "libtpu", "flax", "numpy", "transformers", "pyzmq", "uvloop")
 
-
-def versions() -> dict[str, Any]:
-    found: dict[str, str | None] = {}
-    for name in PACKAGES:
+def versions(packages: list[str]) -> dict[str, Any]:
+    """The version of each package, None for those that are not installed."""
+    installed: dict[str, str | None] = {}
+    for name in packages:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = None
-    return {"python": platform.python_version(), "packages": found, "source": source()}
+            installed[name] = None
+    return {"python": platform.python_version(), "packages": installed, "source": source(packages[0])}
 
 
-def source() -> dict[str, Any] | None:
-    """Repository, branch and commit: as the image's build wrote them down, else as pip did."""
-    written = Path(sys.prefix, "scoreprof-source.json")
-    if written.exists():
-        found: dict[str, Any] = json.loads(written.read_text())
-        return {name: found.get(name) for name in ("repo", "branch", "commit")}
+def source(package: str) -> dict[str, Any] | None:
+    """Repository, branch and commit: as the image's build recorded them, else as pip did."""
+    recorded = Path(sys.prefix, "scoreprof-source.json")
+    if recorded.exists():
+        checkout: dict[str, Any] = json.loads(recorded.read_text())
+        return {name: checkout.get(name) for name in ("repo", "branch", "commit")}
     try:
-        text = metadata.distribution("sglang-jax").read_text("direct_url.json")
+        text = metadata.distribution(package).read_text("direct_url.json")
     except metadata.PackageNotFoundError:
         return None
     if not text:
         return None
-    told = json.loads(text)
-    control = told.get("vcs_info") or {}
+    origin = json.loads(text)
+    version_control = origin.get("vcs_info") or {}
     return {
-        "repo": told.get("url"),
-        "branch": control.get("requested_revision"),
-        "commit": control.get("commit_id"),
+        "repo": origin.get("url"),
+        "branch": version_control.get("requested_revision"),
+        "commit": version_control.get("commit_id"),
     }
 
 
 def labels(model: str, trust: str, texts: list[str]) -> dict[str, Any]:
+    """The token ids of each text, and the size of the vocabulary."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust == "True")
@@ -58,8 +59,11 @@ def labels(model: str, trust: str, texts: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    question, *arguments = sys.argv[1:]
     print(
         json.dumps(
-            versions() if sys.argv[1] == "versions" else labels(sys.argv[2], sys.argv[3], sys.argv[4:])
+            versions(arguments)
+            if question == "versions"
+            else labels(arguments[0], arguments[1], arguments[2:])
         )
     )

@@ -1,15 +1,15 @@
-"""Starts the server as its child, ends it with itself, and is the clock of the recordings.
+"""Starts the server as its child, ends the server when it ends itself, and is the clock of the recordings.
 
     <python> launcher.py COMMAND [ARGUMENT ...]
 
-py-spy's recordings hold no times. Attached to this process, it samples it together with the server
-at every tick; and this process shows the time in its stack: ``clock`` is a generated function with
-one line per slot of 4 ms, so the line number that py-spy reads says when the tick was (modulo the
-10 s of a cycle). It costs 250 wake-ups a second, only while it is switched on.
+py-spy's recordings contain no times. Attached to this process, py-spy samples it together with the
+server at every tick, and this process shows the time in its stack: ``clock`` is a generated function
+with one line per slot of 4 ms, so the line number in a sample is the time of the tick (modulo the cycle
+of 10 s). It costs 250 wake-ups a second while it is switched on.
 
 SIGUSR2 switches the clock on, SIGUSR1 off (Python handles pending signals in the order of their
-numbers, so off and on at once end in on); SIGTERM and SIGINT are passed to the server. It ends as
-the server ends. Stand-alone (standard library only): it may run without the kit installed.
+numbers, so both at once end in on). SIGTERM and SIGINT are forwarded to the server. The launcher exits
+as the server does. It uses the standard library only, so that it runs without the kit installed.
 """
 
 import ctypes
@@ -30,11 +30,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 class SwitchedOff(Exception):
-    """The clock is no longer wanted, or the server has ended."""
+    """The clock was switched off, or the server has ended."""
 
 
 class Clock:
-    """Runs in the main thread between two switches."""
+    """Runs in the main thread while it is switched on."""
 
     def __init__(self, child: "subprocess.Popen[bytes]") -> None:
         self.on = False
@@ -46,7 +46,7 @@ class Clock:
         self._clock = namespace["clock"]
 
     def run_cycle(self) -> None:
-        """Go through the slots of this cycle, the past ones at once; raises SwitchedOff."""
+        """Run through the slots of this cycle, without a pause for past ones; raises SwitchedOff."""
         self._cycle_start_s = time.time() // (SLOTS * SLOT_S) * (SLOTS * SLOT_S)
         self._clock(self._wait)
 
@@ -64,7 +64,7 @@ def die_with_parent() -> None:
 
 
 def run(command: list[str]) -> int:
-    """Run the command, and the clock when asked for; gives its return code (negative: a signal)."""
+    """Run the command, and the clock while it is on; gives the return code (negative: a signal)."""
     die_with_parent()
     child = subprocess.Popen(command, preexec_fn=die_with_parent)
     clock = Clock(child)
@@ -72,13 +72,13 @@ def run(command: list[str]) -> int:
     def switch(signum: int, frame: FrameType | None) -> None:
         clock.on = signum == signal.SIGUSR2
 
-    def pass_on(signum: int, frame: FrameType | None) -> None:
+    def forward(signum: int, frame: FrameType | None) -> None:
         child.send_signal(signum)
 
     signal.signal(signal.SIGUSR2, switch)
     signal.signal(signal.SIGUSR1, switch)
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, pass_on)
+        signal.signal(signum, forward)
     while child.poll() is None:
         try:
             if clock.on:
@@ -91,7 +91,7 @@ def run(command: list[str]) -> int:
 
 
 def end_as(code: int) -> None:
-    """End like the child: with its code, or by its signal."""
+    """Exit as the child did: with its code, or by its signal."""
     if code < 0:
         if -code != signal.SIGKILL:
             signal.signal(-code, signal.SIG_DFL)

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scoreprof_nb.capture import session
-from scoreprof_nb.capture.preflight import prepare
+from scoreprof_nb.capture import resume, session
+from scoreprof_nb.capture.preflight import Plan, prepare
+from scoreprof_nb.capture.progress import LogProgress
 from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST, CompareParameters, with_names_of
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.run_folder.store import RunFolder, RunFolderError, write_text
@@ -44,7 +45,7 @@ def planned(parameters: CompareParameters) -> Iterator[PairRun]:
 
 def capture_pairs(
     parameters: CompareParameters,
-    say: Callable[[str], None],
+    log_progress: LogProgress,
     check: Callable[[Mapping[str, Mapping[str, Any]]], None],
     captured: Callable[[Parameters], None],
 ) -> str | None:
@@ -60,45 +61,49 @@ def capture_pairs(
         _refuse_other_run(parameters, run)
     missing = [run for run in runs if not run.complete()]
     if not missing:
-        say(f"all {len(runs)} runs are there: nothing to capture")
+        log_progress(f"all {len(runs)} runs are complete: nothing to capture")
         return None
-    say("checking both sides")
-    provenance = {}
-    for side in SIDES:
-        of_side = parameters.of_run(side, missing[0].folder)
-        provenance[side] = with_names_of(side, prepare, of_side, of_side.phase_names()).provenance
-    check(provenance)
+    log_progress("checking both sides")
+    check({side: _provenance(parameters, side, missing[0].folder) for side in SIDES})
     started = time.monotonic()
     for done, run in enumerate(missing):
-        left = _time_left(time.monotonic() - started, done, len(missing))
-        where = f"run {len(runs) - len(missing) + done + 1} of {len(runs)}, pair {run.pair}, {run.side}"
-        say(f"{where}{left}")
-        of_run = parameters.of_run(run.side, run.folder)
-
-        def say_of_run(text: str, where: str = where) -> None:
-            say(f"  [{where}] {text}")
-
-        outcome = with_names_of(run.side, session.capture, of_run, say_of_run)
-        if outcome.failure is not None:
-            _keep_stopped(parameters, run, outcome.failure)
-            return f"{run.side} of pair {run.pair}: {outcome.failure}"
-        captured(of_run)
+        time_left = _time_left(time.monotonic() - started, done, len(missing))
+        position = f"run {len(runs) - len(missing) + done + 1} of {len(runs)}, pair {run.pair}, {run.side}"
+        log_progress(f"{position}{time_left}")
+        run_parameters = parameters.of_run(run.side, run.folder)
+        result = with_names_of(
+            run.side, session.capture, run_parameters, _prefixed(log_progress, f"  [{position}] ")
+        )
+        if result.failure is not None:
+            _record_stopped(parameters, run, result.failure)
+            return f"{run.side} of pair {run.pair}: {result.failure}"
+        captured(run_parameters)
     return None
 
 
+def _provenance(parameters: CompareParameters, side: str, folder: Path) -> Mapping[str, Any]:
+    run_parameters = parameters.of_run(side, folder)
+    plan: Plan = with_names_of(side, prepare, run_parameters, run_parameters.phase_names())
+    return plan.provenance
+
+
+def _prefixed(log_progress: LogProgress, prefix: str) -> LogProgress:
+    return lambda text: log_progress(prefix + text)
+
+
 def stopped_runs(compare_dir: Path) -> Mapping[str, Sequence[str]]:
-    """By side: which runs did not get to their end, when and why, in all attempts of a comparison."""
-    found: dict[str, list[str]] = {side: [] for side in SIDES}
+    """By side: which runs did not finish, when and why, in all attempts of a comparison."""
+    stopped: dict[str, list[str]] = {side: [] for side in SIDES}
     with suppress(OSError):
         for line in (compare_dir / STOPPED).read_text(encoding="utf-8").splitlines():
             side, _, text = line.partition("\t")
-            if side in found:
-                found[side].append(text)
-    return found
+            if side in stopped:
+                stopped[side].append(text)
+    return stopped
 
 
-def _keep_stopped(parameters: CompareParameters, run: PairRun, failure: str) -> None:
-    """A run is captured again by the next attempt: what stopped this one must not be forgotten by that."""
+def _record_stopped(parameters: CompareParameters, run: PairRun, failure: str) -> None:
+    """Note what stopped a run: the next attempt captures it again, and would hide that."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     path = Path(parameters.compare_dir) / STOPPED
     before = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -106,32 +111,34 @@ def _keep_stopped(parameters: CompareParameters, run: PairRun, failure: str) -> 
 
 
 def _restore_stopped(parameters: CompareParameters) -> None:
-    there = Path(parameters.results_dir, STOPPED)
-    here = Path(parameters.compare_dir) / STOPPED
-    if parameters.results_dir and there.exists() and not here.exists():
-        write_text(here, there.read_text(encoding="utf-8"))
+    published = Path(parameters.results_dir, STOPPED)
+    local = Path(parameters.compare_dir) / STOPPED
+    if parameters.results_dir and published.exists() and not local.exists():
+        write_text(local, published.read_text(encoding="utf-8"))
 
 
 def _refuse_other_run(parameters: CompareParameters, run: PairRun) -> None:
-    """Raise ParameterError when the folder of a run holds one that was measured with other parameters."""
-    of_run = parameters.of_run(run.side, run.folder)
+    """Raise ParameterError when the folder has a run that was measured with other parameters."""
+    run_parameters = parameters.of_run(run.side, run.folder)
     try:
         manifest = RunFolder(run.folder).read_manifest()
     except RunFolderError:
         return
     if manifest.phases_done:
-        with_names_of(run.side, session.refuse_other_parameters, manifest, of_run, manifest.phases_done)
+        with_names_of(
+            run.side, resume.refuse_other_parameters, manifest, run_parameters, manifest.phases_done
+        )
 
 
-def _time_left(elapsed_s: float, done: int, all_of_them: int) -> str:
+def _time_left(elapsed_s: float, done: int, total: int) -> str:
     if not done:
         return ""
-    left_s = elapsed_s / done * (all_of_them - done)
+    left_s = elapsed_s / done * (total - done)
     return f", about {left_s / 60:.0f} min left" if left_s >= 90 else f", about {left_s:.0f} s left"
 
 
 def complete_pairs(parameters: CompareParameters) -> tuple[list[Path], list[Path]]:
-    """The folders of control and of test of the pairs that have both."""
+    """The folders of control and of test, of those pairs whose two runs are complete."""
     runs = {(run.pair, run.side): run for run in planned(parameters) if run.complete()}
     both = [pair for pair in range(1, parameters.pairs + 1) if all((pair, side) in runs for side in SIDES)]
     return [runs[pair, CONTROL].folder for pair in both], [runs[pair, TEST].folder for pair in both]

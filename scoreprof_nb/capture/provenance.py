@@ -5,6 +5,7 @@ import os
 import platform
 import resource
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 
 from scoreprof_nb import __version__
+from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.pyspy import ptrace_scope
 from scoreprof_nb.parameters.profile import ParameterError
 
@@ -29,39 +31,38 @@ def inspect_server(python: str, *arguments: str, error_name: str = "server_pytho
     gives no answer.
     """
     try:
-        answer = subprocess.run(
+        process = subprocess.run(
             [python, str(INSPECT), *arguments],
             capture_output=True,
             text=True,
             timeout=INSPECT_S,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONSAFEPATH": "1"},
+            env={**os.environ, **ENGINE.environment("cpu"), "PYTHONSAFEPATH": "1"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ParameterError("server_python", python, f"cannot be run: {error}") from error
     try:
-        found = json.loads(answer.stdout.splitlines()[-1])
-        if answer.returncode == 0 and isinstance(found, dict):
-            return found
+        answer = json.loads(process.stdout.splitlines()[-1])
+        if process.returncode == 0 and isinstance(answer, dict):
+            return answer
     except (IndexError, ValueError):
         pass
-    said = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    reason = (process.stderr.strip().splitlines() or ["it printed nothing"])[-1]
     value = python if error_name == "server_python" else arguments[1]
-    raise ParameterError(error_name, value, f"{python} inspect_server.py {arguments[0]} failed: {said}")
+    raise ParameterError(error_name, value, f"{python} inspect_server.py {arguments[0]} failed: {reason}")
 
 
-def collect(server: dict[str, Any] | None, device: str, notes: list[str]) -> dict[str, Any]:
-    """``server`` is what inspect_server found, None when its interpreter is not known."""
-    packages = (server or {}).get("packages", {})
+def collect(server: Mapping[str, Any], device: str, notes: list[str]) -> dict[str, Any]:
+    """The fields of provenance.json that do not depend on the launch.
+
+    ``server``: what ``inspect_server.py versions`` printed.
+    """
+    packages = server["packages"]
     return {
         "kit": __version__,
         "kit_commit": _kit_commit(),
         "kit_packages": {name: metadata.version(name) for name in KIT_PACKAGES},
-        "python": (server or {}).get("python"),
-        "sglang_jax": packages.get("sglang-jax"),
-        "sglang_jax_source": (server or {}).get("source"),
-        "jax": packages.get("jax"),
-        "jaxlib": packages.get("jaxlib"),
-        "libtpu": packages.get("libtpu"),
+        "python": server["python"],
+        **ENGINE.provenance(packages, server["source"]),
         "py_spy": metadata.version("py-spy"),
         "server_packages": packages,
         "image": json.loads(IMAGE_INFO.read_text()) if IMAGE_INFO.exists() else None,
@@ -101,8 +102,8 @@ def _chip(device: str) -> str:
     """The accelerator's name: from the TPU VM's or GKE's environment, not by opening the chip."""
     if device == "cpu":
         return "cpu"
-    named = (os.environ.get(name) for name in ("TPU_ACCELERATOR_TYPE", "ACCELERATOR_TYPE"))
-    return next(filter(None, named), "tpu (type unknown)")
+    types = (os.environ.get(name) for name in ("TPU_ACCELERATOR_TYPE", "ACCELERATOR_TYPE"))
+    return next(filter(None, types), "tpu (type unknown)")
 
 
 def _cpu_model() -> str | None:

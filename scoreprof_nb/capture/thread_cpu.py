@@ -26,7 +26,7 @@ Snapshot = dict[tuple[int, int], ThreadTime]
 
 
 def snapshot(pids: Iterable[int]) -> Snapshot:
-    """The CPU time of every thread of the processes, by (pid, tid); ended ones are left out."""
+    """The CPU time of every thread of the processes, by (pid, tid), without those that have ended."""
     times: Snapshot = {}
     for pid in pids:
         try:
@@ -71,6 +71,6 @@ def _thread_time(task: Path) -> ThreadTime:
             return ThreadTime(name, int(on_cpu) / 1e9, int(runnable) / 1e9)
     except (OSError, ValueError):
         pass
-    # The name in brackets may hold spaces and brackets itself; the fields come after the last one.
+    # The name in brackets may contain spaces and brackets; the fields follow the last bracket.
     fields = (task / "stat").read_text(errors="replace").rpartition(")")[2].split()
     return ThreadTime(name, (int(fields[11]) + int(fields[12])) / _TICKS_PER_S, None)

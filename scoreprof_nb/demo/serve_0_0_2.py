@@ -11,7 +11,9 @@ spawned: they import this file as ``__mp_main__``, so the repairs at module leve
 3. ``/v1/score`` fails on every device: the logprob path calls ``.tolist()`` on traced arrays
    inside jit (``ConcretizationTypeError``). The model and the sampler therefore run without the
    logprob path, and the scheduler takes the label tokens' logprobs from ``next_token_logits``
-   on the host, where it attaches logprobs to the requests.
+   on the host, where it attaches logprobs to the requests. No array of that path may be left in the
+   batch either: the one of ``extend_input_logprob_token_ids`` is not padded, so that each number of
+   sequences was a compile of its own.
 """
 
 import sys
@@ -53,6 +55,7 @@ def score_from_next_token_logits() -> None:
         batch.return_logprob = False
         batch.token_ids_logprobs = None
         batch.top_logprobs_nums = None
+        batch.extend_input_logprob_token_ids = None
         return batch
 
     def add_logprob_return_values(self, i, req, pt, next_token_ids, num_input_logprobs, output):  # type: ignore[no-untyped-def]

@@ -76,7 +76,7 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
 
 
 def _capture_pairs(parameters: CompareParameters, log_progress: Callable[[str], None]) -> str | None:
-    """Each run gets a report of its own. Returns why pairs are missing, None if none is."""
+    """Capture the missing runs, each with its own report. Returns why pairs are missing, None if none is."""
 
     def publish(run: Parameters) -> None:
         make_report(run).write_files()

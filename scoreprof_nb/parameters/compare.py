@@ -26,7 +26,7 @@ SIDES = (CONTROL, TEST)
 COMPARISONS = "comparisons"  # where a comparison is put that names no folder
 MARGIN = 0.05  # a smaller relative change is not meaningful
 FEWEST_PAIRS = 5  # with fewer, an exact sign-flip test cannot come near 5 %
-# The run's parameters that each side has of its own: control_label, test_server_flags and so on.
+# The parameters of a run that each side sets separately: control_label, test_server_flags and so on.
 OF_SIDE = ("label", "server_python", "server_flags", "server_environment", "model_path")
 
 FailOn = Annotated[Text, one_of("never", "regression", "not_improved")]
@@ -91,7 +91,7 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
 
     def _check_gate(self) -> None:
         if not self.captures and not self.control:
-            raise ParameterError("fail_on", self.fail_on, "there is only a history, and nothing to judge")
+            raise ParameterError("fail_on", self.fail_on, "a history alone leaves nothing to judge")
         if self.captures and 1 < self.pairs < FEWEST_PAIRS:
             raise ParameterError(
                 "pairs", self.pairs, f"fail_on needs a verdict, which takes at least {FEWEST_PAIRS} pairs"
@@ -144,9 +144,9 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
         return tuple(folders)
 
     def check_files(self) -> None:
-        """Raise ParameterError for the first named file or folder that cannot be used.
+        """Raise ParameterError for the first file or folder that cannot be used.
 
-        It is cheap: the contents of ``noise_from`` and of the runs are checked by who reads them.
+        This is cheap: the contents of ``noise_from`` and of the runs are checked where they are read.
         """
         for side in SIDES:
             self.runs_of(side)
@@ -187,7 +187,7 @@ def with_names_of[**Arguments, Result](
     *arguments: Arguments.args,
     **named: Arguments.kwargs,
 ) -> Result:
-    """Call it; a ParameterError about a parameter that each side has of its own gets the side's name."""
+    """Call it; a ParameterError about a parameter that each side sets gets the side's name: test_label."""
     try:
         return call(*arguments, **named)
     except ParameterError as error:

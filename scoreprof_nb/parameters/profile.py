@@ -1,8 +1,8 @@
 """The parameters of the profiling notebook.
 
-Only the values are checked here, and the files that they name (``check_files``). What needs the
-machine (an interpreter, a port, permission to trace) is checked by ``capture.preflight`` before
-anything is launched.
+The values are checked when ``Parameters`` is built, and the files they name by ``check_files``. What
+depends on the machine (packages, a free port, permission to trace) is checked by ``capture.preflight``,
+before anything is launched.
 """
 
 import re
@@ -71,7 +71,7 @@ DAY_S = 86_400
 
 
 class RunParameters(ParameterSet):
-    """One run and its server: what each side of a comparison has of its own."""
+    """One run and its server: in a comparison, each side has its own."""
 
     run_dir: Text = Field("", description="run folder, resumed if it exists. Empty: runs/<time>-<label>")
     label: Label = Field(

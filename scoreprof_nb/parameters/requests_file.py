@@ -1,4 +1,4 @@
-"""The user's own request bodies: a JSONL file, one ``POST /v1/score`` body a line."""
+"""The user's own request bodies: a JSONL file, one ``POST /v1/score`` body per line."""
 
 import json
 from dataclasses import dataclass

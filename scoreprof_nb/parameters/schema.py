@@ -1,6 +1,6 @@
-"""What both notebooks' parameters have in common: types, error messages, and the base class.
+"""What the parameters of both notebooks have in common: types, error messages, and a base class.
 
-A parameter is a field of a ``ParameterSet``: its type, default, range and help text stand on one line.
+A parameter is a field of a ``ParameterSet``: its type, default, range and help text stand together.
 The types accept what papermill passes: ``-p`` gives parsed numbers and booleans, ``-r`` gives text.
 """
 
@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 class ParameterError(Exception):
     """A parameter that the user has to change. The message names it, its value, and the fix.
 
-    Not a ValueError: pydantic would turn that into an error of its own.
+    It is not a ValueError, which pydantic would turn into a ValidationError.
     """
 
     def __init__(self, name: str, value: object, problem: str) -> None:

@@ -83,7 +83,7 @@ def published_path(path: Path, folder: Path, results_dir: str) -> Path:
 def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
     """Fetch the finished phases of a run that another machine began; returns their names.
 
-    Does nothing when the run folder has a manifest of its own, or the results folder has none. A phase
+    Does nothing if the run folder already has a manifest, or the results folder has none. A phase
     whose files differ from their checksums is left out, so that it is captured again. Raises
     ResultsError when both folders hold phases, of different runs.
     """
@@ -116,7 +116,7 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
 def _manifest_in(results_dir: Path) -> Manifest | None:
     """None when it is missing or damaged: an upload that was cut off is no run.
 
-    Raises OSError when it cannot be read just now, since that does not mean that there is none.
+    Raises OSError if it cannot be read just now: it may exist all the same.
     """
     try:
         return RunFolder(results_dir).read_manifest()

@@ -3,17 +3,17 @@
     <python> -I -S guard.py LIFELINE PROGRAM [ARGUMENT ...]
 
 The guard stands between the runner and papermill. LIFELINE is the file descriptor of a pipe's read
-end; the runner alone holds the write end and never writes. When the runner ends, even by SIGKILL, the
-kernel closes the pipe, the guard sees its end, kills its descendants, and exits. Nothing escapes it by
-starting a session of its own or by losing its parent: as a child subreaper, the guard inherits orphans.
-The runner also closes the pipe itself, to have everything killed at once.
+end; only the runner holds the write end, and it never writes. When the runner ends, even by SIGKILL, the
+kernel closes the pipe; the guard notices, kills its descendants, and exits. A process does not escape by
+starting a new session or by losing its parent: the guard is a child subreaper, so it inherits orphans.
+The runner also closes the pipe itself when everything has to be killed at once.
 
 When the program (papermill) ends, the guard kills what is left of its descendants and exits with its
-exit code (128 + the signal's number if a signal ended it). It ignores SIGTERM and SIGINT: a stop is the
-runner's to arrange. If the guard itself is killed, its descendants fall to the runner, which is a
-subreaper too and ends them.
+exit code (128 + the signal's number if a signal ended it). It ignores SIGTERM and SIGINT: stopping in an
+orderly way is the runner's task. If the guard itself is killed, the runner, a subreaper too, inherits its
+descendants and kills them.
 
-Standard library only, and no import of the kit: it starts in hundredths of a second.
+Standard library only, and no import of the kit: it starts within a few hundredths of a second.
 """
 
 import ctypes
@@ -73,12 +73,12 @@ def descendants(ancestor: int) -> set[int]:
         with suppress(OSError, ValueError, IndexError):
             # "pid (name) state parent ...": a name may hold spaces and parentheses.
             parents[int(path.parent.name)] = int(path.read_bytes().rpartition(b")")[2].split()[1])
-    found: set[int] = set()
+    known: set[int] = set()
     generation = {ancestor}
     while generation:
-        generation = {pid for pid, parent in parents.items() if parent in generation} - found
-        found |= generation
-    return found
+        generation = {pid for pid, parent in parents.items() if parent in generation} - known
+        known |= generation
+    return known
 
 
 if __name__ == "__main__":

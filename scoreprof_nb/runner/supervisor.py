@@ -29,7 +29,7 @@ _QUIET = ("--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-")
 
 
 class Supervisor:
-    """Runs papermill in a process of its own. ``stopped_by``: the signal that stopped it, if any did."""
+    """Runs papermill in a separate process. ``stopped_by``: the signal that stopped it, if any did."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.stopped_by: int | None = None

@@ -14,7 +14,7 @@ import requests
 
 from scoreprof_nb import demo
 from scoreprof_nb.analysis.ticks import block_ticks
-from scoreprof_nb.capture.pyspy import PySpy, thread_ids
+from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.server import free_port
 from scoreprof_nb.components.catalog import COMPONENTS, NAMES
 from scoreprof_nb.components.classify import classify
@@ -80,9 +80,11 @@ def test_idle_server_is_idle(running: tuple[str, int], tmp_path: Path) -> None:
     pids = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
     output = tmp_path / "idle.speedscope.json"
     time.sleep(SETTLE_S)
-    recorder = PySpy(pid, output, 100, "nonblocking", Redactor(), {p: thread_ids(p) for p in pids})
+    recorder = PySpy("nonblocking", 100, Redactor())
+    recorder.observe(pids)
+    running_recording = recorder.start(pid, output)
     time.sleep(6)
-    recording = recorder.stop()
+    recording = running_recording.stop()
     assert recording.failure is None
     table = read_recording(output)
     block = Block(0, recording.started_s, recording.stopped_s, recording)

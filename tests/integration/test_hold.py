@@ -14,7 +14,7 @@ from tests.support.server_runs import left_behind
 def test_report_is_there_while_it_waits_and_sigterm_ends_the_wait(tmp_path: Path) -> None:
     """Broken: the container is gone before its files are, or holds a TPU after it was told to stop."""
     (tmp_path / "run").mkdir()
-    cell = f"from scoreprof_nb.notebook.profile import publish_run_metadata\ntell_runner({str(tmp_path / 'run')!r}, '', 3600.0)"
+    cell = f"from scoreprof_nb.notebook.profile import publish_run_metadata\npublish_run_metadata({str(tmp_path / 'run')!r}, '', 3600.0)"
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook = new_notebook(cells=[new_code_cell(cell)], metadata={"kernelspec": kernel})
     nbformat.write(notebook, tmp_path / "in.ipynb")

@@ -11,6 +11,7 @@ from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse
 from scoreprof_nb.capture import session
 from scoreprof_nb.capture.preflight import Plan
+from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.server import free_port
 from scoreprof_nb.capture.workload import request_bodies
 from scoreprof_nb.components.rules import load_rules
@@ -40,7 +41,8 @@ def run(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> RunAnalysi
             command=(sys.executable, str(TRUTH / "synthetic_server.py"), str(port)),
             environment=dict(os.environ),
             port=port,
-            found=None,
+            attached=None,
+            recorder=PySpy(parameters.py_spy_mode, parameters.rate_hz, Redactor()),
             bodies={phase: request_bodies(parameters, phase, [1, 2]) for phase in phases},
             provenance={},
             redact=Redactor(),

@@ -1,6 +1,6 @@
-"""A stand-in for the server, for failures that the real one does not show on demand.
+"""A stand-in for the server, for failures that the real one does not produce on demand.
 
-``standin(answer)`` serves in this process; ``write_server`` gives the program of a small server that
+``standin(answer)`` serves in this process; ``write_server`` writes the program of a small server that
 can be launched, with a switch for each way to fail.
 """
 
@@ -38,7 +38,7 @@ class StandIn(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request, client_address) -> None:
-        """A client that hung up is no news here."""
+        """Ignore clients that hang up."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -92,7 +92,7 @@ def standin(answer: Callable[[Handler, dict], None]) -> Iterator[StandIn]:
 
 
 def wait_until(true: Callable[[], object], what: str) -> None:
-    """Wait for something that must happen, with a limit that is no assertion about speed."""
+    """Wait for something that must happen; the limit asserts nothing about speed."""
     deadline = time.monotonic() + WAIT_S
     while not true():
         assert time.monotonic() < deadline, f"not within {WAIT_S:.0f} s: {what}"
@@ -100,7 +100,7 @@ def wait_until(true: Callable[[], object], what: str) -> None:
 
 
 def lives(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be reaped does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
@@ -112,19 +112,19 @@ def wait_ended(pid: int) -> None:
 
 
 def kill(pid: int) -> None:
-    """Sweep up after a test that failed."""
+    """Clean up after a failed test."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 
 
 def pid_in(path: Path) -> int:
-    """A pid that another process writes into a file."""
+    """The pid that another process writes into a file."""
     wait_until(lambda: path.exists() and path.read_text().endswith("\n"), f"a pid in {path.name}")
     return int(path.read_text())
 
 
 def write_server(folder: Path) -> str:
-    """The path of the program of the small server."""
+    """Write the program of the small server; gives its path."""
     path = folder / "standin_server.py"
     path.write_text(SERVER)
     return str(path)
@@ -132,11 +132,16 @@ def write_server(folder: Path) -> str:
 
 # argv: PORT [switch ...]. Serves /health and /v1/score.
 SERVER = r"""
-import json, os, signal, subprocess, sys, time
+import json, os, signal, socket, subprocess, sys, tempfile, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 port, switches = int(sys.argv[1]), sys.argv[2:]
 print("api_key='s3cr3tvalue42' starting", flush=True)
+if "socket" in switches:  # as sglang-jax leaves its own
+    path = tempfile.NamedTemporaryFile(delete=False).name
+    os.unlink(path)
+    socket.socket(socket.AF_UNIX).bind(path)
+    print("socket", path, flush=True)
 if "dies" in switches:
     print("cannot load the model", file=sys.stderr, flush=True)
     sys.exit(3)

@@ -1,4 +1,4 @@
-"""The launcher: ends as its child ends, and takes it along; its stack shows the time."""
+"""The launcher: it ends as its child does, takes the child with it, and shows the time in its stack."""
 
 import os
 import re
@@ -23,7 +23,7 @@ CYCLE_S = launcher.SLOTS * launcher.SLOT_S
 
 @contextmanager
 def launched(program, *arguments):
-    """The launcher with ``python -c program``; ended and waited for in any case."""
+    """The launcher running ``python -c program``; always ended and reaped."""
     process = subprocess.Popen([sys.executable, str(LAUNCHER), sys.executable, "-c", program, *arguments])
     try:
         yield process
@@ -38,7 +38,7 @@ def ended(program):
 
 
 def wait_handlers(pid):
-    """Until the launcher takes SIGUSR2: before, it would be killed by it."""
+    """Wait until the launcher handles SIGUSR2, which would kill it before."""
     bit = 1 << (signal.SIGUSR2 - 1)
 
     def caught():
@@ -50,13 +50,13 @@ def wait_handlers(pid):
 
 @pytest.mark.parametrize("code", [0, 1, 3, 42, 255])
 def test_exit_code_is_the_childs(code):
-    """The kit tells a refused flag (2) from a crash by it."""
+    """Exit code 2 is how the kit tells a refused flag from a crash."""
     assert ended(f"raise SystemExit({code})") == code
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGINT", "SIGUSR2"])
 def test_ends_by_the_signal_of_the_child(name):
-    """``the server ended by signal SIGKILL`` is how the kernel's out-of-memory killer is recognised."""
+    """``the server ended by signal SIGKILL`` is how a user recognises the out-of-memory killer."""
     program = (
         "import os, resource, signal; resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
         f"signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.{name})"
@@ -87,11 +87,12 @@ def test_command_that_is_not_there_is_an_error():
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_signal_is_passed_on(signum, tmp_path):
-    """The server must get the chance to end in order."""
+    """The server must get the chance to shut down cleanly."""
     program = (
-        "import signal, sys, time;"
-        f"signal.signal({int(signum)}, lambda *_: sys.exit(9));"
-        f"{WRITE_PID} time.sleep(60)"
+        "import signal, sys, time\n"
+        f"signal.signal({int(signum)}, lambda *_: sys.exit(9))\n"
+        f"{WRITE_PID}\n"
+        "while True: time.sleep(0.05)"  # a long sleep may begin just after the signal has come
     )
     with launched(program, str(tmp_path / "pid")) as process:
         child = pid_in(tmp_path / "pid")
@@ -102,7 +103,7 @@ def test_signal_is_passed_on(signum, tmp_path):
 
 
 def test_child_is_killed_when_the_launcher_is(tmp_path):
-    """After any end no server is left: SIGKILL cannot be passed on, the kernel does it."""
+    """No server may be left after any end. SIGKILL cannot be forwarded: the kernel sends it."""
     with launched(
         f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WRITE_PID} time.sleep(60)",
         str(tmp_path / "pid"),
@@ -117,7 +118,7 @@ def test_child_is_killed_when_the_launcher_is(tmp_path):
 
 
 def test_launcher_is_killed_when_its_parent_is(tmp_path):
-    """A killed kernel takes the launcher along, and so the server."""
+    """When the notebook kernel is killed, the launcher ends, and with it the server."""
     program = f"{WRITE_PID} time.sleep(60)"
     code = (
         "import subprocess, sys, time;"
@@ -144,7 +145,7 @@ def test_launcher_is_killed_when_its_parent_is(tmp_path):
 
 
 def test_reader_of_the_clock_agrees_with_it():
-    """The analysis has its own copy of these numbers: it does not import the capture."""
+    """The analysis does not import the capture, so it has a copy of these numbers."""
     names = ("CLOCK_FILE", "SLOT_S", "SLOTS", "FIRST_LINE")
     assert [getattr(ticks, name) for name in names] == [getattr(launcher, name) for name in names]
 
@@ -167,17 +168,17 @@ def py_spy():
 
 
 def clock_line(py_spy, pid):
-    """The line of the clock's frame in a real dump, and the times before and after it; None: no clock."""
+    """The line of the clock's frame in a real dump (None: no clock), and the times before and after."""
     before = time.time()
     answer = subprocess.run(
         [py_spy, "dump", "--pid", str(pid)], capture_output=True, text=True, timeout=20, check=True
     )
-    found = re.search(rf"\bclock \({re.escape(launcher.CLOCK_FILE)}:(\d+)\)", answer.stdout)
-    return (int(found[1]), before, time.time()) if found else None
+    frame = re.search(rf"\bclock \({re.escape(launcher.CLOCK_FILE)}:(\d+)\)", answer.stdout)
+    return (int(frame[1]), before, time.time()) if frame else None
 
 
 def test_clock_is_off_at_first(py_spy, tmp_path):
-    """It wakes up 250 times a second: blocks without py-spy must not pay for it."""
+    """It wakes up 250 times a second, which blocks without py-spy must not pay for."""
     with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
         pid_in(tmp_path / "pid")
         wait_handlers(process.pid)
@@ -204,7 +205,7 @@ def test_clock_shows_the_time_to_py_spy_and_can_be_switched(py_spy, tmp_path):
 
 
 def test_lines_of_the_clock_are_its_slots():
-    """``wait(slot)`` of slot n stands in line FIRST_LINE + n."""
+    """``wait(slot)`` of slot n is on line FIRST_LINE + n."""
     lines = []
 
     class Child:
@@ -228,7 +229,7 @@ def test_child_that_ends_while_the_clock_runs_is_noticed(tmp_path):
 
 
 def test_off_and_on_at_once_end_in_on(py_spy, tmp_path):
-    """Two blocks follow each other without a pause: the second would have no times."""
+    """Two blocks follow each other without a pause: else the second would have no times."""
     with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
         pid_in(tmp_path / "pid")
         wait_handlers(process.pid)

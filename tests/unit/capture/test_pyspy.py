@@ -1,4 +1,4 @@
-"""py-spy: what it says is understood, what goes wrong with it is said, and nothing is left stopped."""
+"""py-spy: its output is understood, its failures are reported, and its target is never left stopped."""
 
 import json
 import os
@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 
-from scoreprof_nb.capture import pyspy
-from scoreprof_nb.capture.pyspy import PySpy, PySpyFailed, check_may_trace, thread_ids
+from scoreprof_nb.capture import pyspy, pyspy_recording
+from scoreprof_nb.capture.pyspy import MODE_FLAGS, check_may_trace, thread_ids
+from scoreprof_nb.capture.pyspy_recording import PySpyRecording
+from scoreprof_nb.capture.recorder import RecorderFailed
 from scoreprof_nb.parameters.profile import ParameterError
 from scoreprof_nb.redact import MASK, Redactor
 from tests.support.standin import kill, lives, wait_ended, wait_until
@@ -60,11 +62,21 @@ def target():
 
 @pytest.fixture
 def record(target, tmp_path):
-    """``record()`` attaches to the target; what is left of py-spy is killed."""
+    """``record()`` attaches to the target; each py-spy is ended."""
     started = []
 
     def start(pid=None, output=tmp_path / "recording.json", rate_hz=100, mode="nonblocking", ids=None):
-        started.append(PySpy(pid or target.pid, output, rate_hz, mode, Redactor(), ids or {}))
+        started.append(
+            PySpyRecording.start(
+                pyspy.executable(),
+                pid or target.pid,
+                output,
+                rate_hz,
+                MODE_FLAGS[mode],
+                Redactor(),
+                ids or {},
+            )
+        )
         return started[-1]
 
     yield start
@@ -107,7 +119,7 @@ def test_secret_of_the_command_line_is_not_in_the_recording(record, tmp_path):
 
 
 def test_recording_with_a_redacted_command_line_can_be_read(record, tmp_path):
-    """A recording that is no JSON any more is a phase without stacks."""
+    """A recording that is no longer JSON is a phase without stacks."""
     recording = sampled(record(), 0.2)
     profiles = json.loads((tmp_path / "recording.json").read_text())["profiles"]
     assert sum(len(profile["samples"]) for profile in profiles) == recording.samples
@@ -122,7 +134,7 @@ def test_target_goes_on_after_a_recording(record, target, mode):
 
 
 def test_target_that_ends_leaves_its_recording(record, target):
-    """The samples until then are worth having."""
+    """The samples up to that point are kept."""
     py_spy = record()
     time.sleep(0.3)
     target.kill()
@@ -136,10 +148,10 @@ def test_target_that_ends_leaves_its_recording(record, target):
 # ---- failures
 
 
-def test_process_without_python_is_said_in_pyspys_words(record):
+def test_process_without_python_is_reported_in_pyspys_words(record):
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
-            with pytest.raises(PySpyFailed, match=r"did not start to sample: .*[Ee]rror.*python"):
+            with pytest.raises(RecorderFailed, match=r"did not start to sample: .*[Ee]rror.*python"):
                 record(pid=process.pid)
             assert process.poll() is None
         finally:
@@ -147,15 +159,15 @@ def test_process_without_python_is_said_in_pyspys_words(record):
 
 
 def test_process_that_is_gone_is_a_pyspy_failure(record):
-    """The server may die just then: the session expects PySpyFailed."""
+    """The server may die at that moment: the capture expects RecorderFailed."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    with pytest.raises(PySpyFailed):
+    with pytest.raises(RecorderFailed):
         record(pid=process.pid)
 
 
 def test_pyspy_that_is_killed_is_a_recording_without_file(record, tmp_path):
-    """Only SIGINT makes it write its file: anything else must not pass for an empty recording."""
+    """Only SIGINT makes it write its file: another end must not look like an empty recording."""
     py_spy = record()
     py_spy._process.kill()
     py_spy._process.wait()
@@ -174,10 +186,10 @@ def test_output_that_cannot_be_written_is_a_failure_with_pyspys_words(record, tm
 
 
 def test_pyspy_that_does_not_end_is_killed(record, monkeypatch):
-    """It can wedge; the capture must go on."""
-    monkeypatch.setattr(pyspy, "STOP_S", 0.5)
+    """It can hang; the capture must go on."""
+    monkeypatch.setattr(pyspy_recording, "STOP_S", 0.5)
     py_spy = record()
-    time.sleep(0.3)  # it takes SIGINT only some time after it said that it samples
+    time.sleep(0.3)  # its SIGINT handler is installed a moment after it reports that it samples
     os.kill(py_spy._process.pid, signal.SIGSTOP)
     recording = py_spy.stop()
     assert recording.file is None
@@ -190,8 +202,8 @@ def test_pyspy_that_does_not_start_to_sample_is_killed(record, target, monkeypat
     mute.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho cannot\nexec sleep 60\n")
     mute.chmod(0o755)
     monkeypatch.setattr(pyspy, "executable", lambda: str(mute))
-    monkeypatch.setattr(pyspy, "START_S", 0.5)
-    with pytest.raises(PySpyFailed, match="did not start to sample: cannot"):
+    monkeypatch.setattr(pyspy_recording, "START_S", 0.5)
+    with pytest.raises(RecorderFailed, match="did not start to sample: cannot"):
         record()
     pid = int((tmp_path / "pid").read_text())
     try:
@@ -201,8 +213,8 @@ def test_pyspy_that_does_not_start_to_sample_is_killed(record, target, monkeypat
     assert target.poll() is None
 
 
-def test_kill_sets_a_stopped_target_going(record, target):
-    """A wedged py-spy in blocking mode leaves the server stopped: it would never answer again."""
+def test_kill_continues_a_stopped_target(record, target):
+    """A py-spy that hangs in blocking mode leaves the server stopped: it would never answer again."""
     py_spy = record()
     os.kill(target.pid, signal.SIGSTOP)
     process = psutil.Process(target.pid)
@@ -212,16 +224,17 @@ def test_kill_sets_a_stopped_target_going(record, target):
     wait_ended(py_spy._process.pid)
 
 
-def test_pyspy_may_end_in_order_before_it_is_killed(record):
-    """Broken: a stop in a block with py-spy tears it off the server in the middle of a read."""
+def test_pyspy_may_exit_cleanly_before_it_is_killed(record):
+    """Broken: stopping the run kills py-spy in the middle of a read of the server's memory."""
     py_spy = record()
-    time.sleep(0.3)  # it takes SIGINT only some time after it said that it samples
+    time.sleep(0.3)  # its SIGINT handler is installed a moment after it reports that it samples
     py_spy.kill()
     assert py_spy._process.returncode == 0
 
 
-def test_wedged_pyspy_does_not_hold_up_a_stop(record):
+def test_hanging_pyspy_does_not_delay_a_stop(record):
     py_spy = record()
+    time.sleep(0.3)  # its SIGINT handler is installed a moment after it reports that it samples
     os.kill(py_spy._process.pid, signal.SIGSTOP)
     py_spy.kill()
     assert py_spy._process.returncode == -signal.SIGKILL
@@ -254,11 +267,40 @@ def test_no_pyspy_is_a_parameter_error(monkeypatch, tmp_path):
         pyspy.executable()
 
 
+# ---- as a recorder
+
+
+def test_recorder_assigns_lost_ticks_to_threads(target, tmp_path):
+    """Its errors name pthread ids: the recorder asks for them before it records."""
+    recorder = pyspy.PySpy("nonblocking", 200, Redactor())
+    recorder.check()
+    recorder.observe([target.pid])
+    output = tmp_path / f"recording{recorder.suffix}"
+    running = recorder.start(target.pid, output)
+    recording = sampled(running)
+    assert recording.failure is None
+    assert (recording.file, recording.rate_hz) == (output.name, 200)
+    assert running._thread_ids == {target.pid: thread_ids(target.pid)}
+
+
+def test_redacting_a_recording_changes_texts_only(tmp_path):
+    """Numbers are most of a file: they are not searched, and the file stays JSON."""
+    path = tmp_path / "recording.json"
+    frames = [{"name": f'process 1:"run --api-key {SECRET} \\"x\\""'}, {"name": "main"}]
+    content = {"frames": frames, "samples": [[0, 1], [1]], "weights": [0.01, 0.01]}
+    path.write_text(json.dumps(content))
+    pyspy_recording.redact_recording(path, Redactor())
+    clean = json.loads(path.read_text())
+    assert clean["samples"] == content["samples"]
+    assert clean["frames"][1] == {"name": "main"}
+    assert clean["frames"][0]["name"] == frames[0]["name"].replace(SECRET, MASK)
+
+
 # ---- threads
 
 
 def test_main_thread_has_the_pid_as_its_id(target):
-    """pthread ids in py-spy's errors are mapped to the OS ids of its recordings by this."""
+    """This maps the pthread ids in py-spy's errors to the OS ids in its recordings."""
     ids = thread_ids(target.pid)
     tids = {thread.id for thread in psutil.Process(target.pid).threads()}
     assert len(ids) == 2
@@ -285,11 +327,11 @@ def test_thread_ids_that_cannot_be_known_are_none():
     assert thread_ids(process.pid) == {}
 
 
-# ---- py-spy's words
+# ---- py-spy's output
 
 
 @pytest.mark.parametrize(
-    ("said", "behind_s"),
+    ("output", "behind_s"),
     [
         ("py-spy> 2.86s behind in sampling, results may be inaccurate. Try reducing the sampling rate", 2.86),
         ("1.5s behind in sampling\n950.25ms behind in sampling\n3.00s behind in sampling", 3.0),
@@ -298,12 +340,12 @@ def test_thread_ids_that_cannot_be_known_are_none():
         ("Samples: 12 Errors: 0", 0.0),
     ],
 )
-def test_most_behind(said, behind_s):
-    assert pyspy._most_behind(said) == pytest.approx(behind_s)
+def test_largest_delay(output, behind_s):
+    assert pyspy_recording._largest_delay_s(output) == pytest.approx(behind_s)
 
 
 def scripted(tmp_path, monkeypatch, words):
-    """A recording by a program that says the words, and ends in order when it is asked to."""
+    """A recording by a program that prints the words, and exits with 0 on SIGINT."""
     text, output = tmp_path / "words", tmp_path / "recording.json"
     text.write_text(words)
     output.write_text("{}")
@@ -315,7 +357,7 @@ def scripted(tmp_path, monkeypatch, words):
 
 
 def test_every_error_line_is_a_lost_tick_with_time_process_and_thread(record, tmp_path, monkeypatch):
-    """Lost ticks are mostly busy ones: each must be put back at its time and thread."""
+    """Lost ticks are mostly busy ones: each must be restored at its time and in its thread."""
     words = (
         "py-spy> Sampling process 100 times a second. Press Control-C to exit.\n"
         "[2026-03-01T12:00:00.123456789Z WARN  py_spy] Failed to get stack trace from 11: "
@@ -339,14 +381,14 @@ def test_every_error_line_is_a_lost_tick_with_time_process_and_thread(record, tm
     assert (recording.samples, recording.errors, recording.behind_s) == (4321, 3, 1.25)
 
 
-def test_counts_that_were_not_said_are_unknown(record, tmp_path, monkeypatch):
+def test_counts_that_were_not_printed_are_unknown(record, tmp_path, monkeypatch):
     output = scripted(tmp_path, monkeypatch, "py-spy> Sampling process 100 times a second.\n")
     recording = sampled(record(output=output), 0.1)
     assert (recording.samples, recording.errors, recording.lost) == (None, None, ())
 
 
 def test_words_of_a_real_recording_are_understood(record, target):
-    """A version of py-spy with other words would lose the counts in silence."""
+    """A version of py-spy with another output would silently lose the counts."""
     recording = sampled(record(rate_hz=500), 0.6)
     assert recording.samples is not None
     assert recording.errors is not None

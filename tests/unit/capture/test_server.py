@@ -5,39 +5,41 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from scoreprof_nb.capture import server as server_module
-from scoreprof_nb.capture.server import (
-    AttachedServer,
-    LaunchedServer,
-    ServerFailed,
-    ServerLog,
-    check_port_free,
-    free_port,
-)
+from scoreprof_nb.capture.attached_server import AttachedServer
+from scoreprof_nb.capture.server import LaunchedServer, ServerFailed, check_port_free, free_port
+from scoreprof_nb.capture.server_log import ServerLog
 from scoreprof_nb.parameters.profile import ParameterError
 from scoreprof_nb.redact import MASK, Redactor
 from scoreprof_nb.run_folder.store import read_log
 from tests.support.standin import kill, lives, pid_in, wait_ended, wait_until, write_server
 
 SECRET = "s3cr3tvalue42"
-LIMIT_S = 30.0  # never reached: a server that is not healthy by then is another failure
+LIMIT_S = 30.0  # never reached by a server that works
 
 
 @pytest.fixture
 def launch(tmp_path):
-    """``launch(*switches)`` launches the stand-in; every one is ended, with all of its processes."""
+    """``launch(*switches)`` launches the stand-in; each one is ended with all of its processes."""
     servers = []
     program = write_server(tmp_path)
 
-    def start(*switches):
+    def start(*switches, environment=None):
         port = free_port()
         command = [sys.executable, program, str(port), *switches]
-        servers.append(LaunchedServer(command, {}, port, tmp_path / "server.log", Redactor(), cwd=tmp_path))
+        servers.append(
+            LaunchedServer(
+                command, environment or {}, port, tmp_path / "server.log", Redactor(), cwd=tmp_path
+            )
+        )
+        servers[-1].start()
         return servers[-1]
 
     yield start
@@ -65,7 +67,7 @@ def test_healthy_server(launch):
 
 @pytest.mark.parametrize(("switch", "how"), [("dies", "with exit code 3"), ("aborts", "by signal SIGABRT")])
 def test_server_that_dies_at_its_start_is_reported_at_once(launch, switch, how):
-    """Not after startup_s, which is 10 minutes, and with the reason that is in its log."""
+    """Not only after startup_s, which is 10 minutes, and with the reason from its log."""
     server = launch(switch)
     with pytest.raises(ServerFailed) as caught:
         server.wait_healthy(LIMIT_S)
@@ -78,14 +80,14 @@ def test_server_that_dies_at_its_start_is_reported_at_once(launch, switch, how):
 
 def test_server_that_never_gets_healthy(launch):
     server = launch("sick")
-    wait_until(lambda: "ready" in server.log_lines(), "the server's start")
+    wait_until(lambda: "ready" in server.log.lines(), "the server's start")
     with pytest.raises(ServerFailed, match=r"not healthy after 1 s \(parameter startup_s\).*\n(.*\n)*ready"):
         server.wait_healthy(1.0)
     server.check_alive()
 
 
 def test_helper_process_that_ends_while_the_server_starts_is_no_failure(launch):
-    """A compiler, ldconfig, a probe of the hardware: it comes and goes before the server is healthy."""
+    """A compiler, ldconfig or a hardware probe comes and goes before the server is healthy."""
     server = launch("helper")
     server.wait_healthy(LIMIT_S)
     server.check_alive()
@@ -102,7 +104,7 @@ def test_server_that_dies_later_is_noticed(launch):
 
 
 def test_end_of_one_process_of_the_server_is_noticed(launch, tmp_path):
-    """A scheduler that is gone leaves an HTTP process that answers nothing: do not wait for it."""
+    """Without its scheduler the HTTP process answers nothing: do not wait for it."""
     server = launch(f"grandchild={tmp_path / 'pid'}")
     server.wait_healthy(LIMIT_S)
     grandchild = pid_in(tmp_path / "pid")
@@ -130,7 +132,7 @@ def test_stop_leaves_no_process(launch):
 
 @pytest.mark.parametrize("switch", ["grandchild", "daemon"])
 def test_stop_ends_grandchildren_that_ignore_sigterm(launch, tmp_path, monkeypatch, switch):
-    """daemon: one that made a session of its own. The chip stays taken as long as one lives."""
+    """``daemon`` is one with a session of its own. The chip stays taken as long as one of them runs."""
     monkeypatch.setattr(server_module, "STOP_S", 0.5)
     server = launch("deaf", f"{switch}={tmp_path / 'pid'}")
     server.wait_healthy(LIMIT_S)
@@ -154,7 +156,7 @@ def test_stop_ends_grandchildren_of_a_server_that_is_dead_already(launch, tmp_pa
 
 
 def test_stop_ends_a_daemon_of_a_server_that_never_got_healthy(launch, tmp_path):
-    """Whose processes were not looked at since its launch."""
+    """Its processes were not listed since its launch."""
     server = launch("sick", f"daemon={tmp_path / 'pid'}")
     daemon = pid_in(tmp_path / "pid")
     try:
@@ -185,7 +187,7 @@ def test_stop_spares_processes_that_are_not_the_servers(launch):
 
 
 def test_processes_of_a_server_that_is_gone_are_a_server_failure(launch):
-    """Between two looks the server may die: that is an outcome of the run, not a traceback."""
+    """The server may die between two checks: that is a result of the run, not a traceback."""
     server = launch()
     server.wait_healthy(LIMIT_S)
     kill(server.pid())
@@ -199,6 +201,44 @@ def test_clock_of_a_dead_server_can_be_switched(launch):
     wait_until(lambda: server.exit_code is not None, "the server's end")
     server.enable_clock(True)
     server.enable_clock(False)
+
+
+# ---- temporary files
+
+
+def test_temporary_files_of_the_server_are_removed_with_it(launch, tmp_path):
+    """Broken: each run leaves the server's sockets in /tmp for ever."""
+    server = launch("socket")
+    server.wait_healthy(LIMIT_S)
+    (line,) = [line for line in server.log.lines() if line.startswith("socket ")]
+    socket_path = Path(line.removeprefix("socket "))
+    assert socket_path.is_socket()
+    assert socket_path.parent != Path(tempfile.gettempdir())
+    assert len(str(socket_path)) < 60  # the kernel takes 107 bytes
+    server.stop()
+    assert not socket_path.parent.exists()
+
+
+@pytest.mark.parametrize("switch", ["dies", "sick"])
+def test_temporary_files_are_removed_when_the_start_fails(launch, tmp_path, switch):
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    server = launch("socket", switch, environment={"TMPDIR": str(temporary)})
+    with pytest.raises(ServerFailed):
+        server.wait_healthy(1.0 if switch == "sick" else LIMIT_S)
+    server.stop()
+    assert list(temporary.iterdir()) == []
+
+
+def test_command_that_cannot_be_started_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(server_module.sys, "executable", str(tmp_path / "missing"))
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    server = LaunchedServer(["x"], {"TMPDIR": str(temporary)}, 1, tmp_path / "log", Redactor(), cwd=tmp_path)
+    with pytest.raises(FileNotFoundError):
+        server.start()
+    server.stop()
+    assert list(temporary.iterdir()) == []
 
 
 # ---- the log
@@ -215,7 +255,7 @@ def test_log_lines_have_the_kits_time_and_no_secret(launch, tmp_path):
     assert [line[18:] for line in lines[1:]] == [f"api_key='{MASK}' starting", "ready"]
     assert all(before_s - 1 < float(line[:17]) < time.time() + 1 for line in lines)
     assert SECRET not in "\n".join(lines)
-    assert SECRET not in "\n".join(server.log_lines())
+    assert SECRET not in "\n".join(server.log.lines())
     assert "scoreprof-nb: launching " in lines[0]
 
 
@@ -246,7 +286,7 @@ def test_log_survives_bytes_that_are_no_text_and_a_last_line_without_end(tmp_pat
 
 
 def test_log_of_a_resumed_run_goes_on(tmp_path):
-    """The first phases' lines must stay."""
+    """The lines of the first phases must stay."""
     for number in (1, 2):
         log = ServerLog(tmp_path / "server.log", Redactor())
         log.note(f"launch {number}")
@@ -283,7 +323,7 @@ def test_free_port_is_free():
     check_port_free(free_port())
 
 
-# ---- found
+# ---- attached
 
 
 @pytest.fixture
@@ -310,10 +350,12 @@ def running(tmp_path):
 
 
 def listens(pid):
-    return any(found.status == psutil.CONN_LISTEN for found in psutil.Process(pid).net_connections())
+    return any(
+        connection.status == psutil.CONN_LISTEN for connection in psutil.Process(pid).net_connections()
+    )
 
 
-def test_found_server_is_used_and_left_alive(running):
+def test_attached_server_is_used_and_left_alive(running):
     """It is somebody's server: profiling must not end it."""
     process, url = running
     server = AttachedServer(url, Redactor())
@@ -327,12 +369,11 @@ def test_found_server_is_used_and_left_alive(running):
     assert SECRET not in root.command
     server.enable_clock(True)
     server.check_alive()
-    server.stop()
     assert process.poll() is None
     assert lives(process.pid)
 
 
-def test_found_server_that_dies_is_noticed(running):
+def test_attached_server_that_dies_is_noticed(running):
     process, url = running
     server = AttachedServer(url, Redactor())
     process.send_signal(signal.SIGKILL)
@@ -345,12 +386,12 @@ def test_found_server_that_dies_is_noticed(running):
 
 def test_nobody_listens_at_the_url():
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(ParameterError, match=f"server_url='{url}': no process of this machine"):
+    with pytest.raises(ParameterError, match=f"server_url='{url}': no process that this user can see"):
         AttachedServer(url, Redactor())
 
 
 def test_server_of_another_machine_is_refused(running):
-    """py-spy reads the memory of processes here: a remote server has none."""
+    """py-spy reads the memory of local processes."""
     _, url = running
-    with pytest.raises(ParameterError, match="py-spy needs the server here"):
+    with pytest.raises(ParameterError, match="py-spy needs the server on this machine"):
         AttachedServer(url.replace("127.0.0.1", "192.0.2.1"), Redactor())

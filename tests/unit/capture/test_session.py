@@ -1,4 +1,4 @@
-"""The session: what is done is kept and not done again, and two measurements are never mixed."""
+"""The session: finished phases are kept and not repeated, and two measurements are never mixed."""
 
 import re
 import sys
@@ -81,7 +81,7 @@ def folder_with(path, parameters, *done, asked=("single", "small"), status="part
 
 
 def state(path):
-    """Every file with its content and time of change."""
+    """Every file with its content and modification time."""
     return {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in path.rglob("*") if file.is_file()}
 
 
@@ -128,8 +128,8 @@ def test_resuming_with_other_unmeasured_parameters_is_fine(tmp_path):
 
 
 @pytest.mark.usefixtures("no_launch")
-def test_secret_flags_do_not_stand_in_the_way_of_resuming(tmp_path):
-    """The manifest holds them redacted: equal flags must still count as equal."""
+def test_secret_flags_do_not_prevent_resuming(tmp_path):
+    """The manifest has them redacted: equal flags must still compare equal."""
     parameters = Parameters(run_dir=str(tmp_path), server_flags=f"--api-key {SECRET} --page-size 1")
     folder_with(tmp_path, parameters, "single")
     with pytest.raises(Prepared):
@@ -137,7 +137,7 @@ def test_secret_flags_do_not_stand_in_the_way_of_resuming(tmp_path):
 
 
 @pytest.mark.usefixtures("no_launch")
-def test_run_without_a_finished_phase_may_change_everything(tmp_path):
+def test_run_without_a_finished_phase_may_change_every_parameter(tmp_path):
     """Nothing was measured yet, so nothing can be mixed."""
     folder_with(tmp_path, Parameters(), asked=("single",), status="failed")
     with pytest.raises(Prepared):
@@ -146,7 +146,7 @@ def test_run_without_a_finished_phase_may_change_everything(tmp_path):
 
 @pytest.mark.usefixtures("no_launch")
 def test_phase_that_the_manifest_does_not_know_is_not_mixed_with_others(tmp_path):
-    """A capture killed between a phase's end and the manifest: the phase is there, the list is old."""
+    """A capture killed after a phase was written and before the manifest was."""
     parameters = Parameters(run_dir=str(tmp_path), phases="single,small")
     folder_with(tmp_path, parameters, asked=("single", "small"), status="capturing")
     folder = RunFolder(tmp_path)
@@ -158,7 +158,7 @@ def test_phase_that_the_manifest_does_not_know_is_not_mixed_with_others(tmp_path
 
 @pytest.mark.usefixtures("no_launch")
 def test_damaged_manifest_is_a_parameter_error_and_is_kept(tmp_path):
-    """Finished phases may lie beside it: nothing is started over them."""
+    """There may be finished phases beside it: they must not be overwritten."""
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ParameterError, match=r"run_dir=.*manifest\.json: cannot be read as JSON"):
         capture(Parameters(run_dir=str(tmp_path)), quiet)
@@ -190,19 +190,19 @@ def test_wrong_parameter_leaves_an_empty_folder(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("no_launch")
 @pytest.mark.parametrize("phases", ["", "single", "small,single"])
 def test_complete_folder_launches_nothing_and_changes_nothing(tmp_path, phases):
-    """A report can be made again years later, without a server, with other parameters."""
+    """A run can be re-analysed years later, without a server and with other parameters."""
     folder_with(tmp_path, Parameters(), "single", "small", status="complete")
     before = state(tmp_path)
-    said = []
-    outcome = capture(Parameters(run_dir=str(tmp_path), phases=phases, rate_hz=7, seed=3), said.append)
-    assert (outcome.captured, outcome.failure) == ((), None)
+    progress = []
+    result = capture(Parameters(run_dir=str(tmp_path), phases=phases, rate_hz=7, seed=3), progress.append)
+    assert (result.captured, result.failure) == ((), None)
     assert state(tmp_path) == before
-    assert "nothing to capture" in said[0]
+    assert "nothing to capture" in progress[0]
 
 
 @pytest.mark.usefixtures("no_launch")
 def test_complete_folder_of_a_killed_capture_is_complete(tmp_path):
-    """Killed while it stopped the server, all phases done: the status must not stay ``capturing``."""
+    """Killed while stopping the server, after the last phase: the status must not stay ``capturing``."""
     folder = folder_with(tmp_path, Parameters(), "single", "small", status="capturing")
     capture(Parameters(run_dir=str(tmp_path)), quiet)
     assert folder.read_manifest().status == "complete"
@@ -235,7 +235,7 @@ def test_phase_can_be_added_to_a_complete_run(tmp_path):
 
 
 def test_phases_of_two_servers_are_not_one_run(monkeypatch, tmp_path):
-    """Broken: a tag that was pushed again while the Job was preempted gives a report of two commits."""
+    """Broken: an image tag that is pushed again while the Job is preempted gives a report on two commits."""
     parameters = Parameters(run_dir=str(tmp_path / "run"), phases="single,small")
     folder_with(tmp_path / "run", parameters, "single")
     before = {"sglang_jax_source": {"commit": "aaa"}, "jax": "0.8.0", "hostname": "one"}
@@ -256,7 +256,7 @@ def test_phases_of_two_servers_are_not_one_run(monkeypatch, tmp_path):
     assert RunFolder(tmp_path / "run").read_provenance() == before
 
 
-# ---- a server that fails on the way
+# ---- a server that fails
 
 
 @pytest.fixture
@@ -270,7 +270,8 @@ def planned(monkeypatch, tmp_path):
                 command=(sys.executable, write_server(tmp_path), str(port), *switches),
                 environment={},
                 port=port,
-                found=None,
+                attached=None,
+                recorder=None,
                 bodies={name: request_bodies(parameters, name, [1, 2]) for name in phases},
                 provenance={"jax": None},
                 redact=Redactor.for_server(f"--api-key {SECRET}"),
@@ -292,44 +293,41 @@ def planned(monkeypatch, tmp_path):
 def launched(monkeypatch):
     """The pids of all servers that the session launches."""
     pids = []
-    start = session._start
+    capture_phase = session.capture_phase
 
-    def watched(*arguments):
-        server = start(*arguments)
-        pids.extend(process.pid for process in server.processes())
-        return server
+    def watched(server, *arguments):
+        pids.extend(process.pid for process in server.processes() if process.pid not in pids)
+        capture_phase(server, *arguments)
 
-    monkeypatch.setattr(session, "_start", watched)
+    monkeypatch.setattr(session, "capture_phase", watched)
     return pids
 
 
-def test_server_that_dies_at_its_start_is_an_outcome_with_its_log(planned, tmp_path):
-    """Not a traceback, and not exit code 42; and no secret in what is shown."""
-    outcome = capture(planned("dies"), quiet)
-    assert outcome.captured == ()
-    assert "the server ended with exit code 3" in outcome.failure
-    assert "cannot load the model" in outcome.failure
-    assert SECRET not in outcome.failure
+def test_server_that_dies_at_startup_is_a_result_with_its_log(planned, tmp_path):
+    """Neither a traceback nor exit code 42, and no secret in the message."""
+    result = capture(planned("dies"), quiet)
+    assert result.captured == ()
+    assert "the server ended with exit code 3" in result.failure
+    assert "cannot load the model" in result.failure
+    assert SECRET not in result.failure
     manifest = RunFolder(tmp_path / "run").read_manifest()
-    assert (manifest.status, manifest.phases_done, manifest.failure) == ("failed", (), outcome.failure)
+    assert (manifest.status, manifest.phases_done, manifest.failure) == ("failed", (), result.failure)
     assert manifest.finished_s is not None
     assert dict(load_run(tmp_path / "run").phases) == {}
 
 
-def test_server_that_dies_on_the_way_leaves_the_finished_phases(planned, launched, tmp_path):
-    """A preempted or crashed run keeps what it has, is resumed with the rest, and leaves no process."""
+def test_server_that_dies_during_a_phase_leaves_the_finished_ones(planned, launched, tmp_path):
+    """A crashed run keeps its finished phases, leaves no process, and is resumed with the others."""
     parameters = planned("requests=1000000")
-    said = []
 
-    def say(text):
-        said.append(text)
+    def log_progress(text):
         if text.startswith("phase small"):
             kill(launched[1])
             wait_ended(launched[1])
 
-    outcome = capture(parameters, say)
-    assert outcome.captured == ("single",)
-    assert re.match(r"(the|a process of the) server ended .*; the end of (its|the) log:\n", outcome.failure)
+    result = capture(parameters, log_progress)
+    assert result.captured == ("single",)
+    assert re.match(r"(the|a process of the) server ended .*; the end of (its|the) log:\n", result.failure)
     run = load_run(tmp_path / "run")
     assert list(run.phases) == ["single"]
     assert run.manifest.status == "partial"
@@ -351,31 +349,31 @@ def test_server_that_dies_on_the_way_leaves_the_finished_phases(planned, launche
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_no_block_cuts_a_request_off(planned, tmp_path, concurrency):
-    """Broken: the longest requests are lost most often, and a block that one of them fills has none."""
-    outcome = capture(planned("slow=0.6").with_values(phases="single", concurrency=concurrency), quiet)
-    assert outcome.failure is None
+    """Broken: the longest requests are lost most often, and a block filled by one of them has none."""
+    result = capture(planned("slow=0.6").with_values(phases="single", concurrency=concurrency), quiet)
+    assert result.failure is None
     phase = load_run(tmp_path / "run").phases["single"]
-    assert phase.record.warmup.compiles is None  # its log does not tell: not "no compile"
-    found = measured_requests(phase, pd.DataFrame(columns=["time_ns", "text"]), concurrency).table
+    assert phase.record.warmup.compiles is None  # its log says nothing: that is not "no compile"
+    measured = measured_requests(phase, pd.DataFrame(columns=["time_ns", "text"]), concurrency).table
     for block in phase.record.blocks:
         start, stop = block.start_s * 1e9, block.stop_s * 1e9
-        within = found[found["sent_ns"].between(start, stop) & found["done_ns"].between(start, stop)]
+        within = measured[measured["sent_ns"].between(start, stop) & measured["done_ns"].between(start, stop)]
         assert len(within) >= 1
         assert (within["block"] == block.number).all()
-        cut = found[(found["sent_ns"] < stop) & (found["done_ns"] > stop)]
+        cut = measured[(measured["sent_ns"] < stop) & (measured["done_ns"] > stop)]
         assert len(cut) < concurrency  # what other clients sent while the last answer was awaited
         assert not (cut["sent_ns"] <= block.until_s * 1e9).any()  # but nothing that belongs to the block
 
 
-def test_interrupted_capture_keeps_what_is_done_and_ends_the_server(planned, launched, tmp_path):
-    """Ctrl-C in a cell."""
+def test_interrupted_capture_keeps_finished_phases_and_ends_the_server(planned, launched, tmp_path):
+    """Ctrl-C in a notebook cell."""
 
-    def say(text):
+    def log_progress(text):
         if text.startswith("  warm-up"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        capture(planned(), say)
+        capture(planned(), log_progress)
     manifest = RunFolder(tmp_path / "run").read_manifest()
     assert (manifest.status, manifest.failure) == ("failed", "interrupted")
     assert not list((tmp_path / "run" / "phases").iterdir())
@@ -384,7 +382,7 @@ def test_interrupted_capture_keeps_what_is_done_and_ends_the_server(planned, lau
 
 
 def test_refused_server_flags_are_a_parameter_error(planned, monkeypatch, tmp_path):
-    """argparse's exit code 2 with its one line: the user's flags are wrong, not the server."""
+    """argparse's exit code 2 and its error line mean that the flags are wrong, not the server."""
     parameters = planned()
     prepare = session.prepare
     program = (

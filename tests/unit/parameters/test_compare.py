@@ -32,7 +32,7 @@ def quiet(text):
 
 
 def test_parameter_cell_is_the_class():
-    """What papermill --help-notebook shows is what the code takes."""
+    """papermill --help-notebook shows exactly what the code accepts."""
     shown = inspect_notebook(str(NOTEBOOK))
     assert list(shown) == list(CompareParameters.model_fields)
     for name in CompareParameters.model_fields:
@@ -68,14 +68,14 @@ def test_wrong_value_is_named(name, value, named):
 
 
 def test_wrong_value_of_a_side_has_the_sides_name():
-    """The user wrote test_server_environment: an error of server_environment would not be found."""
+    """The user wrote test_server_environment, and would search in vain for server_environment."""
     with pytest.raises(ParameterError, match="parameter test_server_environment="):
         from_mapping(test_server_environment="no equals sign")
     with pytest.raises(ParameterError, match="parameter control_label="):
         from_mapping(control_label=" ")
 
 
-def test_each_side_gets_its_own_and_the_rest_is_shared():
+def test_each_side_has_its_own_server_and_shares_the_rest():
     parameters = from_mapping(
         test_server_flags="--x 1", model_path="/models/a", test_model_path="/models/b", phase_s=9, rate_hz=50
     )
@@ -87,13 +87,13 @@ def test_each_side_gets_its_own_and_the_rest_is_shared():
 
 
 def test_every_profiling_parameter_can_be_given():
-    """A parameter that the comparison does not know cannot be compared under."""
+    """Without a parameter here, no comparison can be made under it."""
     missing = Parameters.names() - CompareParameters.names()
     assert missing - set(OF_SIDE) == {"run_dir", "port", "server_url"}
 
 
 def test_history_adds_to_a_comparison():
-    """Broken: with a history nothing is captured, and a gate passes that judged nothing."""
+    """Broken: with a history nothing is captured, and the gate passes without judging anything."""
     assert not from_mapping(history="runs").captures
     assert from_mapping(history="runs", test_server_flags="--x 1").captures
     with pytest.raises(ParameterError, match="fail_on"):
@@ -101,7 +101,7 @@ def test_history_adds_to_a_comparison():
 
 
 def test_a_gate_needs_enough_pairs_for_a_verdict():
-    """Broken: four pairs, twice as slow, pass."""
+    """Broken: a branch that is twice as slow passes with four pairs."""
     with pytest.raises(ParameterError, match="pairs"):
         from_mapping(fail_on="regression", pairs=4)
     assert from_mapping(fail_on="regression", pairs=5).captures
@@ -166,8 +166,8 @@ def test_files_that_can_be_used_pass(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["compare_dir", "results_dir"])
-def test_files_of_a_comparison_that_has_runs_are_left_to_the_capture(tmp_path, name):
-    """All of its runs may be complete, and the comparison is only made again."""
+def test_files_of_a_comparison_with_runs_are_left_to_the_capture(tmp_path, name):
+    """All of its runs may be complete, so that nothing but the comparison is made again."""
     (tmp_path / "runs").mkdir()
     values = {"test_model_path": str(tmp_path / "none"), name: str(tmp_path)}
     from_mapping(**values).check_files()
@@ -184,7 +184,7 @@ def test_history_may_begin_with_the_runs_that_are_captured_now(tmp_path, name):
 
 @pytest.fixture
 def captured(monkeypatch):
-    """A session that finishes at once; gives the parameters of each run that was captured."""
+    """Replace the capture by one that ends at once; lists the parameters of each captured run."""
     runs = []
 
     def capture(parameters, say):
@@ -205,12 +205,12 @@ def alike(provenance):
     assert set(provenance) == {"control", "test"}
 
 
-def test_sides_alternate_so_that_a_drift_falls_on_both():
+def test_sides_alternate_so_that_drift_affects_both():
     order = [run.side for run in planned(from_mapping(pairs=4, compare_dir="c"))]
     assert order == ["control", "test", "test", "control", "control", "test", "test", "control"]
 
 
-def test_every_run_is_captured_once_and_goes_on_where_it_stopped(tmp_path, captured):
+def test_every_run_is_captured_once_and_resumed_if_it_stopped(tmp_path, captured):
     parameters = from_mapping(pairs=3, compare_dir=str(tmp_path))
     assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
     assert len(captured) == 6
@@ -222,7 +222,7 @@ def test_every_run_is_captured_once_and_goes_on_where_it_stopped(tmp_path, captu
     assert [path.name for path in test] == [f"pair-{pair:02d}-test" for pair in (1, 2, 3)]
 
 
-def test_server_that_fails_ends_it_and_what_is_whole_is_compared(tmp_path, captured, monkeypatch):
+def test_server_failure_ends_the_capture_and_complete_pairs_are_compared(tmp_path, captured, monkeypatch):
     finish = session.capture
 
     def fail_third(parameters, say):
@@ -235,37 +235,35 @@ def test_server_that_fails_ends_it_and_what_is_whole_is_compared(tmp_path, captu
     assert [len(paths) for paths in complete_pairs(parameters)] == [1, 1]
 
 
-def test_what_stopped_a_run_is_remembered_by_the_next_attempt_on_another_machine(
-    tmp_path, captured, monkeypatch
-):
-    """Broken: a branch that crashes now and then leaves no trace once the Job was tried again."""
+def test_next_attempt_on_another_machine_knows_what_stopped_a_run(tmp_path, captured, monkeypatch):
+    """Broken: a branch that crashes now and then leaves no trace after the Job's retry."""
     finish = session.capture
     monkeypatch.setattr(session, "capture", lambda parameters, say: CaptureResult((), "the server died\nlog"))
-    here, results = tmp_path / "here", tmp_path / "results"
-    here.mkdir()
-    parameters = from_mapping(pairs=1, compare_dir=str(here), results_dir=str(results))
+    first, results = tmp_path / "first", tmp_path / "results"
+    first.mkdir()
+    parameters = from_mapping(pairs=1, compare_dir=str(first), results_dir=str(results))
     capture_pairs(parameters, quiet, alike, lambda of_run: None)
-    copy_results(here, results)
+    copy_results(first, results)
     monkeypatch.setattr(session, "capture", finish)
-    there = tmp_path / "there"
-    there.mkdir()
-    parameters = from_mapping(pairs=1, compare_dir=str(there), results_dir=str(results))
+    second = tmp_path / "second"
+    second.mkdir()
+    parameters = from_mapping(pairs=1, compare_dir=str(second), results_dir=str(results))
     assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
-    (text,) = stopped_runs(there)["control"]
+    (text,) = stopped_runs(second)["control"]
     assert text.startswith("pair 1, 20")
     assert text.endswith(": the server died")
-    assert stopped_runs(there)["test"] == []
+    assert stopped_runs(second)["test"] == []
 
 
-def test_runs_that_were_measured_otherwise_are_refused(tmp_path, captured):
-    """Broken: the old runs of the folder are compared under the new flags' name."""
+def test_runs_measured_with_other_parameters_are_refused(tmp_path, captured):
+    """Broken: the folder's old runs are compared as if they had the new flags."""
     capture_pairs(from_mapping(pairs=1, compare_dir=str(tmp_path)), quiet, alike, lambda of_run: None)
     other = from_mapping(pairs=1, compare_dir=str(tmp_path), test_server_flags="--x 1")
     with pytest.raises(ParameterError, match="test_server_flags='--x 1'"):
         capture_pairs(other, quiet, alike, lambda of_run: None)
 
 
-def test_sides_are_seen_together_before_the_first_is_launched(tmp_path, captured):
+def test_sides_are_checked_against_each_other_before_the_first_launch(tmp_path, captured):
     def refuse(provenance):
         raise ParameterError("allow_unlike", False, "not alike")
 
@@ -274,7 +272,7 @@ def test_sides_are_seen_together_before_the_first_is_launched(tmp_path, captured
     assert captured == []
 
 
-def test_mistake_of_the_second_side_is_said_before_the_first_is_launched(tmp_path, captured, monkeypatch):
+def test_mistake_on_the_second_side_is_reported_before_the_first_launch(tmp_path, captured, monkeypatch):
     def prepare(parameters, phases):
         if parameters.label == "test":
             raise ParameterError("server_python", "/no/python", "is not an executable file")

@@ -1,4 +1,4 @@
-"""The run folder: what is written comes back, and what is damaged is named, by RunFolderError only."""
+"""The run folder: a run survives the round trip, and damage is a RunFolderError that names the file."""
 
 import json
 import random
@@ -29,7 +29,7 @@ def manifest(*phases):
 
 
 def write_run(path, *phases, asked=None):
-    """A run folder with the phases, as the capture leaves it."""
+    """Write a run folder with these phases, as the capture leaves it."""
     folder = RunFolder(path)
     for name in phases:
         with folder.staged_phase(name) as staging:
@@ -47,7 +47,7 @@ def folder(tmp_path):
 
 
 def edit_json(path, change):
-    """``change`` gets the file's value and alters it."""
+    """``change`` modifies the file's value in place."""
     value = json.loads(path.read_text())
     change(value)
     path.write_text(json.dumps(value))
@@ -62,7 +62,7 @@ def assert_damage_is_named(folder, file):
 # ---- round trip
 
 
-def test_what_is_written_comes_back(folder):
+def test_run_survives_the_round_trip(folder):
     run = load_run(folder.path)
     assert list(run.phases) == ["single", "small"]
     assert run.manifest.phases_done == ("single", "small")
@@ -83,7 +83,7 @@ def test_only_blocks_with_a_file_have_a_recording_path(folder):
     assert [(block.number, path.exists()) for block, path in phase.recording_paths()] == [(1, True)]
 
 
-def test_manifest_comes_back(folder):
+def test_manifest_survives_the_round_trip(folder):
     read = folder.read_manifest()
     assert replace(read, sha256={}, phases_done=()) == manifest("single", "small")
     assert sorted(read.sha256)[:2] == [
@@ -116,7 +116,7 @@ def test_server_log_and_provenance_may_be_missing(folder):
 
 
 def test_phase_without_its_json_is_not_done(folder):
-    """phase.json is written last: what lacks it was cut off."""
+    """phase.json is written last: a phase without it was interrupted."""
     (folder.phase_path("small") / "phase.json").unlink()
     folder.write_manifest(manifest("single", "small"))
     assert folder.read_manifest().phases_done == ("single",)
@@ -129,7 +129,7 @@ def test_phase_without_its_json_is_not_done(folder):
 @pytest.mark.parametrize("name", ["phase.json", "requests.parquet", "threads.parquet"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00\x01", b"PAR1PAR1", None])
 def test_damaged_file_of_a_phase_is_named(folder, name, content):
-    """None: half of what was there."""
+    """None: the first half of the file."""
     path = folder.phase_path("small") / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
     with pytest.raises(RunFolderError) as caught:
@@ -146,7 +146,7 @@ def test_damaged_json_of_the_run_is_named(folder, name, content):
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, "1", None])
 def test_other_schema_version_is_refused(folder, version):
-    """Numbers of another version may mean something else."""
+    """Numbers may mean something else in another version."""
     edit_json(folder.manifest_path, lambda value: value.update(schema_version=version))
     assert_damage_is_named(folder, folder.manifest_path)
 
@@ -171,7 +171,7 @@ def test_changed_recording_differs_from_its_checksum(folder):
 
 
 def test_table_that_was_replaced_differs_from_its_checksum(folder):
-    """A table that can be read, but of another run."""
+    """The table can be read, but belongs to another run."""
     path = folder.phase_path("small") / "threads.parquet"
     path.write_bytes((folder.phase_path("small") / "requests.parquet").read_bytes())
     assert_damage_is_named(folder, path)
@@ -206,9 +206,9 @@ def changed(value, path, new):
 
 
 def escapes(folder, file):
-    """What comes out of load_run other than RunFolderError, for each one-value change of a JSON file."""
+    """Every exception other than RunFolderError that load_run raises when one value of a JSON file is wrong."""
     value = json.loads(file.read_text())
-    found = []
+    escaped = []
     for path in places(value):
         for new in (..., None, "x", 7, [], {}, [[1]]):
             file.write_text(json.dumps(changed(value, path, new)))
@@ -217,13 +217,30 @@ def escapes(folder, file):
             except RunFolderError:
                 pass
             except Exception as error:
-                found.append((path, new, repr(error)))
-    return found
+                escaped.append((path, new, repr(error)))
+    return escaped
 
 
 def test_any_wrong_value_in_phase_json_is_a_run_folder_error(tmp_path):
     folder = write_run(tmp_path, "single")
     assert escapes(folder, folder.phase_path("single") / "phase.json") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        (("warmup", "requests"), "many", "warmup.requests"),
+        (("blocks", 1, "recording", "rate_hz"), None, "blocks.1.recording.rate_hz"),
+        (("processes",), {}, "processes"),
+        (("surprise",), 1, "surprise"),
+    ],
+)
+def test_wrong_field_is_named(folder, path, value, place):
+    """Broken: the user learns that the file is damaged, but not where."""
+    file = folder.phase_path("small") / "phase.json"
+    file.write_text(json.dumps(changed(json.loads(file.read_text()), path, value)))
+    with pytest.raises(RunFolderError, match=rf"phase\.json: not a file of this kit: {place}: "):
+        load_run(folder.path)
 
 
 def test_any_wrong_value_in_the_manifest_is_a_run_folder_error(tmp_path):
@@ -232,7 +249,7 @@ def test_any_wrong_value_in_the_manifest_is_a_run_folder_error(tmp_path):
 
 
 def test_any_flipped_byte_of_a_table_is_a_run_folder_error(tmp_path):
-    """A bad disk or a broken copy: never a foreign exception, and never loaded as if it were whole."""
+    """A bad disk or a broken copy: never another exception, and never loaded as if it were intact."""
     folder = write_run(tmp_path, "single")
     path = folder.phase_path("single") / "requests.parquet"
     whole = path.read_bytes()
@@ -261,7 +278,7 @@ def test_staged_phase_leaves_nothing_on_an_error(tmp_path):
     assert list((tmp_path / "phases").iterdir()) == []
 
 
-def test_staged_phase_appears_only_when_it_is_whole(tmp_path):
+def test_staged_phase_appears_only_when_it_is_complete(tmp_path):
     folder = RunFolder(tmp_path)
     with folder.staged_phase("single") as staging:
         assert not folder.phase_path("single").exists()
@@ -270,7 +287,7 @@ def test_staged_phase_appears_only_when_it_is_whole(tmp_path):
     assert [path.name for path in folder.phase_path("single").iterdir()] == ["phase.json"]
 
 
-def test_staged_phase_replaces_the_old_one_whole(tmp_path):
+def test_staged_phase_replaces_the_old_one_entirely(tmp_path):
     """Files of two captures must not be mixed."""
     folder = RunFolder(tmp_path)
     for name in ("old.json", "new.json"):
@@ -289,8 +306,8 @@ def test_failed_second_capture_keeps_the_old_phase(folder):
     assert load_run(folder.path).phases["single"].record == record("single")
 
 
-def test_leftovers_of_a_killed_capture_are_swept(tmp_path):
-    """SIGKILL leaves the scratch folder behind; it must not block the next start, nor stay."""
+def test_leftovers_of_a_killed_capture_are_removed(tmp_path):
+    """SIGKILL leaves the scratch folder behind; it must neither block the next start nor remain."""
     stale = [tmp_path / "phases" / f".{name}-unfinished" for name in ("single", "large")]
     for path in stale:
         path.mkdir(parents=True)
@@ -304,7 +321,7 @@ def test_leftovers_of_a_killed_capture_are_swept(tmp_path):
     "value", [{"a": float("nan")}, {"a": float("inf")}, {"a": object()}, {"a": "\udc80"}]
 )
 def test_value_that_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path, value):
-    """NaN is no JSON; and a reader must never see half a file, nor scratch files."""
+    """NaN is not JSON; and a reader must never see half a file, nor scratch files."""
     path = tmp_path / "summary.json"
     write_json(path, {"old": 1})
     with pytest.raises((ValueError, TypeError)):
@@ -314,7 +331,7 @@ def test_value_that_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_p
 
 
 def test_replaced_file_is_readable_by_others(tmp_path):
-    """mkstemp makes files that only their owner reads; a run folder is copied by other users."""
+    """mkstemp makes files for their owner only; other users copy the run folder."""
     write_text(tmp_path / "summary.md", "text\n")
     write_text(tmp_path / "summary.md", "new\n")
     assert (tmp_path / "summary.md").read_text() == "new\n"
@@ -343,7 +360,7 @@ def test_log_without_stamps_has_time_zero(tmp_path):
     assert read_log(path)["time_ns"].tolist() == [0, 0, 0]
 
 
-def test_log_with_bytes_that_are_no_text(tmp_path):
+def test_log_with_bytes_that_are_not_text(tmp_path):
     path = tmp_path / "server.log"
     path.write_bytes(b"1700000000.000001 caf\xff\n")
     assert read_log(path)["text"].tolist() == ["caf\ufffd"]

@@ -1,4 +1,4 @@
-"""The results folder: what is copied is whole, the manifest last, and another machine goes on from it."""
+"""The results folder: complete files, the manifest last, and another machine resumes from it."""
 
 import errno
 import json
@@ -25,7 +25,7 @@ def test_copy_is_the_run_and_can_be_loaded(tmp_path):
 
 
 def test_manifest_is_copied_last(tmp_path, monkeypatch):
-    """A reader who sees the manifest sees all that it names, even when the copying is cut off."""
+    """A reader who sees the manifest sees all that it names, even if the copying is interrupted."""
     make_run(tmp_path / "run", "single")
     order = []
     real = sync._copy
@@ -41,7 +41,7 @@ def test_manifest_is_copied_last(tmp_path, monkeypatch):
 
 
 def test_comparison_is_copied_without_its_runs(tmp_path):
-    """Its runs were copied one by one as they ended."""
+    """Its runs were copied one by one when they ended."""
     folder = tmp_path / "comparison"
     make_run(folder / "runs" / "pair-01-test", "single")
     (folder / "comparison.json").write_text("{}")
@@ -51,7 +51,7 @@ def test_comparison_is_copied_without_its_runs(tmp_path):
 
 
 def test_finished_phases_are_copied_once(tmp_path, monkeypatch):
-    """Recordings are large: what the bucket has is not sent again with each phase."""
+    """Recordings are large: the bucket's copies are not sent again after each phase."""
     make_run(tmp_path / "run", "single")
     copy_run(tmp_path / "run", tmp_path / "bucket")
     make_run(tmp_path / "run", "small")
@@ -62,8 +62,8 @@ def test_finished_phases_are_copied_once(tmp_path, monkeypatch):
     assert "single" not in copied
 
 
-def test_the_notebook_that_is_still_written_is_not_copied(tmp_path):
-    """Broken: its parameters, with their secrets, are in the bucket."""
+def test_notebook_that_papermill_still_writes_is_not_copied(tmp_path):
+    """Broken: its parameters end up in the bucket, secrets included."""
     make_run(tmp_path / "run", "single")
     for name in ("out.ipynb", "notes.txt", "report.html"):
         (tmp_path / "run" / name).write_text("x")
@@ -74,8 +74,8 @@ def test_the_notebook_that_is_still_written_is_not_copied(tmp_path):
 
 
 @pytest.mark.parametrize("at", ["manifest.json", "phases/single/requests.parquet"])
-def test_bucket_that_does_not_answer_just_now_is_not_an_empty_one(tmp_path, monkeypatch, at):
-    """Broken: all phases are measured anew and the copy overwritten, or the Job ends instead of trying again."""
+def test_bucket_that_cannot_be_read_just_now_does_not_count_as_empty(tmp_path, monkeypatch, at):
+    """Broken: all phases are measured again and overwrite the copy, or the Job ends instead of retrying."""
     make_run(tmp_path / "run", "single")
     copy_run(tmp_path / "run", tmp_path / "bucket")
     before = files(tmp_path / "bucket")
@@ -102,7 +102,7 @@ def test_unfinished_phase_is_not_copied(tmp_path):
     assert not [name for name in files(tmp_path / "bucket") if "small" in name]
 
 
-def test_another_machine_goes_on_from_the_copy(tmp_path):
+def test_another_machine_resumes_from_the_copy(tmp_path):
     make_run(tmp_path / "run", "single")
     copy_run(tmp_path / "run", tmp_path / "bucket")
     assert restore_run(tmp_path / "bucket", tmp_path / "other") == ("single",)
@@ -131,7 +131,7 @@ def test_manifest_that_was_cut_off_is_no_run(tmp_path, text):
     assert not (tmp_path / "run").exists()
 
 
-def test_own_manifest_is_never_replaced(tmp_path):
+def test_local_manifest_is_never_replaced(tmp_path):
     make_run(tmp_path / "run", "single", "small")
     make_run(tmp_path / "bucket", "single")
     assert restore_run(tmp_path / "bucket", tmp_path / "run") == ()
@@ -146,14 +146,14 @@ def test_two_runs_are_never_mixed(tmp_path):
 
 
 @pytest.mark.parametrize("inside", ["run", "run/results", "."])
-def test_results_folder_apart_from_the_run_folder(tmp_path, inside):
+def test_results_folder_must_be_outside_the_run_folder(tmp_path, inside):
     """A copy into itself would never end."""
     parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / inside))
     with pytest.raises(ParameterError, match="results_dir"):
         check_folders(parameters)
 
 
-def test_results_folder_that_cannot_be_written_is_said_before_anything_is_launched(tmp_path):
+def test_results_folder_that_cannot_be_written_is_reported_before_anything_is_launched(tmp_path):
     (tmp_path / "file").write_text("")
     parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / "file" / "bucket"))
     with pytest.raises(ParameterError, match="results_dir.*cannot be written"):

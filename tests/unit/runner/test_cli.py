@@ -135,7 +135,7 @@ def test_signal_while_the_results_are_copied_is_obeyed(tmp_path, start):
 
 
 def test_killed_runner_leaves_no_process(tmp_path, start):
-    """Broken: papermill, the kernel, and a server in a session of its own go on without anyone."""
+    """Broken: papermill, the kernel, and a server in its own session keep running."""
     process = start(ESCAPES)
     wait_for(STARTED, process)
     assert len(left_behind(tmp_path)) >= 5, "runner, guard, papermill, kernel, sleep"

@@ -1,4 +1,4 @@
-"""The runner's reading of papermill's command line is papermill's own."""
+"""The runner reads papermill's command line exactly as papermill does."""
 
 import base64
 from unittest import mock

@@ -1,6 +1,7 @@
-"""The end of a run: what a log, a termination message and a results folder say when the machine is gone."""
+"""The end of a run: what log, termination message and results folder show once the machine is gone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -21,11 +22,11 @@ from tests.support.stored_run import make_run
 
 @pytest.fixture
 def executed(tmp_path):
-    """Gives an executed notebook that tells of a run folder and a results folder."""
+    """Make an executed notebook that names a run folder and a results folder."""
 
-    def make(error=None, given=None, **told):
-        told = {"run_dir": str(tmp_path / "run"), "results_dir": str(tmp_path / "bucket"), **told}
-        outputs = [new_output("display_data", {RUN_MIME: told})]
+    def make(error=None, given=None):
+        run_metadata = {"run_dir": str(tmp_path / "run"), "results_dir": str(tmp_path / "bucket")}
+        outputs = [new_output("display_data", {RUN_MIME: run_metadata})]
         if error:
             outputs.append(new_output("error", ename=error[0], evalue=error[1], traceback=[]))
         path = tmp_path / "out.ipynb"
@@ -58,25 +59,25 @@ def test_report_and_summary_are_in_the_results_folder_and_the_manifest_is_last(t
 
 
 def test_secrets_of_the_parameters_are_kept_nowhere(tmp_path, executed, monkeypatch, capsys):
-    """Broken: a bucket and a cluster's log hold the key of a registry."""
+    """Broken: a bucket and a cluster's log contain the key of a registry."""
     make_run(tmp_path / "run", "single")
     monkeypatch.setenv(TERMINATION_LOG, str(tmp_path / "termination"))
     given = {"server_environment": "REGISTRY_KEY=mysecretvalue", "server_flags": "--api-key othersecret"}
-    told = executed(("ServerFailed", "mysecretvalue and othersecret are wrong"), given)
-    report = publish_results(told)
-    write_termination_message(1, told, report)
-    print_summary(told)
+    failed = executed(("ServerFailed", "mysecretvalue and othersecret are wrong"), given)
+    report = publish_results(failed)
+    write_termination_message(1, failed, report)
+    print_summary(failed)
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"report.ipynb", "report.html", "termination"} <= {path.name for path in kept}
     for path in kept:
         if path.name != "out.ipynb" or path.parent != tmp_path:
             assert b"mysecretvalue" not in path.read_bytes(), path
             assert b"othersecret" not in path.read_bytes(), path
-    assert "secret" not in told.error
-    assert "[redacted] and [redacted] are wrong" in told.error
+    assert "secret" not in failed.error
+    assert "[redacted] and [redacted] are wrong" in failed.error
 
 
-def test_results_folder_that_is_gone_leaves_the_report_where_it_is(tmp_path, executed, capsys):
+def test_report_stays_in_the_run_folder_without_a_results_folder(tmp_path, executed, capsys):
     make_run(tmp_path / "run", "single")
     (tmp_path / "bucket").write_text("not a folder")
     assert publish_results(executed()) == tmp_path / "run" / "report.ipynb"
@@ -89,7 +90,7 @@ def test_log_alone_answers_the_question(tmp_path, executed, capsys):
     assert "# run: complete" in capsys.readouterr().out
 
 
-def test_refused_parameter_says_nothing_of_the_run_that_is_there(tmp_path, executed, capsys, monkeypatch):
+def test_refused_parameter_says_nothing_about_an_existing_run(tmp_path, executed, capsys, monkeypatch):
     write_summary(make_run(tmp_path / "run", "single"))
     monkeypatch.setenv(TERMINATION_LOG, str(tmp_path / "message"))
     refused = executed(error=("ParameterError", "parameter phase_s=0: must be from 2 to 86400"))
@@ -102,12 +103,10 @@ def test_refused_parameter_says_nothing_of_the_run_that_is_there(tmp_path, execu
     assert "phase_s=0" in message["error"]
 
 
-def test_termination_message_says_how_it_went(tmp_path, executed, monkeypatch):
+def test_termination_message_sums_up_the_run(tmp_path, executed, monkeypatch):
     make_run(tmp_path / "run", "single")
     folder = make_run(tmp_path / "run", "small")
-    folder.write_manifest(
-        folder.read_manifest().__class__(**{**vars(folder.read_manifest()), "status": "complete"})
-    )
+    folder.write_manifest(replace(folder.read_manifest(), status="complete"))
     write_summary(folder)
     monkeypatch.setenv(TERMINATION_LOG, str(tmp_path / "message"))
     write_termination_message(0, executed(), Path("/results/report.ipynb"))
@@ -124,7 +123,7 @@ def test_termination_message_says_how_it_went(tmp_path, executed, monkeypatch):
 
 
 def test_preempted_run_is_never_called_complete(tmp_path, executed, monkeypatch):
-    """The summary may be of an earlier report of the same folder."""
+    """The summary may belong to an earlier report of the same folder."""
     write_summary(make_run(tmp_path / "run", "single"))
     monkeypatch.setenv(TERMINATION_LOG, str(tmp_path / "message"))
     write_termination_message(143, executed(), None)

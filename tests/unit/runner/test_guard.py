@@ -1,4 +1,4 @@
-"""No process survives the runner: not a kill of the runner, of the guard, nor papermill's own end."""
+"""The guard: no process survives the runner or papermill, however it was started."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ def test_exit_code_is_that_of_the_program(guarded, program, code):
     os.close(lifeline)
 
 
-def test_orphan_in_a_session_of_its_own_ends_with_the_program(guarded, tmp_path):
+def test_orphan_in_its_own_session_ends_with_the_program(guarded, tmp_path):
     process, lifeline = guarded(ESCAPING)
     assert process.wait(GONE_S) == 0
     assert left_behind(tmp_path) == []

@@ -74,7 +74,7 @@ def test_defaults_of_an_edited_copy_count(tmp_path):
     "source",
     [
         "rate_hz = 0",  # neither notebook's folder
-        "run_dir = ''\nmine = 1",  # a parameter of its own
+        "run_dir = ''\nmine = 1",  # a parameter that the kit does not have
         "run_dir = ''\nrate_hz = 10 - 10",  # computed
         "run_dir = ''\nimport os",
         "run_dir = ''\nrate_hz += 1",

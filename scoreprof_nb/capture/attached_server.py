@@ -1,0 +1,79 @@
+"""A server that somebody else runs on this machine: profiled, never stopped."""
+
+import time
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import psutil
+
+from scoreprof_nb.capture.engine import ENGINE
+from scoreprof_nb.capture.process_tree import ProcessTree
+from scoreprof_nb.capture.server import POLL_S, ServerFailed, is_healthy
+from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.store import ServerProcess
+
+
+class AttachedServer:
+    """The server that listens at a URL of this machine. Its log and its clock do not exist."""
+
+    log: None = None
+
+    def __init__(self, url: str, redact: Redactor) -> None:
+        """Raises ParameterError when no process of this machine listens there."""
+        self.url = url.rstrip("/")
+        self._redact = redact
+        self._root = psutil.Process(_listening_pid(url))
+        self._tree = ProcessTree.of(self._root)
+
+    def pid(self) -> int:
+        """The pid of the process that listens."""
+        return self._root.pid
+
+    def enable_clock(self, on: bool) -> None:
+        """Do nothing: only a child of the launcher has a clock."""
+
+    def command(self) -> list[str]:
+        """The command line that started it."""
+        return self._root.cmdline()
+
+    def wait_healthy(self, timeout_s: float) -> None:
+        """Raise ServerFailed when its health endpoint does not answer 200 within the time."""
+        deadline = time.monotonic() + timeout_s
+        while not is_healthy(self.url):
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"{self.url}{ENGINE.health_path} does not answer")
+            time.sleep(POLL_S)
+
+    def processes(self) -> tuple[ServerProcess, ...]:
+        """The processes that run now. Raises ServerFailed when the server has ended."""
+        self.check_alive()
+        with suppress(psutil.NoSuchProcess):
+            self._tree = ProcessTree.of(self._root)
+        return self._tree.records(self._redact)
+
+    def check_alive(self) -> None:
+        """Raise ServerFailed when a process of the server has ended."""
+        dead = self._tree.first_dead()
+        if dead is not None:
+            raise ServerFailed(f"a process of the server at {self.url} ended (pid {dead.pid})")
+
+
+def _listening_pid(url: str) -> int:
+    parts = urlsplit(url)
+    pids = {
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr.port == parts.port
+        and connection.pid
+    }
+    if parts.hostname not in ("127.0.0.1", "localhost", "::1") or not pids:
+        raise ParameterError(
+            "server_url",
+            url,
+            "no process that this user can see listens there; py-spy needs the server on this machine",
+        )
+    # A forked child may hold the listening socket too: the server is the one that was started first.
+    return min(pids, key=lambda pid: psutil.Process(pid).create_time())

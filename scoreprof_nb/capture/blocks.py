@@ -1,0 +1,127 @@
+"""The measured blocks of a phase: py-spy off, on, on, off.
+
+So what the profiler costs is measured in the run itself, and a drift of the machine falls on both sides
+alike.
+"""
+
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from scoreprof_nb.capture import thread_cpu
+from scoreprof_nb.capture.load import LoadGenerator
+from scoreprof_nb.capture.progress import LogProgress, Throttle
+from scoreprof_nb.capture.recorder import Recorder, RecorderFailed, RunningRecording
+from scoreprof_nb.capture.server import Server
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.store import Block, Recording, ServerProcess
+
+PROFILED = (False, True, True, False)
+POLL_S = 0.1
+
+
+class BlockRecording:
+    """The recorder and the clock of one block. A recorder that fails gives a recording with its reason.
+
+    Begun on entering; ended with ``stop``. Left without it, the recording is killed.
+    """
+
+    def __init__(self, recorder: Recorder, server: Server, output: Path, redact: Redactor) -> None:
+        self._recorder = recorder
+        self._server = server
+        self._output = output
+        self._redact = redact
+        self._running: RunningRecording | None = None
+        self._failed: Recording | None = None
+
+    def __enter__(self) -> "BlockRecording":
+        self._server.enable_clock(True)
+        try:
+            self._running = self._recorder.start(self._server.pid(), self._output)
+        except RecorderFailed as error:
+            now = time.time()
+            self._failed = Recording(None, now, now, self._recorder.rate_hz, failure=self._redact(str(error)))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._running is not None:
+            with suppress(Exception):
+                self._running.kill()
+
+    def stop(self) -> Recording:
+        """End the recording and the clock."""
+        running, self._running = self._running, None
+        recording = running.stop() if running is not None else self._failed
+        self._server.enable_clock(False)
+        assert recording is not None
+        return recording
+
+
+class BlockMeasurement:
+    """What the blocks of a phase have in common."""
+
+    def __init__(
+        self,
+        server: Server,
+        load: LoadGenerator,
+        processes: tuple[ServerProcess, ...],
+        parameters: Parameters,
+        log_progress: LogProgress,
+    ) -> None:
+        self._server = server
+        self._load = load
+        self._pids = [process.pid for process in processes]
+        self._parameters = parameters
+        self._log_progress = log_progress
+
+    def measure(
+        self, number: int, block_recording: BlockRecording | None
+    ) -> tuple[Block, list[dict[str, Any]]]:
+        """Measure one block of a load that is already running; gives it and its rows of threads.parquet.
+
+        It begins and ends with an answer. A block that cut requests off would lose the longest most often,
+        and all of a block that a single compile fills.
+        """
+        with ExitStack() as stack:
+            if block_recording is not None:
+                stack.enter_context(block_recording)
+            start_s = self._next_answer()
+            first_row = len(self._load.rows)
+            before = thread_cpu.snapshot(self._pids)
+            self._wait_until(number, start_s + self._parameters.phase_s / len(PROFILED))
+            until_s = time.time()
+            stop_s = self._next_answer()
+            after = thread_cpu.snapshot(self._pids)
+            recording = block_recording.stop() if block_recording is not None else None
+        requests = len(self._load.rows) - first_row
+        self._log_progress(
+            f"  block {number + 1} of {len(PROFILED)}: {requests} requests, py-spy {_state(recording)}"
+        )
+        return Block(number, start_s, stop_s, recording, until_s), thread_cpu.rows(number, before, after)
+
+    def _wait_until(self, number: int, end_s: float) -> None:
+        throttle = Throttle()
+        while (left_s := end_s - time.time()) > 0:
+            self._server.check_alive()
+            if throttle.due():
+                self._log_progress(f"  block {number + 1} of {len(PROFILED)}: {left_s:.0f} s left")
+            time.sleep(min(POLL_S, left_s))
+
+    def _next_answer(self) -> float:
+        """Wait until what is in flight is answered, for one request's time at most; gives epoch seconds."""
+        in_flight = self._load.in_flight()
+        deadline = time.monotonic() + self._parameters.request_s
+        while in_flight and time.monotonic() < deadline:
+            self._server.check_alive()
+            answered_s = self._load.wait_answered(in_flight, POLL_S)
+            if answered_s is not None:
+                return answered_s
+        return time.time()
+
+
+def _state(recording: Recording | None) -> str:
+    if recording is None:
+        return "off"
+    return "on" if recording.failure is None else f"failed: {recording.failure}"

@@ -1,0 +1,65 @@
+"""The capture of one phase: warm-up, blocks, and its folder, which appears only when it is complete."""
+
+import time
+from typing import Any
+
+from scoreprof_nb.capture.blocks import PROFILED, BlockMeasurement, BlockRecording
+from scoreprof_nb.capture.load import LoadGenerator
+from scoreprof_nb.capture.preflight import Plan
+from scoreprof_nb.capture.progress import LogProgress
+from scoreprof_nb.capture.server import Server
+from scoreprof_nb.capture.warmup import PhaseWarmup
+from scoreprof_nb.capture.workload import workload_fingerprint
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.run_folder.store import Block, PhaseRecord, RunFolder, write_phase
+
+
+def capture_phase(
+    server: Server,
+    plan: Plan,
+    parameters: Parameters,
+    folder: RunFolder,
+    name: str,
+    log_progress: LogProgress,
+) -> None:
+    """Capture one phase into the run folder. Raises ServerFailed when the server dies on the way."""
+    bodies = plan.bodies[name]
+    started_s = time.time()
+    with folder.staged_phase(name) as staging:
+        warming = PhaseWarmup(server, bodies, parameters, log_progress)
+        warming.compile_batch_sizes()
+        with LoadGenerator(server.url, bodies, parameters.concurrency, parameters.request_s) as load:
+            warmup = warming.until_warm(load)
+            log_progress(f"  warm-up: {warmup.requests} requests, {warmup.wall_s:.0f} s; {warmup.ended}")
+            load.warming = False
+            processes = server.processes()
+            recorder = plan.recorder
+            if recorder is not None:
+                recorder.observe([process.pid for process in processes])
+            measurement = BlockMeasurement(server, load, processes, parameters, log_progress)
+            blocks: list[Block] = []
+            threads: list[dict[str, Any]] = []
+            for number, profiled in enumerate(PROFILED):
+                recording = None
+                if profiled and recorder is not None:
+                    output = staging / f"recording-{number}{recorder.suffix}"
+                    recording = BlockRecording(recorder, server, output, plan.redact)
+                block, rows = measurement.measure(number, recording)
+                blocks.append(block)
+                threads.extend(rows)
+        server.check_alive()
+        notes = [f"{kind}, message of the first: {message}" for kind, message in load.failures.items()]
+        record = PhaseRecord(
+            name=name,
+            started_s=started_s,
+            finished_s=time.time(),
+            warmup=warmup,
+            blocks=tuple(blocks),
+            processes=processes,
+            notes=tuple(map(plan.redact, notes)),
+            workload=workload_fingerprint(bodies),
+        )
+        write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads)
+    measured = [row for row in load.rows if not row["warmup"]]
+    failed = sum(row["error"] is not None for row in measured)
+    log_progress(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")

@@ -1,0 +1,116 @@
+"""What a run folder already has: which phases are left to capture, and whether they may be added."""
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from scoreprof_nb.capture.engine import ENGINE
+from scoreprof_nb.capture.preflight import check_folders
+from scoreprof_nb.capture.progress import LogProgress
+from scoreprof_nb.parameters.profile import FILE_PHASE, MEASURED, ParameterError, Parameters, environment_of
+from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.store import Manifest, RunFolder, RunFolderError
+from scoreprof_nb.run_folder.sync import restore_run
+
+
+def restore_from_results(folder: RunFolder, parameters: Parameters, log_progress: LogProgress) -> None:
+    """Bring back what the results folder has of this run, on a machine that has nothing of it.
+
+    Raises ParameterError when it cannot be read.
+    """
+    if not parameters.results_dir:
+        return
+    check_folders(parameters)
+    try:
+        names = restore_run(Path(parameters.results_dir), folder.path)
+    except RunFolderError as error:
+        raise ParameterError("results_dir", parameters.results_dir, str(error)) from error
+    if names:
+        log_progress(f"restored from {parameters.results_dir}: phases {', '.join(names)}")
+
+
+def earlier_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:
+    """The manifest of a run that is continued, None for a new one.
+
+    Raises ParameterError when phases are to be added and its own were measured with other parameters.
+    """
+    if not folder.has_manifest():
+        return None
+    try:
+        manifest = folder.read_manifest()
+    except RunFolderError as error:
+        raise ParameterError("run_dir", parameters.run_dir, str(error)) from error
+    done = finished_phases(folder, manifest.phases)
+    wanted = parameters.phase_names() if parameters.phases else manifest.phases
+    if done and any(name not in done for name in wanted):
+        refuse_other_parameters(manifest, parameters, done)
+    return manifest
+
+
+def refuse_other_parameters(manifest: Manifest, parameters: Parameters, done: tuple[str, ...]) -> None:
+    """Raise ParameterError when the finished phases of a run were measured with other parameters."""
+    current = recorded_parameters(parameters)
+    for name in MEASURED:
+        if name == "requests_file" and FILE_PHASE not in done:
+            continue
+        earlier = manifest.parameters.get(name, current[name])
+        if earlier != current[name]:
+            raise ParameterError(
+                name,
+                current[name],
+                f"phases of the run in {parameters.run_dir} were measured with {earlier!r}: use that, or "
+                f"another run_dir; to report only the finished phases, ask for phases={','.join(done)}",
+            )
+
+
+def refuse_other_code(folder: RunFolder, parameters: Parameters, provenance: Mapping[str, Any]) -> None:
+    """Raise ParameterError when the finished phases were measured with another server or chip, as after a
+    preemption during which the image's tag was pushed again."""
+    earlier = folder.read_provenance()
+    for name in (*ENGINE.code_identity, "chip"):
+        if name in earlier and earlier[name] != provenance.get(name):
+            raise ParameterError(
+                "run_dir",
+                parameters.run_dir,
+                f"its finished phases were measured with {name} {earlier[name]}, but now it is "
+                f"{provenance.get(name)}: use another folder",
+            )
+
+
+def finished_phases(folder: RunFolder, phases: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are on disk. A capture that was killed may have finished one that its manifest lacks."""
+    return tuple(name for name in phases if (folder.phase_path(name) / "phase.json").exists())
+
+
+def phases_of_run(folder: RunFolder, parameters: Parameters, earlier: Manifest | None) -> tuple[str, ...]:
+    """All phases of the run: the finished ones, then those that the parameters name."""
+    if earlier is None:
+        return parameters.phase_names()
+    if not parameters.phases:
+        return earlier.phases
+    return tuple(dict.fromkeys([*finished_phases(folder, earlier.phases), *parameters.phase_names()]))
+
+
+def new_manifest(parameters: Parameters, phases: tuple[str, ...], earlier: Manifest | None) -> Manifest:
+    """The manifest of this capture. A run with finished phases keeps its id and its start."""
+    now = time.time()
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    label = re.sub(r"[^\w.-]+", "-", parameters.label)
+    continued = earlier if earlier is not None and earlier.phases_done else None
+    return Manifest(
+        run_id=continued.run_id if continued else f"{stamp}-{label}",
+        label=parameters.label,
+        parameters=recorded_parameters(parameters),
+        phases=phases,
+        started_s=continued.started_s if continued else now,
+    )
+
+
+def recorded_parameters(parameters: Parameters) -> dict[str, Any]:
+    """The parameters as the manifest has them: no secret in flags and environment."""
+    flags, environment = parameters.server_flags, parameters.server_environment
+    redact = Redactor.for_server(flags, environment_of(environment))
+    return {**parameters.as_dict(), "server_flags": redact(flags), "server_environment": redact(environment)}

@@ -1,0 +1,59 @@
+"""The server's output, on disk and in memory.
+
+It goes through a pipe, so that every line gets the kit's time stamp (the server's own have whole
+seconds) and loses its secrets before it is written.
+"""
+
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from scoreprof_nb.redact import Redactor
+
+TAIL_LINES = 25
+
+
+class ServerLog:
+    """The server's output: in memory for the warm-up, on disk for the report."""
+
+    def __init__(self, path: Path, redact: Redactor) -> None:
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._redact = redact
+        self._lines: list[str] = []
+        self._thread: threading.Thread | None = None
+
+    def note(self, text: str) -> None:
+        """Write a line of the kit's own."""
+        self._write(f"scoreprof-nb: {text}")
+
+    def follow(self, stream: BinaryIO) -> None:
+        """Read the stream to its end in a thread of its own."""
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True, name="server-log")
+        self._thread.start()
+
+    def lines(self, start: int = 0) -> list[str]:
+        """The lines so far, from number ``start``."""
+        return self._lines[start:]
+
+    def tail(self) -> str:
+        """The last lines, for a message."""
+        return "\n".join(self._lines[-TAIL_LINES:])
+
+    def close(self) -> None:
+        """Wait for the last lines, then close the file."""
+        if self._thread is not None:
+            self._thread.join(timeout=2)
+        self._file.close()
+
+    def _read(self, stream: BinaryIO) -> None:
+        for raw in stream:
+            text = raw.decode(errors="replace").rstrip("\r\n")
+            self._write(text.rpartition("\r")[2])  # a progress bar: its last state
+
+    def _write(self, text: str) -> None:
+        text = self._redact(text)
+        now = time.time_ns()
+        self._lines.append(text)
+        if not self._file.closed:
+            self._file.write(f"{now // 10**9}.{now // 1000 % 10**6:06d} {text}\n")

@@ -1,0 +1,166 @@
+"""The warm-up of a phase: its requests are measured only when they meet no compile any more.
+
+A server compiles anew for each shape of a batch, and the scheduler may split the items of one request
+over several batches. So requests of other sizes are sent first, which make the batches that splits
+make; then the phase's own requests until several in a row met no compile.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from scoreprof_nb.capture.client import ScoreClient
+from scoreprof_nb.capture.engine import ENGINE
+from scoreprof_nb.capture.load import LoadGenerator
+from scoreprof_nb.capture.progress import LogProgress, Throttle
+from scoreprof_nb.capture.server import Server
+from scoreprof_nb.capture.server_log import ServerLog
+from scoreprof_nb.parameters.profile import Parameters, RequestBody
+from scoreprof_nb.run_folder.store import Warmup
+
+POLL_S = 0.1
+MOST_SIZES = 64  # of batches, for one phase
+ENOUGH_ALIKE = 3  # sizes in a row without a compile: the server pads them to one shape
+SIZES_SHARE = 0.7  # of the time limit; the rest is for the phase's own requests
+
+
+@dataclass
+class CompileWatch:
+    """What the server's log says of batches and compiles, read as it grows."""
+
+    log: ServerLog
+    batch_sizes: set[int] = field(default_factory=set)
+    compiles: int = 0
+    lines: int = 0
+
+    def read(self) -> int:
+        """Read the new lines; gives the number of compiles in them."""
+        new = self.log.lines(self.lines)
+        self.lines += len(new)
+        self.batch_sizes.update(size for size in map(ENGINE.batch_size, new) if size is not None)
+        compiles = sum(map(ENGINE.reports_compile, new))
+        self.compiles += compiles
+        return compiles
+
+
+class PhaseWarmup:
+    """The warm-up of one phase, with one time limit (``warmup_s``) for its two parts."""
+
+    def __init__(
+        self,
+        server: Server,
+        bodies: Sequence[RequestBody],
+        parameters: Parameters,
+        log_progress: LogProgress,
+    ) -> None:
+        self._server = server
+        self._bodies = bodies
+        self._parameters = parameters
+        self._log_progress = log_progress
+        self._start_s = time.monotonic()
+        self._watch = CompileWatch(server.log) if server.log is not None else None
+        self._compiles_before = 0
+        if self._watch is not None:
+            self._watch.read()
+            self._compiles_before = self._watch.compiles
+        self._size_requests = 0
+
+    def compile_batch_sizes(self) -> None:
+        """Send requests that make the batches which splits of the phase's requests would make.
+
+        Only for a server whose log tells of batches: otherwise it could not be seen whether it helps.
+        """
+        watch = self._watch
+        if watch is None:
+            return
+        largest = max(self._bodies, key=lambda body: body.items).items
+        limit_s = SIZES_SHARE * self._parameters.warmup_s
+        throttle = Throttle()
+        alike = 0
+        with ScoreClient(self._server.url, self._parameters.request_s) as client:
+            for number, size in enumerate(split_sizes(largest)):
+                if self._elapsed_s() > limit_s or alike >= ENOUGH_ALIKE:
+                    return
+                if size in watch.batch_sizes:
+                    continue
+                self._server.check_alive()
+                body = _of_size(self._bodies, size, number)
+                for _ in range(2):  # new, then with its prefixes in the server's cache
+                    client.send(body)
+                    self._size_requests += 1
+                compiled = watch.read()
+                if not watch.batch_sizes:
+                    return
+                # Small sizes say little: servers pad to powers of two, which are close together there.
+                alike = 0 if compiled or _is_power_of_two(size) else alike + 1
+                if throttle.due():
+                    self._log_progress(
+                        f"  warming up: batches of {len(watch.batch_sizes)} sizes, "
+                        f"{self._compiles()} compiles, {self._elapsed_s():.0f} s"
+                    )
+
+    def until_warm(self, load: LoadGenerator) -> Warmup:
+        """Wait until the last requests of a running load met no compile, or until the time limit."""
+        parameters, watch = self._parameters, self._watch
+        kinds = len({(body.kind, body.items) for body in self._bodies})
+        needed = max(5, 3 * kinds) * parameters.concurrency
+        throttle = Throttle()
+        clean_from = 0
+        while self._elapsed_s() < parameters.warmup_s:
+            self._server.check_alive()
+            done = len(load.rows)
+            if watch is not None and watch.read():
+                clean_from = done + parameters.concurrency  # those in flight may be affected too
+            if done - clean_from >= needed:
+                if self._compiles_known():
+                    return self._record(load, True, f"no compile in the last {needed} requests")
+                reason = "compiles are not known, since no server log tells of batches"
+                return self._record(load, False, f"{needed} requests; {reason}")
+            if throttle.due():
+                self._log_progress(
+                    f"  warming up: {done} requests, {self._compiles()} compiles, {self._elapsed_s():.0f} s"
+                )
+            time.sleep(POLL_S)
+        reason = f"the limit of {parameters.warmup_s:.0f} s: still compiling, or too few requests"
+        return self._record(load, False, reason)
+
+    def _record(self, load: LoadGenerator, warm: bool, reason: str) -> Warmup:
+        compiles = self._compiles() if self._compiles_known() else None
+        return Warmup(self._size_requests + len(load.rows), self._elapsed_s(), compiles, warm, reason)
+
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._start_s
+
+    def _compiles(self) -> int:
+        return self._watch.compiles - self._compiles_before if self._watch is not None else 0
+
+    def _compiles_known(self) -> bool:
+        return self._watch is not None and bool(self._watch.batch_sizes)
+
+
+def split_sizes(largest: int) -> list[int]:
+    """The sizes of batches to compile for requests of at most ``largest`` items, the most telling first.
+
+    The powers of two come first, since a server that pads pads to these; then the two parts of a split,
+    from the most uneven on.
+    """
+    powers = [1 << bit for bit in range(largest.bit_length()) if 1 << bit <= largest]
+    sizes = dict.fromkeys([largest, *powers, *_uneven_splits(largest)])
+    return list(sizes)[:MOST_SIZES]
+
+
+def _uneven_splits(items: int) -> Iterator[int]:
+    for smaller in range(1, min(items, MOST_SIZES) // 2 + 1):
+        yield items - smaller
+        yield smaller
+
+
+def _is_power_of_two(size: int) -> bool:
+    return size & (size - 1) == 0
+
+
+def _of_size(bodies: Sequence[RequestBody], items: int, number: int) -> RequestBody:
+    """One of the phase's own requests with its first items only."""
+    large_enough = [body for body in bodies if body.items >= items]
+    body = large_enough[number % len(large_enough)]
+    return RequestBody(body.kind, items, ENGINE.with_first_items(body.payload, items), body.labels)

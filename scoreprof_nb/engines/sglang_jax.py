@@ -1,0 +1,101 @@
+"""sglang-jax as the capture knows it: its command line, its score endpoint, its packages and its log."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scoreprof_nb import demo
+from scoreprof_nb.parameters.profile import Parameters
+
+REPAIRED_VERSION = "0.0.2"  # its Score API cannot answer as released
+
+_NEW_SEQUENCES = re.compile(r"Prefill batch\.? ?.*#new-seq: (\d+)")
+_COMPILED = re.compile(r"#cache_miss: [1-9]")
+_REFUSED = re.compile(r"launch_server.*error: (.*)|^\S+: error: (.*)")
+
+
+@dataclass(frozen=True)
+class SglangJax:
+    """The engine sglang-jax, versions 0.0.2 and later; implements ``capture.engine.Engine``."""
+
+    package: str = "sglang-jax"
+    companions: tuple[str, ...] = (
+        *("jax", "jaxlib", "libtpu", "flax", "numpy", "transformers", "pyzmq", "uvloop"),
+    )
+    score_path: str = "/v1/score"
+    health_path: str = "/health"
+    code_identity: tuple[str, ...] = ("sglang_jax", "sglang_jax_source", "jax", "jaxlib", "libtpu")
+
+    def command(
+        self, parameters: Parameters, python: str, version: str, model: str, port: int, flags: Sequence[str]
+    ) -> tuple[str, ...]:
+        """The launch command. ``flags``, the user's, come last: for argparse the last one wins."""
+        module = [str(demo.SERVE_0_0_2)] if version == REPAIRED_VERSION else ["-m", "sgl_jax.launch_server"]
+        ours = ["--model-path", model, "--host", "127.0.0.1", "--port", str(port)]
+        ours += ["--device", parameters.device]
+        if parameters.device == "cpu":
+            ours += ["--attention-backend", "native"]
+        if not parameters.model_path:
+            ours += demo.flags(version)
+        if parameters.trust_remote_code:
+            ours.append("--trust-remote-code")
+        return (python, *module, *ours, *flags)
+
+    def environment(self, device: str) -> dict[str, str]:
+        """The variables that a server on this device needs, whatever the user's are."""
+        return {"JAX_PLATFORMS": "cpu"} if device == "cpu" else {}
+
+    def model_path(self, command: Sequence[str]) -> str:
+        """The model in the command line of a running server; "" when it names none."""
+        for word, following in zip(command, [*command, ""][1:], strict=True):
+            flag, has_value, value = word.partition("=")
+            if flag == "--model-path":
+                return value if has_value else following
+        return ""
+
+    def provenance(self, packages: Mapping[str, str | None], source: Any) -> dict[str, Any]:
+        """The fields of provenance.json that tell one server from another."""
+        return {
+            "sglang_jax": packages.get(self.package),
+            "sglang_jax_source": source,
+            **{name: packages.get(name) for name in ("jax", "jaxlib", "libtpu")},
+        }
+
+    def request_body(self, query: str, items: Sequence[str], label_token_ids: Sequence[int]) -> bytes:
+        """The body of a score request."""
+        body = {
+            "query": query,
+            "items": list(items),
+            "label_token_ids": list(label_token_ids),
+            "apply_softmax": True,
+            "item_first": False,
+            "model": "default",
+        }
+        return json.dumps(body).encode()
+
+    def with_first_items(self, body: bytes, items: int) -> bytes:
+        """The same request with its first ``items`` items only."""
+        request = json.loads(body)
+        return json.dumps({**request, "items": request["items"][:items]}).encode()
+
+    def scores(self, answer: bytes) -> Any:
+        """The scores in an answer, unchecked. Raises ValueError, KeyError or TypeError."""
+        return json.loads(answer)["scores"]
+
+    def batch_size(self, log_line: str) -> int | None:
+        """The number of sequences, if the line announces a prefill batch."""
+        match = _NEW_SEQUENCES.search(log_line)
+        return int(match[1]) if match else None
+
+    def reports_compile(self, log_line: str) -> bool:
+        """Whether the line says that a batch was compiled."""
+        return _COMPILED.search(log_line) is not None
+
+    def refused_flags(self, exit_code: int | None, log_lines: Sequence[str]) -> str | None:
+        """Why the server refused its command line; None when that is not why it ended."""
+        refusals = [match for match in map(_REFUSED.search, log_lines) if match]
+        if exit_code != 2 or not refusals:  # argparse's exit code
+            return None
+        return refusals[-1][1] or refusals[-1][2]

@@ -1,0 +1,102 @@
+"""A block: the recording that belongs to it, and what happens when that fails."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from scoreprof_nb.capture import blocks
+from scoreprof_nb.capture.blocks import BlockMeasurement, BlockRecording
+from scoreprof_nb.capture.recorder import RecorderFailed
+from scoreprof_nb.capture.server import ServerFailed
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.redact import MASK, Redactor
+from scoreprof_nb.run_folder.store import Recording
+
+SECRET = "s3cr3tvalue42"
+
+
+class FakeRecorder:
+    """A recorder that only notes its calls in ``events``."""
+
+    name, rate_hz, suffix = "fake", 10, ".json"
+
+    def __init__(self, failure=None):
+        self.events = []
+        self._failure = failure
+
+    def check(self):
+        pass
+
+    def observe(self, pids):
+        pass
+
+    def start(self, pid, output):
+        if self._failure:
+            raise RecorderFailed(self._failure)
+        self.events.append(f"start {pid} {output}")
+        return self
+
+    def stop(self):
+        self.events.append("stop")
+        return Recording("r.json", 1.0, 2.0, self.rate_hz)
+
+    def kill(self):
+        self.events.append("kill")
+
+
+class FakeServer:
+    def __init__(self, dies=False):
+        self.clock = []
+        self._dies = dies
+
+    def pid(self):
+        return 7
+
+    def enable_clock(self, on):
+        self.clock.append(on)
+
+    def check_alive(self):
+        if self._dies:
+            raise ServerFailed("gone")
+
+
+def measure(server, recorder, monkeypatch):
+    load = SimpleNamespace(rows=[], in_flight=frozenset, wait_answered=lambda numbers, timeout_s: None)
+    monkeypatch.setattr(blocks, "POLL_S", 0.01)
+    measurement = BlockMeasurement(server, load, (), Parameters(phase_s=0.2), lambda text: None)
+    recording = recorder and BlockRecording(recorder, server, "out", Redactor((SECRET,)))
+    return measurement.measure(3, recording)[0]
+
+
+def test_block_is_recorded_by_any_recorder(monkeypatch):
+    server, recorder = FakeServer(), FakeRecorder()
+    block = measure(server, recorder, monkeypatch)
+    assert recorder.events == ["start 7 out", "stop"]
+    assert server.clock == [True, False]
+    assert block.profiled
+    assert (block.number, block.recording.file) == (3, "r.json")
+    assert block.wall_s >= 0.05
+
+
+def test_block_without_a_recorder_has_no_recording(monkeypatch):
+    server = FakeServer()
+    assert measure(server, None, monkeypatch).plain
+    assert server.clock == []
+
+
+def test_recorder_that_does_not_start_leaves_the_latencies_and_its_reason(monkeypatch):
+    """Broken: one failure of the sampler loses the phase, or tells a secret."""
+    before_s = time.time()
+    block = measure(FakeServer(), FakeRecorder(f"no such process {SECRET}"), monkeypatch)
+    assert not block.plain
+    assert not block.profiled
+    assert block.recording.failure == f"no such process {MASK}"
+    assert block.recording.started_s >= before_s
+
+
+def test_recording_is_killed_when_the_server_dies(monkeypatch):
+    recorder = FakeRecorder()
+    with pytest.raises(ServerFailed):
+        measure(FakeServer(dies=True), recorder, monkeypatch)
+    assert recorder.events == ["start 7 out", "kill"]
