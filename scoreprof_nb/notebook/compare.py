@@ -19,7 +19,13 @@ from scoreprof_nb.notebook.profile import (
 from scoreprof_nb.parameters.compare import COMPARISONS, SIDES, CompareParameters
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.secrets import errors_without_secrets
-from scoreprof_nb.report.comparison import ComparisonReport, check_comparability, make_comparison, read_noise
+from scoreprof_nb.report.comparison import (
+    ComparisonReport,
+    check_comparability,
+    make_comparison,
+    past_runs,
+    read_noise,
+)
 from scoreprof_nb.report.profile import make_report, rules_of
 from scoreprof_nb.run_folder.sync import sync_run
 
@@ -45,6 +51,8 @@ def start(namespace: Mapping[str, Any]) -> CompareParameters:
         compare_dir=absolute(folder), results_dir=absolute(parameters.results_dir)
     )
     Path(parameters.compare_dir).mkdir(parents=True, exist_ok=True)
+    if not parameters.adds_to_history:
+        past_runs(parameters)
     publish_run_metadata(parameters.compare_dir, parameters.results_dir, parameters.hold_s)
     return parameters
 

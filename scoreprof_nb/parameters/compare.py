@@ -161,16 +161,20 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
     def _holds_runs(self) -> bool:
         return any(folder and Path(folder, RUNS).exists() for folder in (self.compare_dir, self.results_dir))
 
+    @property
+    def adds_to_history(self) -> bool:
+        """Whether the runs to capture are written into ``history``: they may be the first ones in it."""
+        history = Path(self.history).expanduser().absolute()
+        written = filter(None, (self.compare_dir or COMPARISONS, self.results_dir))
+        return self.captures and any(Path(path).absolute().is_relative_to(history) for path in written)
+
     def _check_history(self) -> None:
         folder = Path(self.history).expanduser()
+        if self.adds_to_history:
+            return
         if not folder.is_dir():
             raise ParameterError("history", self.history, "is not a folder")
-        # The runs that are about to be captured may be the first ones in it.
-        written = (self.compare_dir or COMPARISONS, self.results_dir)
-        adds = self.captures and any(
-            path and Path(path).absolute().is_relative_to(folder.absolute()) for path in written
-        )
-        if not adds and next(folder.rglob(SUMMARY), None) is None:
+        if next(folder.rglob(SUMMARY), None) is None:
             raise ParameterError("history", self.history, f"holds no run with a {SUMMARY}")
 
 

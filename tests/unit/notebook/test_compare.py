@@ -41,6 +41,16 @@ def test_file_that_cannot_be_used_is_refused_at_the_start(tmp_path, published, n
     assert not (tmp_path / "comparison").exists()
 
 
+def test_history_that_cannot_be_read_is_refused_at_the_start(tmp_path, published):
+    """Broken: the table of past runs fails after hours of capture."""
+    (tmp_path / "history").mkdir()
+    (tmp_path / "history" / "summary.json").write_text("{")
+    values = {**CAPTURES, "history": str(tmp_path / "history"), "compare_dir": str(tmp_path / "c")}
+    with pytest.raises(ParameterError, match="parameter history="):
+        compare.start(values)
+    assert published == []
+
+
 def test_folder_of_the_comparison_is_made(tmp_path, published, monkeypatch):
     monkeypatch.chdir(tmp_path)
     parameters = compare.start({**CAPTURES, "compare_dir": "c"})

@@ -175,7 +175,8 @@ def test_files_of_a_comparison_with_runs_are_left_to_the_capture(tmp_path, name)
 
 @pytest.mark.parametrize("name", ["compare_dir", "results_dir"])
 def test_history_may_begin_with_the_runs_that_are_captured_now(tmp_path, name):
-    values = {"test_server_flags": "--x 1", "history": str(tmp_path), name: str(tmp_path / "new")}
+    folder = tmp_path / "made-by-the-capture"
+    values = {"test_server_flags": "--x 1", "history": str(folder), name: str(folder / "new")}
     from_mapping(**values).check_files()
 
 
