@@ -24,9 +24,12 @@ the parameter, its value and the fix.
 ## How to set them
 
 - **make**: `make report PARAMS="-p label main -p phase_s 60"`; `make compare` and `make ab` take `PARAMS` too.
-- **The runner**, which takes papermill's arguments. `.venv/bin/python` is the kit's interpreter, which `make setup` creates:
+- **The runner**, which takes papermill's arguments. `make setup` creates both interpreters; `.venv/bin/python` is the kit's,
+  and `SCOREPROF_SERVER_PYTHON` names the one that has sglang-jax (make sets it to `.venv-server` unless it is set):
 
   ```sh
+  make setup
+  export SCOREPROF_SERVER_PYTHON=$PWD/.venv-server/bin/python
   .venv/bin/python -m scoreprof_nb notebooks/profile_score_api.ipynb out.ipynb -p label main -p phase_s 60
   ```
 
