@@ -14,7 +14,7 @@ from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, ThreadTicks
 from scoreprof_nb.components.catalog import NATIVE_THREADS
 from scoreprof_nb.components.classify import Role, process_role
 from scoreprof_nb.components.rules import RuleSet
-from scoreprof_nb.run_folder.store import Block
+from scoreprof_nb.run_folder.records import Block
 from scoreprof_nb.stacks.table import Frame, short_path
 
 THREAD_COLUMNS = ("phase", "process", "thread", "component", "share", "low", "high", "ticks", "cpu_s")

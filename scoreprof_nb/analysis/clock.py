@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoreprof_nb.components.classify import ThreadActivity
-from scoreprof_nb.run_folder.store import Recording
+from scoreprof_nb.run_folder.records import Recording
 from scoreprof_nb.stacks.table import StackTable
 
 # As in capture/launcher.py, which is stand-alone: a test asserts that they agree.

@@ -25,7 +25,8 @@ from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, ThreadActivity, classify
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import RuleSet
-from scoreprof_nb.run_folder.store import Block, Phase, Recording
+from scoreprof_nb.run_folder.records import Block, Recording
+from scoreprof_nb.run_folder.store import Phase
 from scoreprof_nb.stacks.recording import read_recording
 from scoreprof_nb.stacks.table import ImportFailed, NotOrdered, StackTable
 

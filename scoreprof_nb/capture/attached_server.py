@@ -9,9 +9,9 @@ import psutil
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.process_tree import ProcessTree
 from scoreprof_nb.capture.server import POLL_S, ServerFailed, is_healthy
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.store import ServerProcess
+from scoreprof_nb.run_folder.records import ServerProcess
 
 
 class AttachedServer:

@@ -16,7 +16,7 @@ from scoreprof_nb.capture.recorder import Recorder, RecorderFailed, RunningRecor
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.store import Block, Recording, ServerProcess
+from scoreprof_nb.run_folder.records import Block, Recording, ServerProcess
 
 PROFILED = (False, True, True, False)
 POLL_S = 0.1

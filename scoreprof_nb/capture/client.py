@@ -9,7 +9,7 @@ from typing import Any, Self
 import requests
 
 from scoreprof_nb.capture.engine import ENGINE
-from scoreprof_nb.parameters.profile import RequestBody
+from scoreprof_nb.parameters.requests_file import RequestBody
 
 MESSAGE_CHARACTERS = 400
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from scoreprof_nb.capture.client import ScoreClient, judge
-from scoreprof_nb.parameters.profile import RequestBody
+from scoreprof_nb.parameters.requests_file import RequestBody
 
 PAUSE_AFTER_FAILURE_S = 0.2
 

@@ -11,7 +11,9 @@ from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.warmup import PhaseWarmup
 from scoreprof_nb.capture.workload import workload_fingerprint
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.run_folder.store import Block, PhaseRecord, RunFolder, write_phase
+from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.records import Block, PhaseRecord
+from scoreprof_nb.run_folder.store import write_phase
 
 
 def capture_phase(

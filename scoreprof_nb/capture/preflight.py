@@ -21,9 +21,11 @@ from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.recorder import Recorder
 from scoreprof_nb.capture.server import check_port_free, free_port
 from scoreprof_nb.capture.workload import request_bodies
-from scoreprof_nb.parameters.profile import ParameterError, Parameters, RequestBody, environment_of
+from scoreprof_nb.parameters.profile import Parameters, environment_of
+from scoreprof_nb.parameters.requests_file import RequestBody
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.store import file_sha256
+from scoreprof_nb.run_folder.folder import file_sha256
 
 LABELS = (" Yes", " No")
 SERVER_PYTHON = "SCOREPROF_SERVER_PYTHON"

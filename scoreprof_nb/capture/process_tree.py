@@ -8,7 +8,7 @@ from typing import Self
 import psutil
 
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.store import ServerProcess
+from scoreprof_nb.run_folder.records import ServerProcess
 
 
 @dataclass(frozen=True)

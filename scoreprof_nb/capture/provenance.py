@@ -15,7 +15,7 @@ import psutil
 from scoreprof_nb import __version__
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.pyspy import ptrace_scope
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 
 INSPECT = Path(__file__).with_name("inspect_server.py")
 INSPECT_S = 120.0

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scoreprof_nb.capture.pyspy_recording import PySpyRecording, one_line
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
 
 DUMP_S = 30.0

@@ -21,7 +21,7 @@ import psutil
 
 from scoreprof_nb.capture.recorder import RecorderFailed
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.store import Recording
+from scoreprof_nb.run_folder.records import Recording
 
 START_S = 30.0
 STOP_S = 20.0

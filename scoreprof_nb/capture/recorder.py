@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from scoreprof_nb.run_folder.store import Recording
+from scoreprof_nb.run_folder.records import Recording
 
 
 class RecorderFailed(RuntimeError):

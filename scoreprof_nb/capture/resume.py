@@ -10,9 +10,12 @@ from typing import Any
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.preflight import check_folders
 from scoreprof_nb.capture.progress import LogProgress
-from scoreprof_nb.parameters.profile import FILE_PHASE, MEASURED, ParameterError, Parameters, environment_of
+from scoreprof_nb.parameters.profile import MEASURED, Parameters, environment_of
+from scoreprof_nb.parameters.requests_file import FILE_PHASE
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.store import Manifest, RunFolder, RunFolderError
+from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.records import Manifest, RunFolderError
 from scoreprof_nb.run_folder.sync import restore_run
 
 

@@ -20,9 +20,9 @@ import requests
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.process_tree import ProcessTree, is_alive, session_members
 from scoreprof_nb.capture.server_log import ServerLog
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.store import ServerProcess
+from scoreprof_nb.run_folder.records import ServerProcess
 
 STOP_S = 2.0
 EXIT_CODE_S = 0.5

@@ -22,8 +22,10 @@ from scoreprof_nb.capture.resume import (
     restore_from_results,
 )
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
-from scoreprof_nb.parameters.profile import ParameterError, Parameters
-from scoreprof_nb.run_folder.store import Manifest, RunFolder
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.parameters.schema import ParameterError
+from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.records import Manifest
 from scoreprof_nb.run_folder.sync import sync_run
 
 WARMUP_GUESS_S = 15.0

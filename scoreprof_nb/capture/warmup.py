@@ -15,8 +15,9 @@ from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.progress import LogProgress, Throttle
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.server_log import ServerLog
-from scoreprof_nb.parameters.profile import Parameters, RequestBody
-from scoreprof_nb.run_folder.store import Warmup
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.parameters.requests_file import RequestBody
+from scoreprof_nb.run_folder.records import Warmup
 
 POLL_S = 0.1
 MOST_SIZES = 64  # of batches, for one phase

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scoreprof_nb.capture.engine import ENGINE
-from scoreprof_nb.parameters.profile import FILE_PHASE, Parameters, RequestBody, read_requests_file
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.parameters.requests_file import FILE_PHASE, RequestBody, read_requests_file
 
 DISTINCT_PAYLOADS = 8  # per kind; each is repeated, so that its scores can be compared
 QUERY_WORDS, ITEM_WORDS = 5, 4

@@ -8,7 +8,8 @@ import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.parameters.compare import SIDES, CompareParameters
-from scoreprof_nb.parameters.profile import MEASURED, ParameterError
+from scoreprof_nb.parameters.profile import MEASURED
+from scoreprof_nb.parameters.schema import ParameterError
 
 _MACHINE = ("chip", "cpu", "cpus", "memory_gb")
 _SAME_MEMORY = 1.05  # firmware and kernel reserve a little more on one node than on another of the same type

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from scoreprof_nb.parameters.compare import CompareParameters
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 
 RUN_COLUMNS = ("label", "started_at", "run_id", "status", "phase", "p50_ms", "items_per_s", "folder")
 PATH_COLUMNS = ("label", "started_at", "run_id", "phase", "component", "mean_ms")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from scoreprof_nb.parameters.compare import FEWEST_PAIRS
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 
 Noise = Mapping[tuple[str, str], float]  # (phase, metric or component) to a relative change
 

@@ -9,7 +9,7 @@ from scoreprof_nb.comparison.compare import Comparison, Stopped, compare
 from scoreprof_nb.comparison.noise import read_noise
 from scoreprof_nb.components.rules import RuleSet
 from scoreprof_nb.parameters.compare import SIDES, TEST, CompareParameters
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.store import load_run
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from scoreprof_nb.parameters.requests_file import FILE_PHASE, RequestBody, read_requests_file
+from scoreprof_nb.parameters.requests_file import FILE_PHASE, read_requests_file
 from scoreprof_nb.parameters.schema import (
     Flag,
     Label,
@@ -27,19 +27,6 @@ from scoreprof_nb.parameters.schema import (
     one_of,
 )
 from scoreprof_nb.run_folder.files import MANIFEST
-
-__all__ = [
-    "DEVICES",
-    "FILE_PHASE",
-    "MEASURED",
-    "PHASES",
-    "MeasurementParameters",
-    "ParameterError",
-    "Parameters",
-    "RequestBody",
-    "environment_of",
-    "read_requests_file",
-]
 
 PHASES = ("single", "small", "large", "mixed")
 DEVICES = ("cpu", "tpu")

@@ -26,7 +26,7 @@ from scoreprof_nb.report.comparison_tables import (
 from scoreprof_nb.report.comparison_verdict import caveats, conditions_markdown, sentence
 from scoreprof_nb.report.format import escape_markdown, number
 from scoreprof_nb.report.markdown import markdown_table
-from scoreprof_nb.run_folder.store import write_json, write_text
+from scoreprof_nb.run_folder.folder import write_json, write_text
 
 HISTORY = "history.csv"
 JSON, MARKDOWN = "comparison.json", "comparison.md"

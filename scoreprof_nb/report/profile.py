@@ -5,7 +5,8 @@ from pathlib import Path
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis, analyse
 from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
-from scoreprof_nb.parameters.profile import MeasurementParameters, ParameterError, Parameters
+from scoreprof_nb.parameters.profile import MeasurementParameters, Parameters
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.report.findings import Finding, findings
 from scoreprof_nb.run_folder.store import load_run
 

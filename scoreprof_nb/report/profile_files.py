@@ -11,7 +11,7 @@ from scoreprof_nb.report.format import NOT_KNOWN
 from scoreprof_nb.report.profile import Report
 from scoreprof_nb.report.summary import summary
 from scoreprof_nb.report.summary_markdown import summary_markdown
-from scoreprof_nb.run_folder.store import write_json, write_text
+from scoreprof_nb.run_folder.folder import write_json, write_text
 from scoreprof_nb.run_folder.sync import published_path
 
 FLAME_GRAPH = "score_api_profile.svg"

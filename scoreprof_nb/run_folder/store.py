@@ -20,39 +20,13 @@ from scoreprof_nb.run_folder.folder import (
     parse_record,
     read_json,
     write_json,
-    write_text,
 )
 from scoreprof_nb.run_folder.records import (
-    SCHEMA_VERSION,
     Block,
     Manifest,
     PhaseRecord,
-    Recording,
     RunFolderError,
-    ServerProcess,
-    Warmup,
 )
-
-__all__ = [
-    "SCHEMA_VERSION",
-    "Block",
-    "Manifest",
-    "Phase",
-    "PhaseRecord",
-    "Recording",
-    "Run",
-    "RunFolder",
-    "RunFolderError",
-    "ServerProcess",
-    "Warmup",
-    "file_sha256",
-    "load_phase",
-    "load_run",
-    "read_log",
-    "write_json",
-    "write_phase",
-    "write_text",
-]
 
 REQUESTS_SCHEMA = pa.schema(
     [

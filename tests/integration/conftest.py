@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scoreprof_nb.capture import pyspy
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 from tests.support.paths import ROOT
 from tests.support.server_runs import Finished, lacking, run_in
 

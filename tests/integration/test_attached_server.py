@@ -20,7 +20,7 @@ from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import classify
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.store import Block
+from scoreprof_nb.run_folder.records import Block
 from scoreprof_nb.stacks.recording import read_recording
 from tests.support.server_runs import run_in
 

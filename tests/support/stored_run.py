@@ -1,15 +1,8 @@
 """A small run folder on disk, as the capture leaves it: the records of one phase, and whole runs."""
 
-from scoreprof_nb.run_folder.store import (
-    Block,
-    Manifest,
-    PhaseRecord,
-    Recording,
-    RunFolder,
-    ServerProcess,
-    Warmup,
-    write_phase,
-)
+from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.records import Block, Manifest, PhaseRecord, Recording, ServerProcess, Warmup
+from scoreprof_nb.run_folder.store import write_phase
 
 START_S = 1_700_000_000.0
 

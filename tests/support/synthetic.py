@@ -17,15 +17,8 @@ from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, ThreadTicks
 from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, classify
 from scoreprof_nb.components.rules import load_rules
-from scoreprof_nb.run_folder.store import (
-    REQUESTS_SCHEMA,
-    Block,
-    Phase,
-    PhaseRecord,
-    Recording,
-    ServerProcess,
-    Warmup,
-)
+from scoreprof_nb.run_folder.records import Block, PhaseRecord, Recording, ServerProcess, Warmup
+from scoreprof_nb.run_folder.store import REQUESTS_SCHEMA, Phase
 from scoreprof_nb.stacks.table import Frame, StackTable, StackTableBuilder, ThreadSamples
 
 RULES = load_rules()

@@ -7,16 +7,9 @@ import numpy as np
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.report import profile_files, profile_tables, profile_verdict
 from scoreprof_nb.report.profile import make_report
-from scoreprof_nb.run_folder.store import (
-    Block,
-    Manifest,
-    PhaseRecord,
-    Recording,
-    RunFolder,
-    ServerProcess,
-    Warmup,
-    write_phase,
-)
+from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.records import Block, Manifest, PhaseRecord, Recording, ServerProcess, Warmup
+from scoreprof_nb.run_folder.store import write_phase
 from scoreprof_nb.stacks.speedscope import write_speedscope
 from tests.support.schemas import assert_matches_schema
 from tests.support.synthetic import place, stack_table

@@ -18,7 +18,7 @@ from scoreprof_nb.analysis.breakdown import (
 from scoreprof_nb.analysis.ticks import PhaseTicks, block_ticks
 from scoreprof_nb.components.catalog import CATALOG, NATIVE_THREADS
 from scoreprof_nb.components.classify import classify
-from scoreprof_nb.run_folder.store import ServerProcess
+from scoreprof_nb.run_folder.records import ServerProcess
 from tests.support.synthetic import (
     HTTP,
     LAUNCHER,

@@ -16,7 +16,7 @@ from scoreprof_nb.analysis.latency import (
     throughput,
 )
 from scoreprof_nb.analysis.requests import events, measured_requests
-from scoreprof_nb.run_folder.store import Block, Recording
+from scoreprof_nb.run_folder.records import Block, Recording
 from tests.support.synthetic import START_S, block, measured, phase, sent
 
 

@@ -14,7 +14,7 @@ from scoreprof_nb.analysis.request_path import _estimate, request_path
 from scoreprof_nb.analysis.ticks import BlockTicks, ThreadTicks, block_ticks
 from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, classify
-from scoreprof_nb.run_folder.store import Block
+from scoreprof_nb.run_folder.records import Block
 from tests.support.synthetic import RULES, START_S, block, measured, phase_of, place, recording, stack_table
 
 RATE_HZ, SEEDS = 100, 200

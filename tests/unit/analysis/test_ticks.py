@@ -11,7 +11,7 @@ from scoreprof_nb.analysis.ticks import block_ticks, phase_ticks
 from scoreprof_nb.capture import launcher
 from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import classify
-from scoreprof_nb.run_folder.store import Block, Recording
+from scoreprof_nb.run_folder.records import Block, Recording
 from scoreprof_nb.stacks.table import NotOrdered
 from tests.support.synthetic import (
     RULES,

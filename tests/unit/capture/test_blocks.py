@@ -11,7 +11,7 @@ from scoreprof_nb.capture.recorder import RecorderFailed
 from scoreprof_nb.capture.server import ServerFailed
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.redact import MASK, Redactor
-from scoreprof_nb.run_folder.store import Recording
+from scoreprof_nb.run_folder.records import Recording
 
 SECRET = "s3cr3tvalue42"
 

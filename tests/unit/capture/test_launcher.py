@@ -13,7 +13,7 @@ import pytest
 
 from scoreprof_nb.analysis import clock
 from scoreprof_nb.capture import launcher, pyspy
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 from tests.support.standin import kill, lives, pid_in, wait_ended, wait_until
 
 LAUNCHER = Path(launcher.__file__)

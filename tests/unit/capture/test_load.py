@@ -9,8 +9,9 @@ import pytest
 from scoreprof_nb.capture import load as load_module
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.server import free_port
-from scoreprof_nb.parameters.profile import RequestBody
-from scoreprof_nb.run_folder.store import PhaseRecord, Warmup, load_phase, write_phase
+from scoreprof_nb.parameters.requests_file import RequestBody
+from scoreprof_nb.run_folder.records import PhaseRecord, Warmup
+from scoreprof_nb.run_folder.store import load_phase, write_phase
 from tests.support.standin import scores_for, standin, wait_until
 
 ITEMS = 2

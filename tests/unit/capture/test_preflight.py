@@ -8,7 +8,8 @@ import pytest
 from scoreprof_nb.capture import preflight, provenance
 from scoreprof_nb.capture.preflight import prepare
 from scoreprof_nb.capture.pyspy import PySpy
-from scoreprof_nb.parameters.profile import ParameterError, Parameters
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import MASK
 
 SECRET = "s3cr3tvalue42"

@@ -16,7 +16,7 @@ from scoreprof_nb.capture import pyspy, pyspy_recording
 from scoreprof_nb.capture.pyspy import MODE_FLAGS, check_may_trace, thread_ids
 from scoreprof_nb.capture.pyspy_recording import PySpyRecording
 from scoreprof_nb.capture.recorder import RecorderFailed
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import MASK, Redactor
 from tests.support.standin import kill, lives, wait_ended, wait_until
 

@@ -16,7 +16,7 @@ from scoreprof_nb.capture import server as server_module
 from scoreprof_nb.capture.attached_server import AttachedServer
 from scoreprof_nb.capture.server import LaunchedServer, ServerFailed, check_port_free, free_port
 from scoreprof_nb.capture.server_log import ServerLog
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import MASK, Redactor
 from scoreprof_nb.run_folder.store import read_log
 from tests.support.standin import kill, lives, pid_in, wait_ended, wait_until, write_server

@@ -14,9 +14,12 @@ from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.server import free_port
 from scoreprof_nb.capture.session import capture
 from scoreprof_nb.capture.workload import request_bodies
-from scoreprof_nb.parameters.profile import MEASURED, ParameterError, Parameters
+from scoreprof_nb.parameters.profile import MEASURED, Parameters
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.store import Manifest, RunFolder, load_run, write_phase
+from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.records import Manifest
+from scoreprof_nb.run_folder.store import load_run, write_phase
 from tests.support.standin import kill, lives, wait_ended, write_server
 from tests.support.stored_run import REQUESTS, THREADS, record
 

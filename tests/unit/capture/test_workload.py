@@ -5,7 +5,8 @@ import json
 import pytest
 
 from scoreprof_nb.capture.workload import DISTINCT_PAYLOADS, request_bodies, workload_fingerprint
-from scoreprof_nb.parameters.profile import ParameterError, Parameters
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.parameters.schema import ParameterError
 
 
 def payloads(phase, **parameters):

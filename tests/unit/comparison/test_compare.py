@@ -20,7 +20,7 @@ from scoreprof_nb.comparison.paired import (
 )
 from scoreprof_nb.comparison.verdict import MIXED
 from scoreprof_nb.parameters.compare import CompareParameters
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.report import comparison_tables as tables
 from scoreprof_nb.report.comparison_files import as_json, as_markdown, write_files
 from scoreprof_nb.report.comparison_verdict import caveats, sentence, verdict_markdown

@@ -7,7 +7,7 @@ import pytest
 
 from scoreprof_nb.comparison.history import past_runs, read_history
 from scoreprof_nb.parameters.compare import CompareParameters
-from scoreprof_nb.parameters.profile import ParameterError
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.report.comparison_files import write_history
 
 PHASES_OF_LATER = {

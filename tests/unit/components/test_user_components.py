@@ -10,6 +10,7 @@ from scoreprof_nb.components.component import Component
 from scoreprof_nb.components.palette import DEFAULT_COLOURS
 from scoreprof_nb.components.rules import RulesError, load_rules
 from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.report import profile_files
 from scoreprof_nb.report.profile import make_report
 from tests.support.written_run import strict_json, write_run
 
@@ -53,7 +54,7 @@ def test_it_reaches_every_table_figure_and_file(rules_file, tmp_path):
     write_run(tmp_path / "run", recording="whole")
     rules = rules_file(COMPONENT, COLOUR, ADVICE, RULE)
     report = make_report(Parameters(run_dir=str(tmp_path / "run"), rules_file=rules))
-    report.write_files()
+    profile_files.write_files(report)
     analysis, catalog = report.analysis, report.analysis.catalog
 
     paths = analysis.paths().set_index("component")

@@ -12,7 +12,8 @@ from scoreprof_nb.capture import pairs, session
 from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, planned, stopped_runs
 from scoreprof_nb.capture.session import CaptureResult
 from scoreprof_nb.parameters.compare import OF_SIDE, CompareParameters
-from scoreprof_nb.parameters.profile import ParameterError, Parameters
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.sync import copy_results
 from tests.support.paths import COMPARE_NOTEBOOK as NOTEBOOK
 from tests.support.stored_run import make_run

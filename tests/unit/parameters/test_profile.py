@@ -13,13 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoreprof_nb.parameters.profile import (
-    MEASURED,
-    PHASES,
-    ParameterError,
-    Parameters,
-    read_requests_file,
-)
+from scoreprof_nb.parameters.profile import MEASURED, PHASES, Parameters
+from scoreprof_nb.parameters.requests_file import read_requests_file
+from scoreprof_nb.parameters.schema import ParameterError
 from tests.support.paths import PROFILE_NOTEBOOK as NOTEBOOK
 
 FIELDS = Parameters.model_fields

@@ -8,17 +8,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from scoreprof_nb.run_folder.store import (
-    SCHEMA_VERSION,
-    Manifest,
-    RunFolder,
-    RunFolderError,
-    load_run,
-    read_log,
-    write_json,
-    write_phase,
-    write_text,
-)
+from scoreprof_nb.run_folder.folder import RunFolder, write_json, write_text
+from scoreprof_nb.run_folder.records import SCHEMA_VERSION, Manifest, RunFolderError
+from scoreprof_nb.run_folder.store import load_run, read_log, write_phase
 from tests.support.stored_run import REQUESTS, START_S, THREADS, record
 
 

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from scoreprof_nb.capture.preflight import check_folders
-from scoreprof_nb.parameters.profile import ParameterError, Parameters
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder import sync
 from scoreprof_nb.run_folder.store import load_run
 from scoreprof_nb.run_folder.sync import ResultsError, copy_results, copy_run, restore_run
