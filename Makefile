@@ -21,7 +21,7 @@ PARAMS ?=
 KIT := .venv
 SERVER := .venv-server
 UV_ENV := build/uv
-CREATE = $(PYTHON) constraints/create_environment.py --uv $(UV_ENV)/bin/uv
+CREATE = $(UV_ENV)/bin/python constraints/create_environment.py
 PARALLEL := --numprocesses=2 --dist=worksteal
 COVERAGE := build/coverage
 NOTEBOOK := notebooks/profile_score_api.ipynb

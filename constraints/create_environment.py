@@ -2,6 +2,7 @@
 
     python create_environment.py [--uv PROGRAM] FOLDER INSTALL-ARGUMENTS...
 
+By default, uv is looked for beside the Python that runs this program, which must have pip.
 uv installs in seconds what takes pip minutes. It does not read pip's configuration, so the index, the
 proxy and the like that pip would use are passed on. Where uv is missing or fails, pip does the same.
 Byte code is compiled when a module is first imported, or at once if $UV_COMPILE_BYTECODE is set.
@@ -86,7 +87,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--uv", default="uv", metavar="PROGRAM", help="the uv to use, by name or path")
+    parser.add_argument(
+        "--uv", default=Path(sys.executable).with_name("uv"), metavar="PROGRAM", help="path of uv"
+    )
     parser.add_argument("folder", type=Path, help="folder of the environment; it is emptied first")
     options, arguments = parser.parse_known_args()
     uv = shutil.which(options.uv)

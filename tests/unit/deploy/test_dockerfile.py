@@ -102,9 +102,6 @@ def test_resolved_commit_is_written_down_also_where_none_is_given(
     """Broken: after the RFC's own `docker build`, nobody can tell what was profiled."""
     is_commit = git(repository, "rev-parse", is_commit)
     commit = commit and git(repository, "rev-parse", commit)
-    python = tmp_path / "bin" / "python"
-    python.parent.mkdir()
-    python.symlink_to(sys.base_prefix + "/bin/python3")
     subprocess.run(
         [
             "bash",
@@ -120,7 +117,7 @@ def test_resolved_commit_is_written_down_also_where_none_is_given(
         capture_output=True,
         env={
             **os.environ,
-            "PATH": f"{python.parent}:{os.environ['PATH']}",
+            "INSTALLER_PYTHON": sys.base_prefix + "/bin/python3",
             "CREATE_ENVIRONMENT": str(ROOT / "constraints" / "create_environment.py"),
         },
     )
