@@ -211,7 +211,7 @@ def assert_adds_up(answer: Compared) -> float | None:
 
 
 def implied(row: dict[str, Any]) -> str:
-    """Return the verdict that follows from a row's numbers by the rules in the README."""
+    """Return the verdict that follows from a row's numbers by the rules in docs/comparison.md."""
     low, high, delta = row["low"], row["high"], row["delta"]
     if low is None:
         return "not known"

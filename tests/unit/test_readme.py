@@ -4,6 +4,7 @@ A page's code blocks are marked with their language; ``sh`` blocks are commands.
 with a program's name is a command too.
 """
 
+import json
 import os
 import re
 import shlex
@@ -191,3 +192,13 @@ def test_the_documented_job_commands_render_the_job(page):
         assert environment["MODEL"] == "qwen3-8b"
     flags = re.findall(r"SERVER_FLAGS=([^\"]+)\"", script)
     assert all(text in rendered.stdout for text in flags)
+
+
+def test_every_key_of_summary_json_is_documented():
+    """Of a summary, of its phases, and of the objects within a phase."""
+    schema = json.loads((ROOT / "docs" / "summary.schema.json").read_text(encoding="utf-8"))
+    text = (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8").partition("## summary.json")[2]
+    documented = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", text))))
+    objects = [schema, *schema["$defs"].values()]
+    keys = {key for described in objects for key in described.get("properties", {})}
+    assert keys <= documented
