@@ -2,7 +2,7 @@
 # make compare  two sides of runs that are there                     (CONTROL, TEST, PARAMS, COMPARE_DIR)
 # make ab       demo: overlap scheduling on against off, short        (PARAMS, COMPARE_DIR)
 # make image    the profiling image of a branch, tag or commit      (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA...)
-# make job      the manifests of a run, for kubectl apply -f -        (VARIANT, SETTINGS)
+# make job      the manifests of a run, for kubectl apply -f -        (VARIANT, SETTINGS, also parameter=value)
 # make image-check  builds the image without Docker and runs the main job in it (root, 13 minutes)
 # make test     every test
 # make lab      JupyterLab on the notebooks

@@ -23,9 +23,9 @@ import yaml
 
 from scoreprof_nb import demo
 from scoreprof_nb.run_folder.store import load_run
-from tests.support.job import Command, command_of, job_of, render
+from tests.support.job import Command, command_of, parameter_files, render
 from tests.support.paths import ROOT
-from tests.support.server_runs import lacking, left_behind
+from tests.support.server_runs import left_behind
 
 pytestmark = pytest.mark.server
 HERE = ("-p", "device", "cpu", "-p", "phases", "single,small", "-p", "phase_s", "4", "-p", "warmup_s", "30")
@@ -45,10 +45,8 @@ def tiny_model(server_python: str, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def command(tiny_model: Path, may_trace: None, tmp_path: Path) -> Iterator[Command]:
     """The Job's command with the tiny model in the models' bucket."""
-    if shutil.which("kubectl") is None:
-        lacking("no kubectl, which renders the manifest")
     manifests = render("MODEL=tiny", "LABEL=feature/x", f"SERVER_FLAGS={FLAGS}")
-    found = command_of(job_of(manifests), tmp_path)
+    found = command_of(manifests, tmp_path)
     shutil.copytree(tiny_model, found.mounted("/models/tiny"))
     yield found
     assert not left_behind(tmp_path)
@@ -203,15 +201,15 @@ def test_index_of_the_matrix_has_its_own_parameters_and_folder(
     tiny_model: Path, may_trace: None, tmp_path: Path
 ) -> None:
     """Broken: all configurations of a matrix are the same, or overwrite each other."""
-    if shutil.which("kubectl") is None:
-        lacking("no kubectl, which renders the manifest")
     manifests = render("matrix", "MODEL=tiny")
-    files = next(manifest for manifest in manifests if manifest["kind"] == "ConfigMap")["data"]
-    found = command_of(job_of(manifests), tmp_path)
+    files = {name: text for name, text in parameter_files(manifests).items() if name[0].isdigit()}
+    found = command_of(manifests, tmp_path)
     for name, text in files.items():
         parameters = yaml.safe_load(text)
         flags = f"{parameters.pop('server_flags', '')} {FLAGS}"  # its own first, which are what differs
-        (found.mounted("/matrix") / name).write_text(yaml.safe_dump({**parameters, "server_flags": flags}))
+        (found.mounted("/parameters") / name).write_text(
+            yaml.safe_dump({**parameters, "server_flags": flags})
+        )
     shutil.copytree(tiny_model, found.mounted("/models/tiny"))
     arguments = tuple(argument.replace("$(JOB_COMPLETION_INDEX)", "1") for argument in found.arguments)
     one = replace(found, arguments=arguments)
@@ -230,15 +228,15 @@ def test_index_of_the_matrix_has_its_own_parameters_and_folder(
 
 def test_comparing_job_goes_on_after_a_preemption(tiny_model: Path, may_trace: None, tmp_path: Path) -> None:
     """Broken: twelve runs of TPU time are lost, or two branches are compared that were not measured."""
-    if shutil.which("kubectl") is None:
-        lacking("no kubectl, which renders the manifest")
     manifests = render("compare", "MODEL=tiny", "LABEL=serving-fixes", f"SERVER_FLAGS={FLAGS}")
-    found = command_of(job_of(manifests), tmp_path)
-    shutil.copytree(tiny_model, found.mounted("/models/tiny"))
-    servers = ("/opt/baseline/bin/python", "/opt/server/bin/python")  # the image's two environments
-    assert set(servers) <= set(found.arguments)
-    python = os.environ["SCOREPROF_SERVER_PYTHON"]
-    job = replace(found, arguments=tuple(python if a in servers else a for a in found.arguments))
+    job = command_of(manifests, tmp_path)
+    shutil.copytree(tiny_model, job.mounted("/models/tiny"))
+    file = job.mounted("/parameters") / "parameters.yaml"
+    parameters = yaml.safe_load(file.read_text())
+    sides = ("control_server_python", "test_server_python")
+    assert [parameters[side] for side in sides] == ["/opt/baseline/bin/python", "/opt/server/bin/python"]
+    python = os.environ["SCOREPROF_SERVER_PYTHON"]  # instead of the image's two environments
+    file.write_text(yaml.safe_dump({**parameters, **dict.fromkeys(sides, python)}))
     here = (*HERE, "-p", "phases", "single", "-p", "pairs", "1")
 
     first = job.start(*here)
@@ -249,13 +247,13 @@ def test_comparing_job_goes_on_after_a_preemption(tiny_model: Path, may_trace: N
     first.send_signal(signal.SIGTERM)
     code, output = finish(first)
     assert code == 143, output
-    (kept,) = found.mounted("/results/comparisons").iterdir()
+    (kept,) = job.mounted("/results/comparisons").iterdir()
     control = kept / "runs" / "pair-01-control"
     assert load_run(control).manifest.status == "complete"
     recordings = {path.name: path.stat().st_mtime_ns for path in control.rglob("*.parquet")}
 
-    shutil.rmtree(found.mounted("/scratch"))
-    found.mounted("/scratch").mkdir()
+    shutil.rmtree(job.mounted("/scratch"))
+    job.mounted("/scratch").mkdir()
     code, output = finish(job.start(*here))
     assert code == 0, output
     assert {path.name: path.stat().st_mtime_ns for path in control.rglob("*.parquet")} == recordings

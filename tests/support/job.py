@@ -1,5 +1,5 @@
-"""The Job's own command, run here: read from the manifest as kustomize renders it, with the mounts mapped
-to local folders and variables expanded as the kubelet does."""
+"""Runs the Job's own command locally: read from the rendered manifests, with the mounts mapped to local
+folders and variables expanded as the kubelet does."""
 
 import os
 import re
@@ -13,29 +13,33 @@ from typing import Any
 
 import yaml
 
+from k8s.render.__main__ import render as render_manifests
+from k8s.render.manifests import as_yaml
 from tests.support.paths import ROOT
 
 ENTRYPOINT = ROOT / "docker" / "entrypoint.sh"
-
 
 FILLED_IN = ("IMAGE=i/score-profiler:1", "MODELS_BUCKET=models", "RESULTS_BUCKET=results", "MODEL=model")
 
 
 def render(*arguments: str) -> list[dict[str, Any]]:
-    """The manifests of k8s/render.sh: a list of objects. What has to be filled in is, unless given."""
+    """The manifests that k8s/render.sh prints, as a list of objects. FILLED_IN gives the required settings."""
     variant = [word for word in arguments if "=" not in word]
     settings = [word for word in arguments if "=" in word]
-    text = subprocess.run(
-        ["bash", str(ROOT / "k8s" / "render.sh"), *variant, *FILLED_IN, *settings],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    text = as_yaml(render_manifests([*variant, *FILLED_IN, *settings]))
     return [manifest for manifest in yaml.safe_load_all(text) if manifest]
 
 
 def job_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
-    return next(manifest for manifest in manifests if manifest["kind"] == "Job")
+    """The only Job among the manifests."""
+    (job,) = (manifest for manifest in manifests if manifest["kind"] == "Job")
+    return job
+
+
+def parameter_files(manifests: list[dict[str, Any]]) -> dict[str, str]:
+    """The files of the only ConfigMap, by name."""
+    (configuration,) = (manifest for manifest in manifests if manifest["kind"] == "ConfigMap")
+    return configuration["data"]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,9 @@ class Command:
         )
 
 
-def command_of(job: dict[str, Any], folder: Path) -> Command:
-    """The command of the Job's only container; makes the folders of its mounts."""
+def command_of(manifests: list[dict[str, Any]], folder: Path) -> Command:
+    """The command of the Job's only container; makes the folders of its mounts, with the parameter files."""
+    job = job_of(manifests)
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert "command" not in container, "the image's entrypoint is what runs"
     mounts = [mount["mountPath"] for mount in container["volumeMounts"] if mount["mountPath"] != "/dev/shm"]
@@ -74,6 +79,8 @@ def command_of(job: dict[str, Any], folder: Path) -> Command:
     (folder / "image").mkdir(exist_ok=True)
     if not (folder / "image" / "notebooks").exists():
         shutil.copytree(ROOT / "notebooks", folder / "image" / "notebooks")
+    for name, text in parameter_files(manifests).items():
+        (folder / "parameters" / name).write_text(text)
     outside = re.compile(rf"^({'|'.join([*map(re.escape, mounts), '/dev/termination-log'])})(?=/|$)")
     given = {
         variable["name"]: variable["value"] if "value" in variable else job["metadata"]["name"]

@@ -61,9 +61,11 @@ def test_the_documented_job_commands_render_the_job():
         text=True,
         check=True,
     )
-    jobs = [manifest for manifest in yaml.safe_load_all(rendered.stdout) if manifest]
-    specs = [job["spec"]["template"]["spec"] for job in jobs]
+    manifests = [manifest for manifest in yaml.safe_load_all(rendered.stdout) if manifest]
+    specs = [one["spec"]["template"]["spec"] for one in manifests if one["kind"] == "Job"]
     images = [spec["containers"][0]["image"] for spec in specs]
     assert images == ["registry.example/my-project/score-profiler:serving-fixes"] * 2
     environment = {variable["name"]: variable.get("value") for variable in specs[1]["containers"][0]["env"]}
-    assert (environment["SERVER_FLAGS"], environment["MODEL"]) == ("--mem-fraction-static 0.8", "qwen3-8b")
+    assert environment["MODEL"] == "qwen3-8b"
+    parameters = [one["data"]["parameters.yaml"] for one in manifests if one["kind"] == "ConfigMap"]
+    assert yaml.safe_load(parameters[1]) == {"label": "tuned", "server_flags": "--mem-fraction-static 0.8"}
