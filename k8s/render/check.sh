@@ -1,4 +1,4 @@
-# The check of a Job: everything that it needs besides a TPU. 42 is the runner's exit code for a wrong configuration.
+# Checks what a Job needs besides its chips. 42 is the runner's exit code for a wrong configuration.
 fail() { echo "check: $1" >&2; exit 42; }
 case $MODEL_PATH in
   /*) [ -e "$MODEL_PATH/config.json" ] || fail "the models bucket has no $MODEL_PATH/config.json" ;;

@@ -26,6 +26,7 @@ CAPACITIES: Mapping[str, Mapping[str, str]] = {  # the labels of the nodes
     "flex-start": {"cloud.google.com/gke-flex-start": "true"},
 }
 DEVICES_PER_CHIP = {"tpu7x": 2}  # that JAX sees; one on all others that GKE has
+NODE = ("ACCELERATOR", "TOPOLOGY", "CHIPS")  # instead of MACHINE, or in agreement with it
 _TP_FLAGS = ("--tp-size", "--tensor-parallel-size")
 _QUANTITY = re.compile(r"[1-9][0-9]*(m|[KMGT]i)?")
 
@@ -55,10 +56,10 @@ _CHOICES = "; ".join(
 def node_of(settings: Settings) -> Node:
     """The node that MACHINE, ACCELERATOR, TOPOLOGY and CHIPS agree on, with CPU and MEMORY if given.
 
-    A machine of settings.env gives way to what the command line says. Raises Refused.
+    The machine of settings.env gives way to the others on the command line. Raises Refused.
     """
-    asked = {name: settings[name] for name in ("ACCELERATOR", "TOPOLOGY", "CHIPS") if settings[name]}
-    if "MACHINE" in settings.given or not asked:
+    asked = {name: settings[name] for name in NODE if settings[name]}
+    if "MACHINE" in settings.given or not settings.given.intersection(NODE):
         asked["MACHINE"] = settings["MACHINE"]
     if asked.get("MACHINE", next(iter(MACHINES))) not in MACHINES:
         raise Refused(
@@ -77,9 +78,7 @@ def node_of(settings: Settings) -> Node:
             _quantity(settings, "MEMORY") or node.memory,
         )
     if "MACHINE" in asked:
-        raise Refused(
-            f"MACHINE={asked['MACHINE']} has ACCELERATOR={v6e}, not {asked['ACCELERATOR']}: drop one"
-        )
+        raise Refused(f"MACHINE={asked['MACHINE']} has {v6e}, not ACCELERATOR={asked['ACCELERATOR']}")
     missing = [name for name in ("TOPOLOGY", "CHIPS", "CPU", "MEMORY") if not settings[name]]
     if missing:
         raise Refused(f"ACCELERATOR={asked['ACCELERATOR']} also needs {' '.join(missing)}")

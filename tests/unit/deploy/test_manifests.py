@@ -4,12 +4,16 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from itertools import pairwise
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from k8s.render.__main__ import main
 from k8s.render.__main__ import render as render_manifests
 from k8s.render.deadlines import WAIT_S, attempt_s, run_s
 from k8s.render.machines import CAPACITIES, MACHINES
@@ -45,11 +49,11 @@ def rendered(variant, **settings):
 
 def refusal(*words):
     """What render.sh prints when it refuses its arguments."""
-    outcome = subprocess.run(["bash", str(K8S / "render.sh"), *words], capture_output=True, text=True)
-    assert outcome.returncode == 42, outcome.stderr
-    assert outcome.stdout == ""
-    assert len(outcome.stderr.splitlines()) == 1, outcome.stderr
-    return outcome.stderr
+    with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
+        assert main(words) == 42
+    assert output.getvalue() == ""
+    assert len(errors.getvalue().splitlines()) == 1, errors.getvalue()
+    return errors.getvalue()
 
 
 def kustomized(folder, **settings):
@@ -177,6 +181,19 @@ def test_the_api_server_refuses_the_job_as_it_is():
     """Names are lower-case (RFC 1123), so kubectl apply -f of the unfilled file fails at once."""
     base = yaml.safe_load((K8S / "score-profiling-job.yaml").read_text())
     assert base["metadata"]["name"] != base["metadata"]["name"].lower()
+
+
+def test_the_script_renders_and_refuses():
+    def run(*words):
+        return subprocess.run(["bash", str(K8S / "render.sh"), *words], capture_output=True, text=True)
+
+    outcome = run(*FILLED_IN, "RUN=one", "server_flags=--a  b")
+    assert outcome.returncode == 0, outcome.stderr
+    manifests = list(yaml.safe_load_all(outcome.stdout))
+    assert manifests == render("RUN=one", "server_flags=--a  b")
+    refused = run("LABEL=x")
+    assert (refused.returncode, refused.stdout) == (42, "")
+    assert refused.stderr.startswith("render.sh: not set: IMAGE")
 
 
 @pytest.mark.parametrize(
@@ -494,6 +511,7 @@ def test_a_check_needs_no_tpu_and_gives_up_soon(variant):
     job, container = job_of(manifests), container_of(manifests)
     real = job_of(rendered(variant))
     assert "tpu" not in yaml.safe_dump(job["spec"]).lower()
+    assert "nodeSelector" not in job["spec"]["template"]["spec"]
     assert (job["spec"]["backoffLimit"], job["spec"]["activeDeadlineSeconds"]) == (0, 1800)
     of_real = real["spec"]["template"]["spec"]
     assert container["image"] == of_real["containers"][0]["image"]
@@ -522,7 +540,7 @@ def test_the_check_names_what_is_missing(breakage, code, message, tmp_path):
     if breakage == "results":
         (tmp_path / "results").touch()
     python = tmp_path / "bin" / "python"
-    python.write_text("#!/bin/sh\nexit %d\n" % (breakage == "python"))
+    python.write_text(f"#!/bin/sh\nexit {int(breakage == 'python')}\n")
     python.chmod(0o755)
     variables = {
         "RUN_NAME": "one",
