@@ -17,7 +17,7 @@ from k8s.render.deadlines import attempt_s, wait_s
 from k8s.render.machines import check_tp_size, node_of, selector_of
 from k8s.render.manifests import Manifest, Plan, as_yaml, manifests_of, without_tpu
 from k8s.render.parameters import OLD_NAMES, Notebook, Values, checked, from_words, read_parameters
-from k8s.render.settings import KNOWN, Refused, Settings, read_settings
+from k8s.render.settings import KNOWN, NEEDED, Refused, Settings, check_settings, read_settings
 from scoreprof_nb.parameters.compare import SIDES, CompareParameters
 from scoreprof_nb.parameters.profile import Parameters
 
@@ -64,13 +64,9 @@ def parse(words: Sequence[str]) -> Request:
 def render(words: Sequence[str]) -> list[Manifest]:
     """The manifests that a command line asks for. Raises Refused."""
     request = parse(words)
-    model_given = any(name == "model_path" for name, _ in request.parameters)
-    settings_words = [*([("MODEL", "")] if model_given else []), *request.settings]
-    settings = read_settings(K8S / "settings.env", settings_words)
+    settings = read_settings(K8S / "settings.env", request.settings)
     kind: Notebook = CompareParameters if request.variant == COMPARE else Parameters
     values = _values(request, settings, kind)
-    if bool(settings["MODEL"]) == bool(values.get("model_path")):
-        raise Refused("give either MODEL, a folder in the models bucket, or the parameter model_path")
     build = {SINGLE: _single, MATRIX: _matrix, COMPARE: _compare}[request.variant]
     base = yaml.safe_load((K8S / "score-profiling-job.yaml").read_text(encoding="utf-8"))
     plan = build(request, settings, values)
@@ -95,6 +91,12 @@ def _plan(
     flags: Sequence[tuple[str, str]],
 ) -> Plan:
     """``runs`` has one entry per index, ``flags`` the server flags and where they come from."""
+    named = [_names_model(run) for run in runs]
+    if any(named) and (settings["MODEL"] or not all(named)):
+        raise Refused(
+            "give either MODEL, a folder in the models bucket, or model_path for every run (with MODEL=)"
+        )
+    check_settings(settings, NEEDED if any(named) else (*NEEDED, "MODEL"))
     node = node_of(settings)
     for where, text in flags:
         check_tp_size(node, text, where)
@@ -123,6 +125,13 @@ def _plan(
         server_pythons=tuple(sorted({python or "/opt/server/bin/python" for python in pythons})),
         model_path=model_path,
     )
+
+
+def _names_model(run: Parameters | CompareParameters) -> bool:
+    """Whether its parameters say where the model is, so that MODEL would have no effect."""
+    if isinstance(run, CompareParameters) and all(getattr(run, f"{side}_model_path") for side in SIDES):
+        return True
+    return bool(run.model_path)
 
 
 def _defaults() -> Values:

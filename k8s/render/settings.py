@@ -57,7 +57,7 @@ class Settings:
 def read_settings(file: Path, words: Sequence[tuple[str, str]]) -> Settings:
     """The file's lines and the (name, value) pairs of the command line, which replace them.
 
-    Raises Refused for an unknown name, or a value that Kubernetes would not accept.
+    Raises Refused for an unknown name.
     """
     lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     from_file = [line.partition("=")[::2] for line in lines if line and not line.startswith("#")]
@@ -65,7 +65,6 @@ def read_settings(file: Path, words: Sequence[tuple[str, str]]) -> Settings:
         if name not in KNOWN:
             raise Refused(f"no setting is called {name}; there are {', '.join(sorted(KNOWN))}")
     values = {"RUN": _new_run(), **dict(from_file), **dict(words)}
-    _check(values)
     given = frozenset(name for name, _ in words)
     return Settings({name: value for name, value in values.items() if value}, given)
 
@@ -75,20 +74,20 @@ def _new_run() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
-def _check(values: Mapping[str, str]) -> None:
-    for name, value in values.items():
-        if PLACEHOLDER in value and name not in (*NEEDED, "MODEL"):
-            raise Refused(f"{name}={value!r} is still to be filled in")
-    missing = [name for name in NEEDED if PLACEHOLDER in values.get(name, "") or not values.get(name)]
-    if PLACEHOLDER in values.get("MODEL", PLACEHOLDER):
-        missing.append("MODEL")
+def check_settings(settings: Settings, needed: Sequence[str]) -> None:
+    """Raise Refused if a needed setting is missing or a value is one that Kubernetes would not accept."""
+    values = {"RUN": "", "NAMESPACE": "", "SERVICE_ACCOUNT": "", **settings.values}
+    missing = [name for name in needed if PLACEHOLDER in values.get(name, PLACEHOLDER)]
     if missing:
         raise Refused(f"not set: {' '.join(missing)} (set them in k8s/settings.env or as NAME=VALUE)")
+    for name, value in values.items():
+        if PLACEHOLDER in value:
+            raise Refused(f"{name}={value!r} is still to be filled in")
     if not _RUN.fullmatch(values["RUN"]):
         raise Refused(f"RUN={values['RUN']!r}: use at most 40 of a-z, 0-9 and -, with no - at either end")
     for name in ("NAMESPACE", "SERVICE_ACCOUNT"):
-        if not _DNS_LABEL.fullmatch(values.get(name, "")):
-            raise Refused(f"{name}={values.get(name, '')!r}: use at most 63 of a-z, 0-9 and -")
+        if not _DNS_LABEL.fullmatch(values[name]):
+            raise Refused(f"{name}={values[name]!r}: use at most 63 of a-z, 0-9 and -")
     for name in ("MODELS_BUCKET", "RESULTS_BUCKET"):
         if not _BUCKET.fullmatch(values[name]):
             raise Refused(f"{name}={values[name]!r} is not a bucket's name: give it without gs://")

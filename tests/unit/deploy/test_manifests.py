@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from k8s.render.__main__ import main
-from k8s.render.__main__ import render as render_manifests
 from k8s.render.deadlines import WAIT_S, attempt_s, run_s
 from k8s.render.machines import CAPACITIES, MACHINES
 from scoreprof_nb.parameters.compare import SIDES, CompareParameters
@@ -239,6 +238,10 @@ def test_a_wrong_setting_is_refused(words, message):
         ([*FILLED_IN, "results_dir=/x"], "results_dir='/x': the Job sets it itself"),
         ([*FILLED_IN, "device=cpu"], "device='cpu': the Job sets it itself"),
         ([*FILLED_IN, "model_path=a/b", "MODEL=x"], "either MODEL"),
+        (
+            ["compare", *FILLED_IN, "control_model_path=/models/a", "test_model_path=/models/b"],
+            "either MODEL",
+        ),
         ([*FILLED_IN, "PARAMETERS=no/such.yaml"], "no/such.yaml"),
     ],
 )
@@ -642,11 +645,16 @@ def test_two_settings_of_one_branch_are_compared():
     assert all(getattr(parameters, f"{side}_label") not in SIDES for side in SIDES)
 
 
-def test_a_model_may_be_named_by_a_parameter():
-    words = [word for word in FILLED_IN if not word.startswith("MODEL=")]
-    manifests = render_manifests([*words, "model_path=Qwen/Qwen3-8B"])
-    assert parameters_of(manifests)[0]["model_path"] == "Qwen/Qwen3-8B"
-    assert "model_path" not in container_of(manifests)["args"]
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_model_may_be_named_by_a_parameter(variant):
+    manifests = rendered(variant, MODEL="", model_path="Qwen/Qwen3-8B")
+    assert all(merged["model_path"] == "Qwen/Qwen3-8B" for merged in parameters_of(manifests))
+    assert "model_path" not in container_of(manifests)["args"], "it would go before the file"
+
+
+def test_each_side_may_have_its_model():
+    settings = {"MODEL": "", "control_model_path": "/models/a", "test_model_path": "/models/b"}
+    assert "model_path" not in container_of(rendered("compare", **settings))["args"]
 
 
 def test_each_run_and_each_index_has_a_folder_of_its_own(job, container):
