@@ -23,9 +23,9 @@ import yaml
 
 from scoreprof_nb import demo
 from scoreprof_nb.run_folder.store import load_run
-from tests.support.job import Command, command_of, job_of, render
+from tests.support.job import Command, command_of, parameter_files, render
 from tests.support.paths import ROOT
-from tests.support.server_runs import lacking, left_behind
+from tests.support.server_runs import left_behind
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 HERE = ("-p", "device", "cpu", "-p", "phases", "single,small", "-p", "phase_s", "4", "-p", "warmup_s", "30")
@@ -45,10 +45,8 @@ def tiny_model(server_python: str, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def command(tiny_model: Path, may_trace: None, tmp_path: Path) -> Iterator[Command]:
     """The command of the Job, with the tiny model in the models bucket."""
-    if shutil.which("kubectl") is None:
-        lacking("no kubectl, which renders the manifest")
     manifests = render("MODEL=tiny", "LABEL=feature/x", f"SERVER_FLAGS={FLAGS}")
-    job_command = command_of(job_of(manifests), tmp_path)
+    job_command = command_of(manifests, tmp_path)
     shutil.copytree(tiny_model, job_command.mounted("/models/tiny"))
     yield job_command
     assert not left_behind(tmp_path)
@@ -203,15 +201,13 @@ def test_index_of_the_matrix_has_its_own_parameters_and_folder(
     tiny_model: Path, may_trace: None, tmp_path: Path
 ) -> None:
     """Broken: all configurations of a matrix are the same, or overwrite each other's results."""
-    if shutil.which("kubectl") is None:
-        lacking("no kubectl, which renders the manifest")
     manifests = render("matrix", "MODEL=tiny")
-    files = next(manifest for manifest in manifests if manifest["kind"] == "ConfigMap")["data"]
-    job_command = command_of(job_of(manifests), tmp_path)
+    files = {name: text for name, text in parameter_files(manifests).items() if name[0].isdigit()}
+    job_command = command_of(manifests, tmp_path)
     for name, text in files.items():
         parameters = yaml.safe_load(text)
         flags = f"{parameters.pop('server_flags', '')} {FLAGS}"  # its own first, which are what differs
-        (job_command.mounted("/matrix") / name).write_text(
+        (job_command.mounted("/parameters") / name).write_text(
             yaml.safe_dump({**parameters, "server_flags": flags})
         )
     shutil.copytree(tiny_model, job_command.mounted("/models/tiny"))
@@ -232,18 +228,18 @@ def test_index_of_the_matrix_has_its_own_parameters_and_folder(
 
 def test_comparing_job_resumes_after_a_preemption(tiny_model: Path, may_trace: None, tmp_path: Path) -> None:
     """Broken: the TPU time of finished runs is lost, or the wrong branches are compared."""
-    if shutil.which("kubectl") is None:
-        lacking("no kubectl, which renders the manifest")
     manifests = render("compare", "MODEL=tiny", "LABEL=serving-fixes", f"SERVER_FLAGS={FLAGS}")
-    job_command = command_of(job_of(manifests), tmp_path)
+    job_command = command_of(manifests, tmp_path)
     shutil.copytree(tiny_model, job_command.mounted("/models/tiny"))
-    servers = ("/opt/baseline/bin/python", "/opt/server/bin/python")  # the image's two environments
-    assert set(servers) <= set(job_command.arguments)
-    python = os.environ["SCOREPROF_SERVER_PYTHON"]
-    job = replace(job_command, arguments=tuple(python if a in servers else a for a in job_command.arguments))
+    file = job_command.mounted("/parameters") / "parameters.yaml"
+    parameters = yaml.safe_load(file.read_text())
+    sides = ("control_server_python", "test_server_python")
+    assert [parameters[side] for side in sides] == ["/opt/baseline/bin/python", "/opt/server/bin/python"]
+    python = os.environ["SCOREPROF_SERVER_PYTHON"]  # instead of the image's two environments
+    file.write_text(yaml.safe_dump({**parameters, **dict.fromkeys(sides, python)}))
     here = (*HERE, "-p", "phases", "single", "-p", "pairs", "1")
 
-    first = job.start(*here)
+    first = job_command.start(*here)
     assert first.stdout is not None
     for line in first.stdout:
         if "run 2 of 2" in line and "block 1" in line:
@@ -258,7 +254,7 @@ def test_comparing_job_resumes_after_a_preemption(tiny_model: Path, may_trace: N
 
     shutil.rmtree(job_command.mounted("/scratch"))
     job_command.mounted("/scratch").mkdir()
-    code, output = finish(job.start(*here))
+    code, output = finish(job_command.start(*here))
     assert code == 0, output
     assert {path.name: path.stat().st_mtime_ns for path in control.rglob("*.parquet")} == recordings
     assert load_run(kept / "runs" / "pair-01-test").manifest.label == "serving-fixes"

@@ -1,5 +1,5 @@
-"""The command of the Kubernetes Job, ready to run on this machine: read from the manifest that kustomize
-renders, with local folders for the mounts and with variables expanded as by the kubelet."""
+"""The command of the Kubernetes Job, ready to run on this machine: read from the rendered manifests, with
+local folders for the mounts and with variables expanded as by the kubelet."""
 
 import os
 import re
@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from k8s.render.__main__ import render as render_manifests
+from k8s.render.manifests import as_yaml
 from tests.support.paths import ROOT
 
 ENTRYPOINT = ROOT / "docker" / "entrypoint.sh"
@@ -25,17 +27,20 @@ def render(*arguments: str) -> list[dict[str, Any]]:
     """Return the objects that k8s/render.sh prints. Required settings have defaults."""
     variant = [word for word in arguments if "=" not in word]
     settings = [word for word in arguments if "=" in word]
-    text = subprocess.run(
-        ["bash", str(ROOT / "k8s" / "render.sh"), *variant, *FILLED_IN, *settings],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    text = as_yaml(render_manifests([*variant, *FILLED_IN, *settings]))
     return [manifest for manifest in yaml.safe_load_all(text) if manifest]
 
 
 def job_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
-    return next(manifest for manifest in manifests if manifest["kind"] == "Job")
+    """Return the only Job among the manifests."""
+    (job,) = (manifest for manifest in manifests if manifest["kind"] == "Job")
+    return job
+
+
+def parameter_files(manifests: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the files of the only ConfigMap, by name."""
+    (configuration,) = (manifest for manifest in manifests if manifest["kind"] == "ConfigMap")
+    return configuration["data"]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,10 @@ class Command:
         )
 
 
-def command_of(job: dict[str, Any], folder: Path) -> Command:
-    """Return the command of the Job's only container. Creates the folders of its mounts."""
+def command_of(manifests: list[dict[str, Any]], folder: Path) -> Command:
+    """Return the command of the Job's only container. Creates the folders of its mounts, and its parameter
+    files."""
+    job = job_of(manifests)
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert "command" not in container, "the Job must run the image's entrypoint"
     mounts = [mount["mountPath"] for mount in container["volumeMounts"] if mount["mountPath"] != "/dev/shm"]
@@ -74,6 +81,8 @@ def command_of(job: dict[str, Any], folder: Path) -> Command:
     (folder / "image").mkdir(exist_ok=True)
     if not (folder / "image" / "notebooks").exists():
         shutil.copytree(ROOT / "notebooks", folder / "image" / "notebooks")
+    for name, text in parameter_files(manifests).items():
+        (folder / "parameters" / name).write_text(text)
     outside = re.compile(rf"^({'|'.join([*map(re.escape, mounts), '/dev/termination-log'])})(?=/|$)")
     given = {
         variable["name"]: variable["value"] if "value" in variable else job["metadata"]["name"]

@@ -1,9 +1,11 @@
-"""The manifests, as kustomize renders them: valid, and right in what a schema cannot see."""
+"""The rendered manifests: valid, and right in what a schema does not cover."""
 
 import os
 import re
 import shutil
 import subprocess
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,11 +13,15 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from scoreprof_nb.parameters.compare import CompareParameters
+from k8s.render.__main__ import main
+from k8s.render.deadlines import WAIT_S, attempt_s, run_s
+from k8s.render.machines import CAPACITIES, MACHINES
+from scoreprof_nb.parameters.compare import SIDES, CompareParameters
 from scoreprof_nb.parameters.profile import Parameters
-from tests.support.job import FILLED_IN, job_of, render
+from tests.support.job import FILLED_IN, job_of, parameter_files, render
 from tests.support.paths import ROOT
 
+K8S = ROOT / "k8s"
 VARIANTS = ("single", "matrix", "compare")
 VERSION = "1.33"  # of the schemas; podReplacementPolicy and backoffLimitPerIndex are stable in it
 QUANTITY = re.compile(r"[0-9]+(m|Ki|Mi|Gi|Ti)?")
@@ -26,21 +32,58 @@ FILLED = {
     "MODELS_BUCKET": "the-models",
     "RESULTS_BUCKET": "the-results",
     "MODEL": "qwen3-8b",
-    "LABEL": "feature/x",
-    "SERVER_FLAGS": "--mem-fraction-static 0.8",
-    "HOLD_S": "600",
-    "FAIL_ON": "regression",
 }
+GIB = {"Gi": 1, "Ti": 1024}
 
 if shutil.which("kubectl") is None:
     if os.environ.get("CI"):
-        raise RuntimeError("CI must have kubectl, which renders the manifests")
-    pytest.skip("no kubectl, which renders the manifests", allow_module_level=True)
+        raise RuntimeError("CI must have kubectl, which renders k8s/kustomization.yaml")
+    pytest.skip("no kubectl, which renders k8s/kustomization.yaml", allow_module_level=True)
 
 
 def rendered(variant, **settings):
     words = [f"{name}={value}" for name, value in {**FILLED, **settings}.items()]
-    return render(*([] if variant == "single" else [variant]), *words)
+    return render(*([] if variant == "single" else variant.split()), *words)
+
+
+def refusal(*words):
+    """What render.sh prints when it refuses its arguments."""
+    with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
+        assert main(words) == 42
+    assert output.getvalue() == ""
+    assert len(errors.getvalue().splitlines()) == 1, errors.getvalue()
+    return errors.getvalue()
+
+
+def kustomized(folder, **settings):
+    """kubectl kustomize of a copy of k8s/ with the settings in place of its placeholders."""
+    shutil.copytree(K8S, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    file = folder / "settings.env"
+    text = file.read_text()
+    for name, value in settings.items():
+        text = re.sub(rf"^#?{name}=.*", f"{name}={value}", text, flags=re.MULTILINE)
+    file.write_text(text)
+    return subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
+
+
+def parameters_of(manifests):
+    """What the notebook of each index reads: its parameter files, the later one decides."""
+    files = parameter_files(manifests)
+    args = container_of(manifests)["args"]
+    names = [path.removeprefix("/parameters/") for flag, path in pairwise(args) if flag == "-f"]
+    spec = job_of(manifests)["spec"]
+    merged = []
+    for index in range(spec.get("completions", 1)):
+        values = {}
+        for name in names:
+            values |= yaml.safe_load(files[name.replace("$(JOB_COMPLETION_INDEX)", str(index))])
+        merged.append(values)
+    return merged
+
+
+def container_of(manifests):
+    (container,) = job_of(manifests)["spec"]["template"]["spec"]["containers"]
+    return container
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -66,50 +109,145 @@ def container(pod):
 
 def test_valid_against_the_schemas(manifests):
     setup = subprocess.run(
-        ["kubectl", "kustomize", str(ROOT / "k8s" / "setup")], check=True, capture_output=True, text=True
+        ["kubectl", "kustomize", str(K8S / "setup")], check=True, capture_output=True, text=True
     ).stdout
-    plain = (ROOT / "k8s" / "score-profiling-job.yaml").read_text()
-    for manifest in [*manifests, *yaml.safe_load_all(setup), yaml.safe_load(plain)]:
+    for manifest in [*manifests, *yaml.safe_load_all(setup)]:
+        kubernetes_validate.validate(manifest, VERSION, strict=True)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("capacity", CAPACITIES)
+def test_every_machine_and_capacity_is_valid(variant, machine, capacity):
+    chips = MACHINES[machine].chips
+    settings = {"MACHINE": machine, "CAPACITY": capacity}
+    if capacity == "reservation":
+        settings["RESERVATION"] = "ours"
+    if chips > 1 and variant == "compare":
+        settings["SERVER_FLAGS"] = f"--tp-size {chips}"
+    if chips > 1 and variant == "single":
+        settings["server_flags"] = f"--tp-size={chips}"
+    if chips > 1 and variant == "matrix":
+        assert f"--tp-size {chips}" in refusal("matrix", *FILLED_IN, f"MACHINE={machine}")
+        return
+    for manifest in rendered(variant, **settings):
         kubernetes_validate.validate(manifest, VERSION, strict=True)
 
 
 def test_every_setting_is_filled_in(manifests):
-    """A bucket called REPLACE-ME is found out after the node was waited for."""
+    """Otherwise a bucket called REPLACE-ME is noticed only after the wait for a node."""
     text = yaml.safe_dump_all(manifests)
     assert "REPLACE-ME" not in text
-    for name in ("IMAGE", "SERVICE_ACCOUNT", "MODELS_BUCKET", "RESULTS_BUCKET", "MODEL", "LABEL", "HOLD_S"):
-        assert FILLED[name] in text, name
+    for name, value in FILLED.items():
+        assert value in text, name
     assert {manifest["metadata"]["namespace"] for manifest in manifests} == {"perf"}
 
 
-def test_the_plain_file_marks_what_has_to_be_filled_in():
-    plain = (ROOT / "k8s" / "score-profiling-job.yaml").read_text()
-    settings = (ROOT / "k8s" / "settings.env").read_text()
-    assert set(re.findall(r"REPLACE-ME-[-A-Z]*", plain)) == set(re.findall(r"REPLACE-ME-[-A-Z]*", settings))
+def test_kustomize_starts_the_same_job_without_our_script(tmp_path):
+    """For a machine without Python: kubectl apply -k k8s."""
+    output = kustomized(tmp_path / "k8s", **FILLED, RUN="one").stdout
+    manifests = list(yaml.safe_load_all(output))
+    expected = rendered("single", RUN="one")
+    name = next(one["metadata"]["name"] for one in manifests if one["kind"] == "ConfigMap")
+    assert re.fullmatch(r"score-profiling-parameters-[a-z0-9]{10}", name), "each content has its own name"
+    job = yaml.safe_load(yaml.safe_dump(job_of(manifests)).replace(name, "score-profiling-one"))
+    assert job == job_of(expected)
+    assert parameters_of(manifests) == parameters_of(expected)
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, VERSION, strict=True)
+        assert manifest["metadata"]["namespace"] == "perf"
+
+
+@pytest.mark.parametrize("name", ["IMAGE", "MODELS_BUCKET", "RESULTS_BUCKET", "MODEL", "RUN"])
+def test_kustomize_refuses_a_placeholder(name, tmp_path):
+    """Otherwise kubectl apply -k starts a Job that waits for a TPU and then for a bucket of that name."""
+    settings = {**FILLED, "RUN": "one"}
+    del settings[name]
+    outcome = kustomized(tmp_path / "k8s", **settings)
+    assert outcome.returncode != 0
+    assert f"data.{name}` is missing" in outcome.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("MACHINE", "ct6e-standard-4t"), ("CAPACITY", "on-demand")])
+def test_kustomize_refuses_what_it_cannot_render(name, value, tmp_path):
+    """Otherwise the setting has no effect, and nobody is told."""
+    outcome = kustomized(tmp_path / "k8s", **FILLED, RUN="one", **{name: value})
+    assert outcome.returncode != 0
+    assert value in outcome.stderr
+
+
+def test_the_api_server_refuses_the_job_as_it_is():
+    """Names are lower-case (RFC 1123), so kubectl apply -f of the unfilled file fails at once."""
+    base = yaml.safe_load((K8S / "score-profiling-job.yaml").read_text())
+    assert base["metadata"]["name"] != base["metadata"]["name"].lower()
+
+
+def test_the_script_renders_and_refuses():
+    def run(*words):
+        return subprocess.run(["bash", str(K8S / "render.sh"), *words], capture_output=True, text=True)
+
+    outcome = run(*FILLED_IN, "RUN=one", "server_flags=--a  b")
+    assert outcome.returncode == 0, outcome.stderr
+    manifests = list(yaml.safe_load_all(outcome.stdout))
+    assert manifests == render("RUN=one", "server_flags=--a  b")
+    refused = run("LABEL=x")
+    assert (refused.returncode, refused.stdout) == (42, "")
+    assert refused.stderr.startswith("render.sh: not set: IMAGE")
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["comapre"], "'comapre' is not NAME=VALUE, nor a variant"),
         (["compare", "matrix"], "'matrix' is not NAME=VALUE"),
         (["FAIL_UN=regression"], "settings.env has no FAIL_UN"),
         (["LABEL=x"], "not set: IMAGE MODELS_BUCKET RESULTS_BUCKET MODEL"),
+        ([*FILLED_IN, "IMAGE=REPLACE-ME/x:1"], "not set: IMAGE"),
+        ([*FILLED_IN, "MODEL=REPLACE-ME-MODEL"], "not set: MODEL"),
         ([*FILLED_IN, "RUN=Bad_name"], "RUN='Bad_name'"),
         ([*FILLED_IN, "RUN=-1"], "RUN='-1'"),
         ([*FILLED_IN, "RUN="], "RUN=''"),
         ([*FILLED_IN, f"RUN={'a' * 41}"], "at most 40"),
+        ([*FILLED_IN, "NAMESPACE=A"], "NAMESPACE='A'"),
+        ([*FILLED_IN, "MODELS_BUCKET=gs://models"], "without gs://"),
         ([*FILLED_IN, "IMAGE=host:5000/x/y"], "has no tag"),
         ([*FILLED_IN, "IMAGE=host:5000/x/y:latest"], "latest"),
         ([*FILLED_IN, "IMAGE=REGISTRY/y:1"], "lower case"),
+        ([*FILLED_IN, "WAIT_S=soon"], "WAIT_S='soon'"),
     ],
 )
-def test_what_render_does_not_know_is_refused(words, said):
-    """Broken: the wrong Job runs on a TPU, or a gate that was asked for is not there."""
-    found = subprocess.run(["bash", str(ROOT / "k8s" / "render.sh"), *words], capture_output=True, text=True)
-    assert found.returncode == 42
-    assert found.stdout == ""
-    assert said in found.stderr
+def test_a_wrong_setting_is_refused(words, message):
+    """Otherwise the wrong Job runs on a TPU."""
+    assert message in refusal(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([*FILLED_IN, "FAIL_ON=regression"], "FAIL_ON=regression: only a comparison"),
+        ([*FILLED_IN, "pairs=8"], "pairs=8: only a comparison"),
+        (["compare", *FILLED_IN, "server_flags=--x"], "not a comparison"),
+        (["matrix", *FILLED_IN, "FAIL_ON=regression"], "only a comparison"),
+        (["matrix", *FILLED_IN, "SERVER_FLAGS=--x"], "k8s/matrix/1.yaml has its own server_flags"),
+        (["matrix", *FILLED_IN, "LABEL=x"], "k8s/matrix/0.yaml has its own label"),
+        ([*FILLED_IN, "labl=x"], "did you mean label?"),
+        ([*FILLED_IN, "phase_s=long"], "phase_s='long'"),
+        ([*FILLED_IN, "phases=huge"], "unknown phase 'huge'"),
+        (["compare", *FILLED_IN, "pairs=0"], "pairs=0"),
+        (["compare", *FILLED_IN, "FAIL_ON=always"], "fail_on='always'"),
+        ([*FILLED_IN, "results_dir=/x"], "results_dir='/x': the Job sets it itself"),
+        ([*FILLED_IN, "device=cpu"], "device='cpu': the Job sets it itself"),
+        ([*FILLED_IN, "model_path=a/b", "MODEL=x"], "either MODEL"),
+        (
+            ["compare", *FILLED_IN, "control_model_path=/models/a", "test_model_path=/models/b"],
+            "either MODEL",
+        ),
+        ([*FILLED_IN, "PARAMETERS=no/such.yaml"], "no/such.yaml"),
+    ],
+)
+def test_a_parameter_that_is_wrong_or_has_no_effect_is_refused(words, message):
+    """Otherwise a gate that was asked for is missing, or the mistake is reported by a TPU node."""
+    assert message in refusal(*words)
 
 
 def test_two_runs_in_a_row_have_two_names():
@@ -139,27 +277,126 @@ def test_compiled_programs_are_kept_where_a_retry_finds_them(container):
     assert not mounts["/results"].get("readOnly", False)
 
 
-def test_one_tpu_chip_is_asked_for_and_is_the_limit(container):
-    resources = container["resources"]
-    assert resources["requests"]["google.com/tpu"] == resources["limits"]["google.com/tpu"] == 1
-    assert resources["requests"]["memory"] == resources["limits"]["memory"]
-    assert "cpu" not in resources["limits"]
+@pytest.mark.parametrize(
+    ("settings", "machine"),
+    [
+        ({}, "ct6e-standard-1t"),
+        ({"MACHINE": "ct6e-standard-4t"}, "ct6e-standard-4t"),
+        ({"TOPOLOGY": "2x2"}, "ct6e-standard-4t"),
+        ({"CHIPS": "8"}, "ct6e-standard-8t"),
+        ({"ACCELERATOR": "tpu-v6e-slice", "TOPOLOGY": "2x4"}, "ct6e-standard-8t"),
+    ],
+)
+def test_topology_chips_and_requests_follow_the_machine(settings, machine):
+    node = MACHINES[machine]
+    flags = {"server_flags": f"--tp-size {node.chips}"} if node.chips > 1 else {}
+    manifests = rendered("single", **settings, **flags)
+    resources = container_of(manifests)["resources"]
+    selector = job_of(manifests)["spec"]["template"]["spec"]["nodeSelector"]
+    assert selector["cloud.google.com/gke-tpu-accelerator"] == "tpu-v6e-slice"
+    assert selector["cloud.google.com/gke-tpu-topology"] == node.topology
+    assert resources["requests"]["google.com/tpu"] == resources["limits"]["google.com/tpu"] == node.chips
+    assert resources["requests"]["memory"] == resources["limits"]["memory"] == node.memory
+    assert resources["requests"]["cpu"] == node.cpu
+    assert "cpu" not in resources["limits"], "it would throttle what is measured"
 
 
-def test_resources_fit_the_machine(container):
-    """ct6e-standard-1t: 44 CPUs, 176 GB; the system and the sidecar need some of it."""
-    assert int(container["resources"]["requests"]["cpu"]) <= 40
-    assert int(container["resources"]["requests"]["memory"].removesuffix("Gi")) <= 140
+@pytest.mark.parametrize(
+    ("machine", "cpus", "memory_gb"),
+    [("ct6e-standard-1t", 44, 176), ("ct6e-standard-4t", 180, 720), ("ct6e-standard-8t", 180, 1440)],
+)
+def test_requests_fit_the_machine(machine, cpus, memory_gb):
+    """The system and the sidecar (4 CPUs and 8 GiB at most) need some of it."""
+    node = MACHINES[machine]
+    assert 0.7 * cpus < int(node.cpu) <= 0.9 * cpus - 4
+    assert 0.6 * memory_gb < int(node.memory.removesuffix("Gi")) * 1.074 <= 0.9 * memory_gb - 8
+
+
+def test_another_accelerator_is_named():
+    settings = {"ACCELERATOR": "tpu-v5-lite-podslice", "TOPOLOGY": "2x2", "CHIPS": "4"}
+    size = {"CPU": "100", "MEMORY": "150Gi", "server_flags": "--tensor-parallel-size 4"}
+    manifests = rendered("single", **settings, **size)
+    selector = job_of(manifests)["spec"]["template"]["spec"]["nodeSelector"]
+    assert selector["cloud.google.com/gke-tpu-accelerator"] == "tpu-v5-lite-podslice"
+    resources = container_of(manifests)["resources"]
+    assert (resources["requests"]["cpu"], resources["limits"]["google.com/tpu"]) == ("100", 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["MACHINE=n2-standard-8"], "MACHINE='n2-standard-8' is not one of"),
+        (["TOPOLOGY=4x4"], "slices of several hosts (multi-host) are not supported"),
+        (["MACHINE=ct6e-standard-4t", "TOPOLOGY=2x4"], "slices of several hosts"),
+        (["MACHINE=ct6e-standard-8t", "TOPOLOGY=2x2"], "is no machine"),
+        (["MACHINE=ct6e-standard-8t", "CHIPS=4"], "is no machine"),
+        (["TOPOLOGY=2x2", "CHIPS=8"], "they must agree"),
+        (["TOPOLOGY=big"], "must look like 2x2"),
+        (["CHIPS=two"], "CHIPS='two'"),
+        (["CHIPS=2"], "CHIPS=2 is no machine"),
+        (["ACCELERATOR=tpu-v5-lite-podslice"], "also needs TOPOLOGY CHIPS CPU MEMORY"),
+        (
+            ["ACCELERATOR=tpu-v5-lite-podslice", "MACHINE=ct6e-standard-1t"],
+            "ct6e-standard-1t has tpu-v6e-slice",
+        ),
+        (["MEMORY=150GGi"], "MEMORY='150GGi'"),
+        (["MACHINE=ct6e-standard-4t"], "server_flags='' means --tp-size 1, but a node has 4 devices"),
+        (["MACHINE=ct6e-standard-4t", "server_flags=--tp-size 8"], "give --tp-size 4"),
+        (["server_flags=--tp-size=4"], "give --tp-size 1"),
+        (["CAPACITY=cheap"], "CAPACITY='cheap' must be one of spot, on-demand, reservation, flex-start"),
+        (["CAPACITY=reservation"], "a reservation is named"),
+        (["RESERVATION=ours"], "a reservation is named"),
+    ],
+)
+def test_a_node_that_does_not_exist_is_refused(words, message):
+    """Otherwise the Pod is pending until the Job's deadline, or pays for chips that the server leaves idle."""
+    assert message in refusal(*FILLED_IN, *words)
+
+
+def test_both_sides_of_a_comparison_use_all_chips():
+    words = ["MACHINE=ct6e-standard-4t", "control_server_flags=--tp-size 4"]
+    assert "test_server_flags=''" in refusal("compare", *FILLED_IN, *words)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "labels", "tolerated"),
+    [
+        ("spot", {"cloud.google.com/gke-spot": "true"}, {"cloud.google.com/gke-spot"}),
+        ("on-demand", {}, set()),
+        ("reservation", {"cloud.google.com/reservation-name": "ours"}, set()),
+        ("flex-start", {"cloud.google.com/gke-flex-start": "true"}, set()),
+    ],
+)
+def test_capacity_selects_its_nodes(capacity, labels, tolerated):
+    settings = {"RESERVATION": "ours"} if capacity == "reservation" else {}
+    pod = job_of(rendered("single", CAPACITY=capacity, **settings))["spec"]["template"]["spec"]
+    accelerator = {"cloud.google.com/gke-tpu-accelerator", "cloud.google.com/gke-tpu-topology"}
+    assert {name: value for name, value in pod["nodeSelector"].items() if name not in accelerator} == labels
+    assert {one["key"] for one in pod["tolerations"]} == {"google.com/tpu", *tolerated}
+
+
+def test_local_disk_is_requested_and_fits_a_node(manifests, pod, container):
+    """About 96 GiB of a 200 GB boot disk are for Pods: GKE keeps 6 GiB, 35 % and the eviction threshold."""
+    annotations = job_of(manifests)["spec"]["template"]["metadata"]["annotations"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    requested = container["resources"]["requests"]["ephemeral-storage"]
+    assert requested == container["resources"]["limits"]["ephemeral-storage"]
+    assert gib(requested) > gib(volumes["scratch"]["emptyDir"]["sizeLimit"])
+    assert gib(requested) + gib(annotations["gke-gcsfuse/ephemeral-storage-request"]) <= 96
+
+
+def gib(quantity):
+    return int(quantity[:-2]) * GIB[quantity[-2:]]
 
 
 def test_quantities_are_sane(manifests, pod, container):
-    """The schema passes 150GGi."""
-    found = [value for kind in container["resources"].values() for value in kind.values()]
-    found += [volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if "emptyDir" in volume]
+    """The schema accepts 150GGi."""
+    quantities = [value for kind in container["resources"].values() for value in kind.values()]
+    quantities += [volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if "emptyDir" in volume]
     annotations = job_of(manifests)["spec"]["template"]["metadata"]["annotations"]
-    found += [value for name, value in annotations.items() if re.search("-(request|limit)$", name)]
-    assert len(found) >= 10
-    for value in map(str, found):
+    quantities += [value for name, value in annotations.items() if re.search("-(request|limit)$", name)]
+    assert len(quantities) >= 10
+    for value in map(str, quantities):
         assert QUANTITY.fullmatch(value), value
 
 
@@ -198,33 +435,130 @@ def test_sys_ptrace_and_nothing_else(pod, container):
     assert pod["automountServiceAccountToken"] is False
 
 
-def test_scheduled_on_a_spot_v6e_chip(pod):
-    assert pod["nodeSelector"] == {
-        "cloud.google.com/gke-tpu-accelerator": "tpu-v6e-slice",
-        "cloud.google.com/gke-tpu-topology": "1x1",
-        "cloud.google.com/gke-spot": "true",
-    }
-    tolerated = {(one["key"], one.get("value"), one["operator"]) for one in pod["tolerations"]}
-    assert tolerated == {("google.com/tpu", None, "Exists"), ("cloud.google.com/gke-spot", "true", "Equal")}
-
-
 def test_preemption_is_ignored_before_a_wrong_configuration_fails(job):
     """The first rule that matches decides: in the other order a preempted Pod could end the Job."""
     ignore, fail = job["spec"]["podFailurePolicy"]["rules"]
     assert ignore == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     assert fail["action"] == ("FailIndex" if "completionMode" in job["spec"] else "FailJob")
-    assert fail["onExitCodes"] == {"containerName": "profiler", "operator": "In", "values": [3, 42]}
+    assert fail["onExitCodes"] == {"containerName": "profiler", "operator": "In", "values": [3, 42, 137]}
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never", "podFailurePolicy needs it"
     assert job["spec"]["podReplacementPolicy"] == "Failed"
 
 
-def test_retries_are_bounded_and_the_job_goes_away(job):
+def test_retries_outlast_the_repair_of_a_node_and_are_bounded(job):
+    """A node under repair has no healthy devices for minutes. Kubernetes waits 10 s, doubled, at most 360 s."""
     spec = job["spec"]
-    assert 0 < spec["activeDeadlineSeconds"] <= 8 * 3600
-    assert 0 < spec["ttlSecondsAfterFinished"] <= 7 * 86400
-    retries = "backoffLimitPerIndex" if "completionMode" in spec else "backoffLimit"
-    assert 0 < spec[retries] <= 6
+    retries = spec["backoffLimitPerIndex" if "completionMode" in spec else "backoffLimit"]
+    assert 15 * 60 <= sum(min(10 * 2**retry, 360) for retry in range(retries)) <= 30 * 60
     assert ("backoffLimit" in spec) == ("completionMode" not in spec)
+    assert 0 < spec["ttlSecondsAfterFinished"] <= 7 * 86400
+
+
+@pytest.mark.parametrize(("variant", "launches"), [("single", 1), ("matrix", 1), ("compare", 12)])
+def test_an_attempt_may_use_up_all_of_its_limits(variant, launches):
+    """Otherwise a comparison on a cold TPU is cut off after hours; the Job's deadline includes the wait."""
+    manifests = rendered(variant)
+    spec = job_of(manifests)["spec"]
+    merged = parameters_of(manifests)[0]
+    phases_s = 4 * (merged["warmup_s"] + Parameters().phase_s)
+    attempt = spec["template"]["spec"]["activeDeadlineSeconds"]
+    assert attempt > launches * (merged["startup_s"] + phases_s)
+    assert attempt < 1.5 * launches * (merged["startup_s"] + phases_s) + 1800, (
+        "nor is a hung run paid for long"
+    )
+    indexes = spec.get("completions", 1) / spec.get("parallelism", 1)
+    assert spec["activeDeadlineSeconds"] == WAIT_S + indexes * attempt
+
+
+@pytest.mark.parametrize(
+    ("variant", "longer"),
+    [
+        ("single", {"phase_s": "600"}),
+        ("single", {"warmup_s": "1800"}),
+        ("single", {"request_s": "1800"}),
+        ("single", {"startup_s": "3600"}),
+        ("single", {"HOLD_S": "3600"}),
+        ("compare", {"pairs": "12"}),
+        ("matrix", {"phase_s": "600"}),
+    ],
+)
+def test_deadlines_grow_with_the_parameters(variant, longer):
+    deadlines = [
+        (spec["activeDeadlineSeconds"], spec["template"]["spec"]["activeDeadlineSeconds"])
+        for spec in (job_of(rendered(variant, **settings))["spec"] for settings in ({}, longer))
+    ]
+    assert deadlines[1] > deadlines[0]
+    assert deadlines[1][1] > deadlines[0][1]
+
+
+def test_fewer_phases_take_less_time():
+    fewer = Parameters.from_mapping({"phases": "single"})
+    assert run_s(fewer) < run_s(Parameters())
+    assert attempt_s(CompareParameters(control="a", test="b")) < 1800, "runs that exist are only compared"
+
+
+def test_the_wait_for_a_node_can_be_chosen():
+    short, usual = (job_of(rendered("single", **one))["spec"] for one in ({"WAIT_S": "600"}, {}))
+    assert short["activeDeadlineSeconds"] == usual["activeDeadlineSeconds"] - WAIT_S + 600
+    pods = [spec["template"]["spec"]["activeDeadlineSeconds"] for spec in (short, usual)]
+    assert pods[0] == pods[1]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_check_needs_no_tpu_and_gives_up_soon(variant):
+    """A wrong image or bucket is found here, and not while it occupies a TPU node until the deadline."""
+    manifests = rendered("check" if variant == "single" else f"{variant} check", RUN="one")
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, VERSION, strict=True)
+        assert manifest["metadata"]["name"] == "score-profiling-check-one"
+    job, container = job_of(manifests), container_of(manifests)
+    real = job_of(rendered(variant))
+    assert "tpu" not in yaml.safe_dump(job["spec"]).lower()
+    assert "nodeSelector" not in job["spec"]["template"]["spec"]
+    assert (job["spec"]["backoffLimit"], job["spec"]["activeDeadlineSeconds"]) == (0, 1800)
+    of_real = real["spec"]["template"]["spec"]
+    assert container["image"] == of_real["containers"][0]["image"]
+    assert container["securityContext"] == of_real["containers"][0]["securityContext"]
+    assert container["volumeMounts"] == of_real["containers"][0]["volumeMounts"]
+    for name in ("models", "results"):
+        assert [
+            volume for volume in job["spec"]["template"]["spec"]["volumes"] if volume["name"] == name
+        ] == [volume for volume in of_real["volumes"] if volume["name"] == name]
+
+
+@pytest.mark.parametrize(
+    ("breakage", "code", "message"),
+    [
+        ("", 0, "are usable"),
+        ("model", 42, "the models bucket has no"),
+        ("results", 42, "the results bucket cannot be written"),
+        ("python", 42, "the image has no"),
+    ],
+)
+def test_the_check_names_what_is_missing(breakage, code, message, tmp_path):
+    for folder in ("models/qwen3-8b", "bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    if breakage != "model":
+        (tmp_path / "models/qwen3-8b/config.json").touch()
+    if breakage == "results":
+        (tmp_path / "results").touch()
+    python = tmp_path / "bin" / "python"
+    python.write_text(f"#!/bin/sh\nexit {int(breakage == 'python')}\n")
+    python.chmod(0o755)
+    variables = {
+        "RUN_NAME": "one",
+        "MODEL_PATH": str(tmp_path / "models/qwen3-8b"),
+        "SERVER_PYTHONS": str(python),
+    }
+    shell, options, script = container_of(rendered("check"))["command"]
+    outcome = subprocess.run(
+        [shell, options, script.replace("/results", str(tmp_path / "results"))],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode == code
+    assert message in outcome.stdout + outcome.stderr
 
 
 def test_grace_is_what_a_spot_node_gives(pod):
@@ -232,7 +566,7 @@ def test_grace_is_what_a_spot_node_gives(pod):
 
 
 def test_arguments_are_parameters_of_the_notebook(container):
-    """A misspelt one would be found out on the TPU."""
+    """Otherwise a misspelt one is reported by a TPU node."""
     notebook, output, *rest = container["args"]
     known = CompareParameters if "compare" in notebook else Parameters
     assert (ROOT / notebook).exists()
@@ -240,6 +574,8 @@ def test_arguments_are_parameters_of_the_notebook(container):
     names = [name for flag, name in pairwise(rest) if flag in ("-p", "-r")]
     assert set(names) <= known.names()
     assert {"results_dir", "device", "model_path"} <= set(names)
+    for name in {"results_dir", "device", "model_path"}:
+        assert rest.count(name) == 1
 
 
 def test_every_variable_in_the_arguments_is_defined(container):
@@ -248,20 +584,77 @@ def test_every_variable_in_the_arguments_is_defined(container):
     assert used <= defined
 
 
-def test_every_setting_reaches_the_notebook(job, container):
-    """Broken: flags that a user sets are left out without a word. In the matrix each file has its own."""
-    args = " ".join(container["args"])
-    own = {"RUN_LABEL", "SERVER_FLAGS"} if "completionMode" in job["spec"] else set()
-    assert ("$(FAIL_ON)" in args) == ("compare_runs" in args)
-    for name in {"RUN_LABEL", "MODEL", "SERVER_FLAGS", "HOLD_S", "RUN_NAME"} - own:
-        assert f"$({name})" in args, name
+def test_every_parameter_of_a_run_can_be_given(tmp_path):
+    """In a file and on the command line; what the Job sets itself is refused instead."""
+    given = {
+        **{"label": "12e4", "phases": "single,small", "phase_s": 8.0, "concurrency": 2, "rate_hz": 50},
+        **{"trust_remote_code": True, "label_token_ids": [3, 4], "server_flags": "--a 'b c'", "seed": 7},
+    }
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(given))
+    from_file = parameters_of(rendered("single", PARAMETERS=file))[0]
+    words = {name: str(value) for name, value in given.items()}
+    from_words = parameters_of(rendered("single", **words))[0]
+    for merged in (from_file, from_words):
+        assert {name: merged[name] for name in given} == given
+        assert merged["startup_s"] == 1800, "the Job's own default for what is not given"
+        Parameters.from_mapping(merged)
 
 
-def test_both_sides_of_a_comparison_get_the_same_flags():
-    (container,) = job_of(rendered("compare"))["spec"]["template"]["spec"]["containers"]
-    args = container["args"]
-    for side in ("control", "test"):
-        assert args[args.index(f"{side}_server_flags") + 1] == "$(SERVER_FLAGS)"
+def test_the_command_line_is_stronger_than_the_file_and_the_file_than_the_defaults(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("startup_s: 3600\nphase_s: 10\n")
+    merged = parameters_of(rendered("single", PARAMETERS=file, phase_s="12"))[0]
+    assert (merged["startup_s"], merged["warmup_s"], merged["phase_s"]) == (3600, 300, 12)
+
+
+def test_nothing_in_the_arguments_overrides_a_parameter_file(container):
+    """papermill lets -p go before -f: a parameter given both ways would have no effect."""
+    set_by_job = {"run_dir", "compare_dir", "results_dir", "device", "model_path"}
+    assert {name for flag, name in pairwise(container["args"]) if flag in ("-p", "-r")} <= set_by_job
+
+
+@pytest.mark.parametrize(("name", "parameter"), [("LABEL", "label"), ("SERVER_FLAGS", "server_flags")])
+def test_old_names_of_parameters_still_work(name, parameter):
+    assert parameters_of(rendered("single", **{name: "x y"}))[0][parameter] == "x y"
+
+
+def test_old_names_of_parameters_still_work_in_a_comparison():
+    settings = {"LABEL": "fixes", "SERVER_FLAGS": "--a", "HOLD_S": "60", "FAIL_ON": "regression"}
+    merged = parameters_of(rendered("compare", **settings))[0]
+    assert (merged["control_label"], merged["test_label"]) == ("baseline", "fixes")
+    assert merged["control_server_flags"] == merged["test_server_flags"] == "--a"
+    assert (merged["hold_s"], merged["fail_on"]) == (60, "regression")
+
+
+def test_two_branches_with_different_flags_are_compared():
+    settings = {"control_server_flags": "--a 1", "test_server_flags": "--a 2", "pairs": "8"}
+    more = {"phases": "single", "noise_from": "/results/comparisons/noise/comparison.json"}
+    merged = parameters_of(rendered("compare", **settings, **more))[0]
+    parameters = CompareParameters.from_mapping(merged)
+    assert (parameters.control_server_flags, parameters.test_server_flags) == ("--a 1", "--a 2")
+    assert (parameters.pairs, parameters.phases, parameters.noise_from) == (8, "single", more["noise_from"])
+    assert parameters.control_server_python != parameters.test_server_python
+
+
+def test_two_settings_of_one_branch_are_compared():
+    merged = parameters_of(rendered("compare", PARAMETERS=K8S / "compare" / "two-settings.yaml"))[0]
+    parameters = CompareParameters.from_mapping(merged)
+    assert parameters.control_server_python == parameters.test_server_python == "/opt/server/bin/python"
+    assert parameters.control_server_flags != parameters.test_server_flags
+    assert all(getattr(parameters, f"{side}_label") not in SIDES for side in SIDES)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_model_may_be_named_by_a_parameter(variant):
+    manifests = rendered(variant, MODEL="", model_path="Qwen/Qwen3-8B")
+    assert all(merged["model_path"] == "Qwen/Qwen3-8B" for merged in parameters_of(manifests))
+    assert "model_path" not in container_of(manifests)["args"], "it would go before the file"
+
+
+def test_each_side_may_have_its_model():
+    settings = {"MODEL": "", "control_model_path": "/models/a", "test_model_path": "/models/b"}
+    assert "model_path" not in container_of(rendered("compare", **settings))["args"]
 
 
 def test_each_run_and_each_index_has_a_folder_of_its_own(job, container):
@@ -271,24 +664,17 @@ def test_each_run_and_each_index_has_a_folder_of_its_own(job, container):
     assert ("$(JOB_COMPLETION_INDEX)" in folder) == ("completionMode" in job["spec"])
 
 
-@pytest.mark.parametrize("name", ["LABEL", "MODEL", "SERVER_FLAGS", "HOLD_S"])
-def test_a_setting_that_looks_like_a_number_stays_text(name):
-    """A label may be a commit, such as 12e4; the value of an environment variable must be text."""
-    (container,) = job_of(rendered("single", **{name: "12e4"}))["spec"]["template"]["spec"]["containers"]
-    assert "12e4" in [variable.get("value") for variable in container["env"]]
+def test_text_that_looks_like_a_number_stays_text():
+    """A label may be a commit such as 12e4; the value of an environment variable must be text."""
+    manifests = rendered("single", MODEL="12e4", LABEL="12")
+    assert {"name": "MODEL", "value": "12e4"} in container_of(manifests)["env"]
+    assert parameters_of(manifests)[0]["label"] == "12"
+    args = container_of(manifests)["args"]
+    assert args[args.index("model_path") - 1] == "-r", "papermill's -p would make a number of it"
 
 
-def test_label_is_passed_as_text(container):
-    """papermill's -p would make a number of it."""
-    args = container["args"]
-    assert args[args.index("$(RUN_LABEL)") - 2] == "-r" if "$(RUN_LABEL)" in args else "-f" in args
-
-
-def test_nothing_holds_the_tpu_unless_asked_for():
-    plain = yaml.safe_load((ROOT / "k8s" / "score-profiling-job.yaml").read_text())
-    (container,) = plain["spec"]["template"]["spec"]["containers"]
-    assert {"name": "HOLD_S", "value": "0"} in container["env"]
-    assert "HOLD_S=0" in (ROOT / "k8s" / "settings.env").read_text().splitlines()
+def test_nothing_holds_the_tpu_unless_asked_for(manifests):
+    assert all("hold_s" not in merged for merged in parameters_of(manifests))
 
 
 def test_run_name_is_the_jobs(container):
@@ -299,14 +685,11 @@ def test_run_name_is_the_jobs(container):
 
 def test_matrix_has_a_file_for_each_index():
     manifests = rendered("matrix")
-    files = next(manifest for manifest in manifests if manifest["kind"] == "ConfigMap")["data"]
-    completions = job_of(manifests)["spec"]["completions"]
-    assert sorted(files) == [f"{index}.yaml" for index in range(completions)]
-    for text in files.values():
-        Parameters.from_mapping(yaml.safe_load(text))
-    assert len({yaml.safe_load(text)["label"] for text in files.values()}) == completions
+    merged = parameters_of(manifests)
+    assert job_of(manifests)["spec"]["completions"] == len(list((K8S / "matrix").glob("*.yaml")))
+    assert len({Parameters.from_mapping(values).label for values in merged}) == len(merged)
 
 
 def test_namespace_allows_what_the_job_needs():
-    setup = (ROOT / "k8s" / "setup" / "namespace.yaml").read_text()
+    setup = (K8S / "setup" / "namespace.yaml").read_text()
     assert yaml.safe_load(setup)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
