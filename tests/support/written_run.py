@@ -193,5 +193,7 @@ def strict_json(path):
 
 def check_result(report, words):
     """(passed, text) of the check whose name holds the words."""
-    (check,) = [check for phase in report.analysis.phases for check in phase.checks if words in check.name]
+    (check,) = [
+        check for phase in report.analysis.phases for check in phase.quality.checks if words in check.name
+    ]
     return check.passed, check.text

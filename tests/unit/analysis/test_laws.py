@@ -11,6 +11,7 @@ from scoreprof_nb.analysis.quality import laws
 from scoreprof_nb.analysis.request_path import RequestPath
 from scoreprof_nb.analysis.ticks import block_ticks
 from scoreprof_nb.components.classify import classify
+from scoreprof_nb.report.profile_tables import checks_table, quality_table
 from tests.support.synthetic import RULES, START_S, block, phase_of, place, recording, stack_table
 from tests.support.written_run import GOOD, LATENCY_MS, THREADS, check_result, reported, write_run
 
@@ -66,7 +67,7 @@ def test_a_break_of_a_law_is_shown_with_its_size(
     passed, text = check_result(report, law)
     assert passed is False
     assert says in text
-    table = report.checks_table().set_index("check")
+    table = checks_table(report).set_index("check")
     assert table.loc[law, "result"] == "FAILED"
     assert table.loc[law, "found"] == text
     assert f"- small: {law}: {text}" in (tmp_path / "summary.md").read_text()
@@ -92,7 +93,7 @@ def test_threads_that_ended_within_a_block_are_counted(tmp_path):
     passed, text = check_result(report, CPU_LAW)
     assert passed is True
     assert "1 threads ended within a block" in text
-    assert report.quality_table()["threads ended within a block"].tolist() == [1]
+    assert quality_table(report)["threads ended within a block"].tolist() == [1]
     assert summary["phases"]["small"]["quality"]["threads_ended"] == 1
 
 

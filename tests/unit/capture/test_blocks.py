@@ -64,7 +64,7 @@ class FakeServer:
 def measure(server, recorder, monkeypatch):
     load = SimpleNamespace(rows=[], in_flight=frozenset, wait_answered=lambda numbers, timeout_s: None)
     monkeypatch.setattr(blocks, "POLL_S", 0.01)
-    measurement = BlockMeasurement(server, load, (), Parameters(phase_s=0.2), lambda text: None)
+    measurement = BlockMeasurement(server, load, (), Parameters(phase_s=2), lambda text: None)
     recording = recorder and BlockRecording(recorder, server, "out", Redactor((SECRET,)))
     return measurement.measure(3, recording)[0]
 

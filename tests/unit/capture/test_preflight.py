@@ -91,7 +91,7 @@ def test_recorder_is_checked_before_anything_else(model, monkeypatch):
     assert plan(model).recorder is None
     monkeypatch.setattr(PySpy, "check", refuse)
     with pytest.raises(ParameterError, match="no permission"):
-        plan(model, py_spy_mode="native")
+        plan(model, py_spy_mode="native", rate_hz=20)
 
 
 def test_interpreter_without_the_engine_is_refused(model, interpreter):

@@ -284,7 +284,7 @@ def test_a_script_in_a_finding_or_a_check_does_not_run():
 
     def outputs(text):
         check = SimpleNamespace(phase=phase.name, name=text, passed=False, text=text)
-        analysis = SimpleNamespace(phases=[SimpleNamespace(checks=[check])])
+        analysis = SimpleNamespace(phases=[SimpleNamespace(quality=SimpleNamespace(checks=[check]))])
         return [profile_tables.checks_table(SimpleNamespace(analysis=analysis)), escape_markdown(text)]
 
     assert_inert(outputs)
