@@ -87,7 +87,7 @@ def _path_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
     for component in total.sort_values(ascending=False, kind="stable").index:
         row = {"component": str(component)}
         for name, table in tables.items():
-            row[name] = "-"
+            row[name] = "none"
             if component in table.index:
                 mean, low, high = table.loc[component, ["mean_ms", "low", "high"]]
                 row[name] = with_interval(float(mean), float(low), float(high))
