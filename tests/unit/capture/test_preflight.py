@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from scoreprof_nb.capture import preflight, provenance
-from scoreprof_nb.capture.preflight import prepare
+from scoreprof_nb.capture import provenance
+from scoreprof_nb.capture.preflight import check_folders, prepare
 from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
@@ -121,26 +121,26 @@ def test_labels_of_several_tokens_are_refused(model, interpreter):
     assert plan(model, label_token_ids=[1, 2]).provenance["label_token_ids"] == [1, 2]
 
 
-def test_tiny_model_is_made_again_when_its_program_changes(monkeypatch, tmp_path):
-    """Broken: a new version of the kit measures the model of the old one from the cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    program = tmp_path / "make_model.py"
-    monkeypatch.setattr(preflight.demo, "TINY_MODEL", program)
-    folders = []
-    for version in (1, 2, 2):
-        program.write_text(
-            "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(parents=True)\n"
-            f"(p / 'config.json').write_text('{{\"version\": {version}}}')"
-        )
-        folders.append(preflight._tiny_model(sys.executable))
-    assert folders[0] != folders[1] == folders[2]
-    program.write_text("import sys; sys.exit('no numpy')")
-    with pytest.raises(ParameterError, match="cannot make the tiny model: no numpy"):
-        preflight._tiny_model(sys.executable)
-
-
 @pytest.mark.parametrize("path", ["missing", "empty"])
 def test_folder_without_a_model_is_refused(tmp_path, interpreter, path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ParameterError, match=r"model_path=.*(no such folder|has no config.json)"):
         plan(tmp_path / path)
+
+
+# ---- the results folder
+
+
+@pytest.mark.parametrize("inside", ["run", "run/results", "."])
+def test_results_folder_must_be_outside_the_run_folder(tmp_path, inside):
+    """A copy into itself would never end."""
+    parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / inside))
+    with pytest.raises(ParameterError, match="results_dir"):
+        check_folders(parameters)
+
+
+def test_results_folder_that_cannot_be_written_is_reported_before_anything_is_launched(tmp_path):
+    (tmp_path / "file").write_text("")
+    parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / "file" / "bucket"))
+    with pytest.raises(ParameterError, match="results_dir.*cannot be written"):
+        check_folders(parameters)

@@ -1,7 +1,6 @@
 """The server under test: launched, watched, logged, and never left behind."""
 
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -9,16 +8,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from scoreprof_nb.capture import server as server_module
-from scoreprof_nb.capture.attached_server import AttachedServer
 from scoreprof_nb.capture.server import LaunchedServer, ServerFailed, check_port_free, free_port
 from scoreprof_nb.capture.server_log import ServerLog
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import MASK, Redactor
-from scoreprof_nb.run_folder.store import read_log
 from tests.support.standin import kill, lives, pid_in, wait_ended, wait_until, write_server
 
 SECRET = "s3cr3tvalue42"
@@ -265,45 +261,6 @@ def test_secret_flag_is_not_in_the_process_list(launch):
     assert all(SECRET not in process.command for process in server.processes())
 
 
-def follow(tmp_path, content):
-    """What ServerLog makes of a process's output."""
-    log = ServerLog(tmp_path / "server.log", Redactor())
-    program = f"import sys; sys.stdout.buffer.write({content!r})"
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
-        log.follow(process.stdout)
-        process.wait()
-        log.close()
-    return log.lines()
-
-
-def test_log_keeps_the_last_state_of_a_progress_bar(tmp_path):
-    assert follow(tmp_path, b"a\r10%\r100%\r\nb\r\n") == ["100%", "b"]
-
-
-def test_log_survives_bytes_that_are_no_text_and_a_last_line_without_end(tmp_path):
-    assert follow(tmp_path, b"caf\xff\n\nlast") == ["caf\ufffd", "", "last"]
-    assert read_log(tmp_path / "server.log")["text"].tolist() == ["caf\ufffd", "", "last"]
-
-
-def test_log_of_a_resumed_run_goes_on(tmp_path):
-    """The lines of the first phases must stay."""
-    for number in (1, 2):
-        log = ServerLog(tmp_path / "server.log", Redactor())
-        log.note(f"launch {number}")
-        assert log.lines() == [f"scoreprof-nb: launch {number}"]
-        log.close()
-    assert len(read_log(tmp_path / "server.log")) == 2
-
-
-def test_lines_can_be_read_on_from_a_number(tmp_path):
-    log = ServerLog(tmp_path / "server.log", Redactor())
-    for text in "abc":
-        log.note(text)
-    assert log.lines(2) == ["scoreprof-nb: c"]
-    assert log.lines(3) == []
-    log.close()
-
-
 # ---- ports
 
 
@@ -321,77 +278,3 @@ def test_port_in_use_is_a_parameter_error():
 
 def test_free_port_is_free():
     check_port_free(free_port())
-
-
-# ---- attached
-
-
-@pytest.fixture
-def running(tmp_path):
-    """A server that somebody else runs: (pid, url)."""
-    port = free_port()
-    command = [
-        sys.executable,
-        write_server(tmp_path),
-        str(port),
-        "--api-key",
-        SECRET,
-        f"grandchild={tmp_path / 'other'}",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            while process.stdout.readline() != "ready\n":
-                assert process.poll() is None
-            wait_until(lambda: listens(process.pid), "the listening socket")
-            yield process, f"http://127.0.0.1:{port}/"
-        finally:
-            process.kill()
-            kill(pid_in(tmp_path / "other"))
-
-
-def listens(pid):
-    return any(
-        connection.status == psutil.CONN_LISTEN for connection in psutil.Process(pid).net_connections()
-    )
-
-
-def test_attached_server_is_used_and_left_alive(running):
-    """It is somebody's server: profiling must not end it."""
-    process, url = running
-    server = AttachedServer(url, Redactor())
-    server.wait_healthy(LIMIT_S)
-    assert server.url == url.rstrip("/")
-    assert server.pid() == process.pid
-    assert server.log is None
-    assert server.command()[0] == sys.executable
-    root, _ = server.processes()
-    assert root.pid == process.pid
-    assert SECRET not in root.command
-    server.enable_clock(True)
-    server.check_alive()
-    assert process.poll() is None
-    assert lives(process.pid)
-
-
-def test_attached_server_that_dies_is_noticed(running):
-    process, url = running
-    server = AttachedServer(url, Redactor())
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    with pytest.raises(ServerFailed, match=rf"a process of the server at .* ended \(pid {process.pid}\)"):
-        server.check_alive()
-    with pytest.raises(ServerFailed, match="/health does not answer"):
-        server.wait_healthy(0.3)
-
-
-def test_nobody_listens_at_the_url():
-    url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(ParameterError, match=f"server_url='{url}': no process that this user can see"):
-        AttachedServer(url, Redactor())
-
-
-def test_server_of_another_machine_is_refused(running):
-    """py-spy reads the memory of local processes."""
-    _, url = running
-    with pytest.raises(ParameterError, match="py-spy needs the server on this machine"):
-        AttachedServer(url.replace("127.0.0.1", "192.0.2.1"), Redactor())

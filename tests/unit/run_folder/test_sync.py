@@ -5,9 +5,6 @@ import json
 
 import pytest
 
-from scoreprof_nb.capture.preflight import check_folders
-from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder import sync
 from scoreprof_nb.run_folder.store import load_run
 from scoreprof_nb.run_folder.sync import ResultsError, copy_results, copy_run, restore_run
@@ -144,18 +141,3 @@ def test_two_runs_are_never_mixed(tmp_path):
     make_run(tmp_path / "bucket", "single", run_id="another")
     with pytest.raises(ResultsError, match="another"):
         restore_run(tmp_path / "bucket", tmp_path / "run")
-
-
-@pytest.mark.parametrize("inside", ["run", "run/results", "."])
-def test_results_folder_must_be_outside_the_run_folder(tmp_path, inside):
-    """A copy into itself would never end."""
-    parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / inside))
-    with pytest.raises(ParameterError, match="results_dir"):
-        check_folders(parameters)
-
-
-def test_results_folder_that_cannot_be_written_is_reported_before_anything_is_launched(tmp_path):
-    (tmp_path / "file").write_text("")
-    parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / "file" / "bucket"))
-    with pytest.raises(ParameterError, match="results_dir.*cannot be written"):
-        check_folders(parameters)
