@@ -68,23 +68,23 @@ def test_every_file_is_there(demo: Finished) -> None:
 @pytest.mark.parametrize("phase", PHASES)
 def test_summary_keeps_the_contract(summary: dict, phase: str) -> None:
     """Broken: tools outside cannot read a run, or its numbers do not add up."""
-    found = summary["phases"][phase]
-    requests = found["requests"]
+    measured = summary["phases"][phase]
+    requests = measured["requests"]
     assert requests["sent"] > 0
     assert requests["ok"] == requests["sent"]
     assert requests["failed"] == 0
-    assert found["latency_ms"]["mean"] > 0
-    path = found["request_path_ms"]
-    mean = found["profiled_latency_ms"]["mean"]
+    assert measured["latency_ms"]["mean"] > 0
+    path = measured["request_path_ms"]
+    mean = measured["profiled_latency_ms"]["mean"]
     assert sum(part["mean"] for part in path.values()) == pytest.approx(mean, rel=1e-6)
     assert all(part["ci95"][0] <= part["mean"] <= part["ci95"][1] for part in path.values())
-    for thread in found["threads"]:
+    for thread in measured["threads"]:
         assert sum(thread["share"].values()) == pytest.approx(1.0, abs=1e-9)
-    assert found["quality"]["unclassified_share"] < 0.02
-    assert found["quality"]["ticks"] > 100
-    assert found["cpu_ms_per_request"]["native_threads"]["mean"] > 0
+    assert measured["quality"]["unclassified_share"] < 0.02
+    assert measured["quality"]["ticks"] > 100
+    assert measured["cpu_ms_per_request"]["native_threads"]["mean"] > 0
     failed = [
-        check for check in found["checks"] if check["passed"] is False and check["name"] != COMMON_TICKS
+        check for check in measured["checks"] if check["passed"] is False and check["name"] != COMMON_TICKS
     ]
     assert not failed
 
@@ -118,9 +118,9 @@ def test_servers_log_is_understood(demo: Finished) -> None:
 
 
 def test_items_per_request_are_those_of_the_phases(summary: dict) -> None:
-    found = {name: phase["requests"]["items_per_request"] for name, phase in summary["phases"].items()}
-    assert (found["single"], found["small"], found["large"]) == (1, 4, 32)
-    assert 1 < found["mixed"] < 32
+    items = {name: phase["requests"]["items_per_request"] for name, phase in summary["phases"].items()}
+    assert (items["single"], items["small"], items["large"]) == (1, 4, 32)
+    assert 1 < items["mixed"] < 32
 
 
 def test_every_server_thread_is_found(summary: dict) -> None:

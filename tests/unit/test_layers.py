@@ -71,19 +71,19 @@ def is_module(name: str) -> bool:
 def imports(path: Path, *, at_load: bool = False) -> set[str]:
     """Every module that a file imports, inside functions too unless ``at_load``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = set()
+    imported = set()
     for node in tree.body if at_load else ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             modules = {name for name in inner if name.startswith("scoreprof_nb") and is_module(name)}
-            found |= modules
+            imported |= modules
             if len(modules) < len(inner):
-                found.add(node.module)
-    return found
+                imported.add(node.module)
+    return imported
 
 
 def own(path: Path, **how: bool) -> set[str]:

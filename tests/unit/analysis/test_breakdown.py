@@ -139,8 +139,8 @@ def test_kernel_cpu_joins_threads_by_their_id_and_calls_the_rest_native():
         ),
         processes=(ServerProcess(2, 1, HTTP), ServerProcess(3, 2, SCHEDULER)),
     )
-    found = kernel_cpu(ticks, RULES)
-    by_thread = {(r.process, r.thread, r.tid): r.cpu_s for r in found.itertuples()}
+    table = kernel_cpu(ticks, RULES)
+    by_thread = {(r.process, r.thread, r.tid): r.cpu_s for r in table.itertuples()}
     assert by_thread == {
         ("http", "main", 2): pytest.approx(0.5),
         ("scheduler", "main", 3): pytest.approx(0.25),
@@ -259,7 +259,7 @@ def simulated_cpu(seed):
     """Two blocks of requests one after the other, whose stages' CPU times vary by a third, and what the
     kernel charged; ticks at random times, 100 a second. Gives the arguments of cpu_per_request."""
     rng = np.random.default_rng(seed)
-    rows, found, cpu_s = [], [], dict.fromkeys(("http", "detokenizer"), 0.0)
+    rows, of_blocks, cpu_s = [], [], dict.fromkeys(("http", "detokenizer"), 0.0)
     for number in range(BLOCKS):
         of = block(number, START_S + 20 * number, BLOCK_S)
         n = rng.poisson(BLOCK_S * 100)
@@ -282,9 +282,9 @@ def simulated_cpu(seed):
             replace(thread_ticks(process, "main", f"http*{n}", pid=pid, tid=pid), components=seen[process])
             for pid, process in enumerate(cpu_s)
         ]
-        found.append(replace(ticked(threads, of=of), tick_s=of.start_s + tick_s))
+        of_blocks.append(replace(ticked(threads, of=of), tick_s=of.start_s + tick_s))
     kernel = cpu_table(*((process, "main", pid, pid, cpu_s[process]) for pid, process in enumerate(cpu_s)))
-    return phase_of(*found), kernel, measured(*rows)
+    return phase_of(*of_blocks), kernel, measured(*rows)
 
 
 def test_cpu_intervals_hold_the_truth_as_often_as_they_say():
@@ -329,8 +329,8 @@ def test_requests_that_lie_in_a_block_in_part_count_in_part():
 
     def served(of, *readable):
         threads = [thread_ticks("http", "main", "tokenize*100")]
-        found = tuple(ticked(threads, of=one) for one in readable)
-        return requests_served(PhaseTicks(phase(of), found, ()), requests)
+        of_blocks = tuple(ticked(threads, of=one) for one in readable)
+        return requests_served(PhaseTicks(phase(of), of_blocks, ()), requests)
 
     assert served(blocks, *blocks[1:]) == pytest.approx(0.75 + 1 + 0.25 + 1000 / 1200)
     assert served(blocks, blocks[2]) == pytest.approx(1000 / 1200)  # no stacks of block 1: half a truth

@@ -217,22 +217,22 @@ def test_requests_get_their_block_and_the_warm_up_is_left_out():
         {"at_ms": 100, "latency_ms": 100},
         {"at_ms": 1400, "latency_ms": 3, "error": "connection"},
     )
-    found = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1)
-    assert found.table["sent_ns"].is_monotonic_increasing
-    assert found.table["block"].tolist() == [0, 0, -1, 1, 1]
-    assert found.table["profiled"].tolist() == [False, False, False, True, True]
-    assert found.table["latency_ms"].tolist() == [pytest.approx(100)] * 4 + [pytest.approx(3)]
-    assert len(found.plain()) == 2
-    assert len(found.profiled()) == 1
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1)
+    assert requests.table["sent_ns"].is_monotonic_increasing
+    assert requests.table["block"].tolist() == [0, 0, -1, 1, 1]
+    assert requests.table["profiled"].tolist() == [False, False, False, True, True]
+    assert requests.table["latency_ms"].tolist() == [pytest.approx(100)] * 4 + [pytest.approx(3)]
+    assert len(requests.plain()) == 2
+    assert len(requests.profiled()) == 1
 
 
 def test_a_block_in_which_py_spy_failed_is_neither_with_it_nor_without():
     """Broken: an observer effect of nothing, and latencies of blocks that py-spy may have slowed down."""
     failed = Block(1, START_S + 1, START_S + 2, Recording(None, START_S, START_S, 100, failure="died"))
     table = sent(*({"at_ms": at_ms, "latency_ms": 100} for at_ms in (100, 1100, 1300)))
-    found = measured_requests(phase([TWO_BLOCKS[0], failed], requests=table), NO_LOG, 1)
-    assert (len(found.plain()), len(found.profiled()), len(found.succeeded())) == (1, 0, 3)
-    assert observer_effect(found, 1).p50_ratio is None
+    requests = measured_requests(phase([TWO_BLOCKS[0], failed], requests=table), NO_LOG, 1)
+    assert (len(requests.plain()), len(requests.profiled()), len(requests.succeeded())) == (1, 0, 3)
+    assert observer_effect(requests, 1).p50_ratio is None
 
 
 def test_requests_sent_while_a_block_waits_for_its_last_answer_are_not_in_it():
@@ -259,17 +259,17 @@ def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():
         (620, PREFILL.format(4)),
         (630, MISS.format(0)),
     )
-    found = measured_requests(phase(TWO_BLOCKS, requests=table), lines, 1).table
-    assert found["prefills"].tolist() == [1, 2, 1, 1]
-    assert found["split"].tolist() == [False, True, False, False]
-    assert found["compile_hit"].tolist() == [False, True, True, False]
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), lines, 1).table
+    assert requests["prefills"].tolist() == [1, 2, 1, 1]
+    assert requests["split"].tolist() == [False, True, False, False]
+    assert requests["compile_hit"].tolist() == [False, True, True, False]
 
 
 def test_without_a_log_hits_are_unknown_not_false():
     table = sent({"at_ms": 0, "latency_ms": 100})
-    found = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1).table
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1).table
     for column in ("prefills", "split", "compile_hit"):
-        assert found[column].isna().all()
+        assert requests[column].isna().all()
 
 
 def test_a_log_that_tells_nothing_is_not_one_that_says_none():
@@ -277,10 +277,10 @@ def test_a_log_that_tells_nothing_is_not_one_that_says_none():
     table = sent({"at_ms": 100, "latency_ms": 100})
     quiet = log((-500, "launching"), (-400, PREFILL.format(4)), (150, "WARNING: deprecated"))
     one = phase(TWO_BLOCKS, requests=table)
-    found = measured_requests(one, quiet, 1)
+    requests = measured_requests(one, quiet, 1)
     for column in ("prefills", "split", "compile_hit"):
-        assert found.table[column].isna().all()
-    row = batching_row(one, quiet, found)
+        assert requests.table[column].isna().all()
+    row = batching_row(one, quiet, requests)
     assert row["compiles"] is None
     assert row["prefill_batches"] is None
 
@@ -288,9 +288,9 @@ def test_a_log_that_tells_nothing_is_not_one_that_says_none():
 def test_above_concurrency_one_splits_are_unknown():
     """Two requests in flight: a prefill belongs to none of them for sure."""
     table = sent({"at_ms": 0, "latency_ms": 100})
-    found = measured_requests(phase(TWO_BLOCKS, requests=table), log((20, PREFILL.format(4))), 2).table
-    assert found["split"].isna().all()
-    assert found["compile_hit"].tolist() == [False]
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), log((20, PREFILL.format(4))), 2).table
+    assert requests["split"].isna().all()
+    assert requests["compile_hit"].tolist() == [False]
 
 
 def test_events_of_the_log():

@@ -71,8 +71,8 @@ def test_samples_that_were_not_read_fail_a_check(written, passed):
 
 
 def test_rate_is_that_of_the_block():
-    found = quality_of(thread_ticks("http", "main", "http*10", pid=1, tid=1))
-    assert (found.ticks, found.effective_rate_hz) == (10, pytest.approx(100))
+    quality = quality_of(thread_ticks("http", "main", "http*10", pid=1, tid=1))
+    assert (quality.ticks, quality.effective_rate_hz) == (10, pytest.approx(100))
 
 
 # ---- the three laws: each sum is checked against a source of its own
@@ -176,8 +176,8 @@ def recorded(scheduler_samples=N, lost=0, torn=0):
     return block_ticks(replace(block(), recording=at), at, table, classify(table, RULES))
 
 
-def threads_law(found):
-    ticks = phase_of(found)
+def threads_law(of_block):
+    ticks = phase_of(of_block)
     table = thread_breakdown(ticks, pd.DataFrame(columns=["process", "thread", "cpu_s"]), seed=1)
     nothing = table.head(0)
     return laws(ticks, table, nothing, nothing, 1.0, RequestPath(nothing, None), 0.0)[0]
@@ -194,21 +194,21 @@ def threads_law(found):
         {"scheduler_samples": N - 64, "lost": 4},
     ],
 )
-def test_ticks_are_the_recordings_samples_and_the_lost_ones(found):
+def test_ticks_are_the_recordings_samples_and_the_lost_ones(samples):
     """Broken: what was put back, or what lies outside of the block, is counted wrongly by the check."""
-    law = threads_law(recorded(**found))
+    law = threads_law(recorded(**samples))
     assert law.passed, law.text
 
 
 def test_ticks_that_vanish_after_reading_fail_the_law():
     """Broken: a thread loses samples between its recording and its table, and its shares still sum to 1."""
-    found = recorded()
-    http, scheduler = found.threads
+    of_block = recorded()
+    http, scheduler = of_block.threads
     cut = replace(
         scheduler,
         **{name: getattr(scheduler, name)[7:] for name in ("components", "stack_ids", "decode", "lost")},
     )
-    law = threads_law(replace(found, threads=(http, cut)))
+    law = threads_law(replace(of_block, threads=(http, cut)))
     assert law.passed is False
     assert law.text == "scheduler / main: 7 ticks off, of 100 recorded ones"
 

@@ -18,17 +18,17 @@ def answers(*payload_and_scores):
 
 
 def test_equal_payloads_with_equal_scores_are_consistent():
-    found = scores(
+    result = scores(
         answers((0, [[0.25, 0.75]]), (1, [[0.5, 0.5], [0.1, 0.9]]), (0, [[0.251, 0.749]])), BFLOAT16
     )
-    assert found.consistent is True
-    assert found.max_difference == pytest.approx(0.001)
+    assert result.consistent is True
+    assert result.max_difference == pytest.approx(0.001)
 
 
 def test_equal_payloads_with_other_scores_are_inconsistent():
-    found = scores(answers((0, [[0.25, 0.75]]), (0, [[0.27, 0.73]])), BFLOAT16)
-    assert found.consistent is False
-    assert found.max_difference == pytest.approx(0.02)
+    result = scores(answers((0, [[0.25, 0.75]]), (0, [[0.27, 0.73]])), BFLOAT16)
+    assert result.consistent is False
+    assert result.max_difference == pytest.approx(0.02)
 
 
 def test_the_warm_ups_answers_count_too():
@@ -41,10 +41,10 @@ def test_the_warm_ups_answers_count_too():
 
 
 def test_payloads_that_came_once_say_nothing_about_consistency():
-    found = scores(answers((0, [[0.25, 0.75]]), (1, [[0.9, 0.1]])), BFLOAT16)
-    assert found.consistent is None
-    assert found.max_difference is None
-    assert found.digest is not None
+    result = scores(answers((0, [[0.25, 0.75]]), (1, [[0.9, 0.1]])), BFLOAT16)
+    assert result.consistent is None
+    assert result.max_difference is None
+    assert result.digest is not None
 
 
 def test_without_answers_nothing_is_known_of_scores():

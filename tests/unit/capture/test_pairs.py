@@ -30,7 +30,7 @@ def captured(monkeypatch):
 
     def capture(parameters, say):
         runs.append(parameters)
-        folder = make_run(Path(parameters.run_dir), "single", asked=("single",))
+        folder = make_run(Path(parameters.run_dir), "single", requested=("single",))
         manifest = folder.read_manifest()
         folder.write_manifest(
             dataclasses.replace(manifest, status="complete", parameters=parameters.as_dict())
@@ -55,7 +55,7 @@ def test_every_run_is_captured_once_and_resumed_if_it_stopped(tmp_path, captured
     parameters = from_mapping(pairs=3, compare_dir=str(tmp_path))
     assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
     assert len(captured) == 6
-    make_run(tmp_path / "runs" / "pair-02-test", asked=("single", "small"))
+    make_run(tmp_path / "runs" / "pair-02-test", requested=("single", "small"))
     assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
     assert [Path(of_run.run_dir).name for of_run in captured[6:]] == ["pair-02-test"]
     control, test = complete_pairs(parameters)

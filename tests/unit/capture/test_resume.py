@@ -56,7 +56,7 @@ def quiet(text):
     pass
 
 
-def folder_with(path, parameters, *done, asked=("single", "small"), status="partial"):
+def folder_with(path, parameters, *done, requested=("single", "small"), status="partial"):
     folder = RunFolder(path)
     for name in done:
         with folder.staged_phase(name) as staging:
@@ -68,7 +68,12 @@ def folder_with(path, parameters, *done, asked=("single", "small"), status="part
     }
     folder.write_manifest(
         Manifest(
-            run_id="first", label="run", parameters=kept, phases=tuple(asked), started_s=1e9, status=status
+            run_id="first",
+            label="run",
+            parameters=kept,
+            phases=tuple(requested),
+            started_s=1e9,
+            status=status,
         )
     )
     return folder
@@ -93,7 +98,7 @@ def test_resuming_with_another_measured_parameter_is_refused(tmp_path, name):
     """One report would show phases that were measured differently side by side."""
     done = "file" if name == "requests_file" else "single"  # the file matters to its own phase only
     parameters = Parameters(run_dir=str(tmp_path), phases=f"{done},small", requests_file="first.jsonl")
-    folder_with(tmp_path, parameters, done, asked=(done, "small"))
+    folder_with(tmp_path, parameters, done, requested=(done, "small"))
     before = state(tmp_path)
     with pytest.raises(ParameterError, match="use that, or another run_dir") as caught:
         capture(parameters.with_values(**{name: CHANGED[name]}), quiet)
@@ -106,7 +111,7 @@ def test_resuming_with_another_measured_parameter_is_refused(tmp_path, name):
 @pytest.mark.usefixtures("no_launch")
 def test_resuming_captures_only_what_is_missing(tmp_path):
     parameters = Parameters(run_dir=str(tmp_path))
-    folder_with(tmp_path, parameters, "single", asked=("single", "small", "large"))
+    folder_with(tmp_path, parameters, "single", requested=("single", "small", "large"))
     with pytest.raises(Prepared) as caught:
         capture(parameters, quiet)
     assert caught.value.phases == ("small", "large")
@@ -133,7 +138,7 @@ def test_secret_flags_do_not_prevent_resuming(tmp_path):
 @pytest.mark.usefixtures("no_launch")
 def test_run_without_a_finished_phase_may_change_every_parameter(tmp_path):
     """Nothing was measured yet, so nothing can be mixed."""
-    folder_with(tmp_path, Parameters(), asked=("single",), status="failed")
+    folder_with(tmp_path, Parameters(), requested=("single",), status="failed")
     with pytest.raises(Prepared):
         capture(Parameters(run_dir=str(tmp_path), phases="small", **CHANGED), quiet)
 
@@ -142,7 +147,7 @@ def test_run_without_a_finished_phase_may_change_every_parameter(tmp_path):
 def test_phase_that_the_manifest_does_not_know_is_not_mixed_with_others(tmp_path):
     """A capture killed after a phase was written and before the manifest was."""
     parameters = Parameters(run_dir=str(tmp_path), phases="single,small")
-    folder_with(tmp_path, parameters, asked=("single", "small"), status="capturing")
+    folder_with(tmp_path, parameters, requested=("single", "small"), status="capturing")
     folder = RunFolder(tmp_path)
     with folder.staged_phase("single") as staging:
         write_phase(staging, record("single"), REQUESTS, THREADS)
@@ -222,7 +227,7 @@ def test_phases_of_a_new_run(tmp_path, phases, missing):
 
 @pytest.mark.usefixtures("no_launch")
 def test_phase_can_be_added_to_a_complete_run(tmp_path):
-    folder_with(tmp_path, Parameters(), "single", asked=("single",), status="complete")
+    folder_with(tmp_path, Parameters(), "single", requested=("single",), status="complete")
     with pytest.raises(Prepared) as caught:
         capture(Parameters(run_dir=str(tmp_path), phases="large"), quiet)
     assert caught.value.phases == ("large",)

@@ -72,8 +72,8 @@ def test_the_component_that_changed_is_named_with_its_size():
 
 def test_a_component_that_only_one_side_has():
     comparison = compared(test=side(path={**BASE, "softmax": 5.0}, at=1))
-    found = comparison.components.set_index("component").loc["softmax"]
-    assert (found["control_ms"], found["verdict"]) == (0, REGRESSION)
+    softmax = comparison.components.set_index("component").loc["softmax"]
+    assert (softmax["control_ms"], softmax["verdict"]) == (0, REGRESSION)
 
 
 def test_three_pairs_are_insufficient():
@@ -197,8 +197,8 @@ def test_payloads_of_one_side_only_are_counted():
     test = side(at=1)
     for one in test:
         one.phases[0].phase.requests["payload"] += 1
-    found = compare(side(), test, 0).correctness.scores.iloc[0]
-    assert (found["payloads"], found["only_one_side"]) == (3, 2)
+    row = compare(side(), test, 0).correctness.scores.iloc[0]
+    assert (row["payloads"], row["only_one_side"]) == (3, 2)
 
 
 def test_now_and_then_a_wrong_answer_blocks_an_improvement():
@@ -209,9 +209,9 @@ def test_now_and_then_a_wrong_answer_blocks_an_improvement():
         for index in table.index[table["request"] % 10 < 4]:
             table.at[index, "scores"] = [[0.9, 0.1]]
     comparison = compared(test=test)
-    found = comparison.correctness.scores.iloc[0]
-    assert found["largest_difference"] == 0
-    assert (found["control_deviating"], found["test_deviating"]) == (0, 96)
+    row = comparison.correctness.scores.iloc[0]
+    assert row["largest_difference"] == 0
+    assert (row["control_deviating"], row["test_deviating"]) == (0, 96)
     assert comparison.blocked
 
 
@@ -225,8 +225,8 @@ def test_fewer_failures_are_no_reason_to_block():
 def test_failures_are_judged_over_all_phases_together():
     """Twenty phases: one of them has 5 % by chance."""
     rows = [("p", "failed", 0, 0, 9, 9, 0.04, True)] + [("p", "failed", 0, 0, 9, 9, 1.0, False)] * 19
-    found = over_phases(pd.DataFrame(rows, columns=list(COUNT_COLUMNS)))
-    assert not found["changed"].any()
+    counts = over_phases(pd.DataFrame(rows, columns=list(COUNT_COLUMNS)))
+    assert not counts["changed"].any()
 
 
 def test_a_test_side_that_did_not_always_run_to_its_end_is_blocked():
@@ -246,9 +246,9 @@ def test_tables_json_and_headline_agree_on_what_is_blocked():
     assert set(verdicts(comparison).values()) == {BLOCKED}
     assert IMPROVEMENT not in set(comparison.components["verdict"])
     assert set(tables.metrics_table(comparison)["verdict"]) == {BLOCKED}
-    found = as_json(report_of(comparison))
-    assert found["blocked"] is True
-    assert {row["verdict"] for row in found["metrics"]} == {BLOCKED}
+    written = as_json(report_of(comparison))
+    assert written["blocked"] is True
+    assert {row["verdict"] for row in written["metrics"]} == {BLOCKED}
     text = as_markdown(report_of(comparison))
     assert IMPROVEMENT not in text
     assert "Scores: same." in text, "the scores did not change"
@@ -280,12 +280,12 @@ def test_compiles_and_splits_are_compared_as_results_of_their_own():
 def test_compiles_and_batches_of_a_run_are_compared_over_the_pairs():
     """Broken: a branch that compiles more shapes, or splits each request, shows it nowhere."""
     comparison = compared(side(prefills=None), side(compiles=5, prefills=None, at=1))
-    found = comparison.batching.set_index("what")
-    assert found.loc["compiles in the warm-up", ["control", "test", "change", "low", "high"]].tolist() == [
+    batching = comparison.batching.set_index("what")
+    assert batching.loc["compiles in the warm-up", ["control", "test", "change", "low", "high"]].tolist() == [
         *(2, 5),
         *[3] * 3,
     ]
-    assert found.loc["compiles while measured", "change"] == 0
+    assert batching.loc["compiles while measured", "change"] == 0
     table = tables.batching_table(comparison).set_index("mean of the runs")["change"]
     assert table["compiles in the warm-up"] == "+3.00 (+3.00 to +3.00)"
     assert table["prefill batches per request"] == "n/a"
@@ -295,8 +295,8 @@ def test_what_the_log_does_not_tell_is_not_known():
     control, test = side(), side(at=1)
     for one in (*control, *test):
         one.phases[0].requests.table["split"] = pd.Series([pd.NA] * 40, dtype="boolean")
-    found = tables.counts_table(compare(control, test, 0))
-    assert found.set_index("requests").loc["split", "result"] == "not known"
+    counts = tables.counts_table(compare(control, test, 0))
+    assert counts.set_index("requests").loc["split", "result"] == "not known"
 
 
 # ---- unlike captures
@@ -346,8 +346,8 @@ def test_the_same_model_in_another_folder_is_the_same():
 def test_a_run_of_a_side_that_is_unlike_the_others_is_found():
     test = side(at=1)
     test[3].run.provenance["cpus"] = 8
-    found = compare(side(), test, 0).incomparable.iloc[0]
-    assert (found["what"], found["control"], found["test"]) == ("cpus", "2", "2 / 8")
+    row = compare(side(), test, 0).incomparable.iloc[0]
+    assert (row["what"], row["control"], row["test"]) == ("cpus", "2", "2 / 8")
 
 
 @pytest.mark.parametrize(
@@ -370,8 +370,8 @@ def test_a_side_of_two_commits_is_no_side():
 def test_the_model_may_differ_where_that_is_asked_for():
     test = side(at=1, parameters={"model_path": "/models/int8"})
     assert list(compared(test=test).incomparable["what"]) == ["model"]
-    asked = CompareParameters(test_model_path="/models/int8").compared
-    assert compared(test=test, compared=asked).incomparable.empty
+    parameters = CompareParameters(test_model_path="/models/int8").compared
+    assert compared(test=test, compared=parameters).incomparable.empty
 
 
 def test_sides_are_checked_before_they_are_captured():
@@ -433,10 +433,10 @@ def test_the_same_code_in_another_installation_and_on_another_line_is_the_same_s
 
 
 def test_functions_by_the_change_of_their_time():
-    found = tables.functions_table(compared(test=side(2.0, at=1))).iloc[0]
-    assert found["function"] == "work (sgl_jax/a.py)"
-    assert found["time"] == "self"
-    assert found["change_ms"] == pytest.approx(4, abs=0.2)
+    row = tables.functions_table(compared(test=side(2.0, at=1))).iloc[0]
+    assert row["function"] == "work (sgl_jax/a.py)"
+    assert row["time"] == "self"
+    assert row["change_ms"] == pytest.approx(4, abs=0.2)
 
 
 # ---- for automation
@@ -473,9 +473,9 @@ def test_gate_stops_what_returns_other_scores():
 def test_json_is_json_and_says_what_the_report_says(tmp_path):
     report = report_of(compared(side(pairs=1), side(1.5, pairs=1, at=1)), compare_dir=tmp_path)
     write_files(report)
-    found = json.loads((tmp_path / "comparison.json").read_text())
-    assert_matches_schema(found, "comparison")
-    assert found["verdict"] == report.verdict
-    assert found["metrics"][1]["low"] is None
-    assert found["pairs"] == 1
+    written = json.loads((tmp_path / "comparison.json").read_text())
+    assert_matches_schema(written, "comparison")
+    assert written["verdict"] == report.verdict
+    assert written["metrics"][1]["low"] is None
+    assert written["pairs"] == 1
     assert len((tmp_path / "comparison.md").read_text()) < 6000

@@ -42,10 +42,10 @@ def write(folder, started_at, label="main", p50=44.5, **changes):
 def test_runs_are_in_the_order_of_time_across_zones_and_folders(tmp_path):
     write(tmp_path / "z" / "first", "2026-11-24T10:00:00+00:00")
     write(tmp_path / "a", "2026-11-24T13:00:00+02:00", label="fixes")
-    found = read_history(tmp_path)
-    assert list(found.runs["run_id"]) == ["first", "a"]
-    assert list(found.runs["label"]) == ["main", "fixes"]
-    assert list(found.paths["component"]) == ["tokenize", "tokenize"]
+    history = read_history(tmp_path)
+    assert list(history.runs["run_id"]) == ["first", "a"]
+    assert list(history.runs["label"]) == ["main", "fixes"]
+    assert list(history.paths["component"]) == ["tokenize", "tokenize"]
 
 
 def test_only_the_summary_is_read(tmp_path):
@@ -60,10 +60,10 @@ def test_damaged_summary_is_named(tmp_path, text):
     write(tmp_path / "good", "2026-11-24T10:00:00+00:00")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "summary.json").write_text(text)
-    found = read_history(tmp_path)
-    assert len(found.runs) == 1
-    assert len(found.unreadable) == 1
-    assert "bad" in found.unreadable[0]
+    history = read_history(tmp_path)
+    assert len(history.runs) == 1
+    assert len(history.unreadable) == 1
+    assert "bad" in history.unreadable[0]
 
 
 def test_unknown_p50_stays_unknown(tmp_path):
@@ -98,12 +98,12 @@ def test_the_latest_of_many_runs_are_shown_and_all_are_in_a_file(tmp_path):
     for number in range(5):
         write(tmp_path / "runs" / f"r{number}", f"2026-11-2{number}T10:00:00+00:00")
     (tmp_path / "comparison").mkdir()
-    found = past_runs(
+    history = past_runs(
         CompareParameters(history=str(tmp_path / "runs"), compare_dir=str(tmp_path / "comparison"))
     )
-    write_history(found, str(tmp_path / "comparison"))
+    write_history(history, str(tmp_path / "comparison"))
     columns = (tmp_path / "comparison" / "history.csv").read_text().splitlines()[0].split(",")
     assert {"label", "started_at", "p50_ms", "tokenize_ms"} <= set(columns)
-    latest = found.latest(2)
+    latest = history.latest(2)
     assert list(latest.runs["run_id"]) == list(latest.paths["run_id"]) == ["r3", "r4"]
     assert len((tmp_path / "comparison" / "history.csv").read_text().splitlines()) == 6

@@ -41,13 +41,13 @@ def tokenize(comparison):
 def test_a_run_without_a_request_path_costs_its_pair_only():
     """Broken: one run of twelve without a path, and no component is named."""
     comparison = compared(test=without_path(side(path=SLOWER, at=1), 2))
-    found = tokenize(comparison)
-    assert (found["pairs"], found["verdict"]) == (5, REGRESSION)
-    assert found["change_ms"] == pytest.approx(10, abs=0.3)
-    said = f"request path of phase small: 1 of 12 runs have none ({LOST}); 5 of 6 pairs are used"
-    assert comparison.excluded == (said,)
-    assert said in as_markdown(report_of(comparison))
-    assert said in verdict_markdown(report_of(comparison))
+    row = tokenize(comparison)
+    assert (row["pairs"], row["verdict"]) == (5, REGRESSION)
+    assert row["change_ms"] == pytest.approx(10, abs=0.3)
+    excluded = f"request path of phase small: 1 of 12 runs have none ({LOST}); 5 of 6 pairs are used"
+    assert comparison.excluded == (excluded,)
+    assert excluded in as_markdown(report_of(comparison))
+    assert excluded in verdict_markdown(report_of(comparison))
 
 
 def test_too_few_pairs_with_a_path_give_no_verdict():

@@ -76,20 +76,20 @@ def test_identical_inputs_are_never_a_regression():
 
 
 def test_twenty_percent_slower_is_a_regression():
-    found = verdicts(seeded(100), ratio=1.2)
-    assert np.mean([REGRESSION in of_run for of_run in found]) > 0.99
-    assert not any(IMPROVEMENT in of_run for of_run in found)
+    of_runs = verdicts(seeded(100), ratio=1.2)
+    assert np.mean([REGRESSION in of_run for of_run in of_runs]) > 0.99
+    assert not any(IMPROVEMENT in of_run for of_run in of_runs)
 
 
 def test_twenty_percent_faster_is_an_improvement():
-    found = verdicts(seeded(100), ratio=1 / 1.2)
-    assert np.mean([IMPROVEMENT in of_run for of_run in found]) > 0.99
-    assert not any(REGRESSION in of_run for of_run in found)
+    of_runs = verdicts(seeded(100), ratio=1 / 1.2)
+    assert np.mean([IMPROVEMENT in of_run for of_run in of_runs]) > 0.99
+    assert not any(REGRESSION in of_run for of_run in of_runs)
 
 
 def test_two_percent_with_tight_intervals_is_no_meaningful_change():
-    found = verdicts(seeded(100), ratio=1.02, noise=0.004)
-    assert all(of_phase == NO_CHANGE for of_run in found for of_phase in of_run)
+    of_runs = verdicts(seeded(100), ratio=1.02, noise=0.004)
+    assert all(of_phase == NO_CHANGE for of_run in of_runs for of_phase in of_run)
 
 
 def test_three_pairs_are_insufficient_whatever_they_say():
@@ -100,7 +100,9 @@ def test_three_pairs_are_insufficient_whatever_they_say():
 def test_false_positives_over_simulated_aa_comparisons(noise):
     """Of 500 comparisons of a server with itself at most 7 % may call any phase better or worse."""
     rng = np.random.default_rng(7)
-    wrong = sum(bool({REGRESSION, IMPROVEMENT} & set(found)) for found in verdicts([rng] * 500, noise=noise))
+    wrong = sum(
+        bool({REGRESSION, IMPROVEMENT} & set(of_run)) for of_run in verdicts([rng] * 500, noise=noise)
+    )
     assert wrong <= 0.07 * 500
 
 
@@ -221,8 +223,8 @@ def test_what_one_run_a_side_could_have_seen_is_what_the_profiling_report_says()
     """Broken: "could have seen" means one thing in one notebook and another in the other."""
     rng = np.random.default_rng(17)
     control, test = np.exp(rng.normal(math.log(40), 0.1, (2, 400)))
-    found = within_run_effect(control, test, seed=1).minimum_detectable_effect
-    assert found == pytest.approx(minimum_detectable_effect(measured_of(control)), rel=0.25)
+    effect = within_run_effect(control, test, seed=1).minimum_detectable_effect
+    assert effect == pytest.approx(minimum_detectable_effect(measured_of(control)), rel=0.25)
 
 
 def test_without_an_interval_nothing_is_known_of_what_could_have_been_seen():

@@ -88,10 +88,10 @@ def test_each_verdict_of_a_p50_is_in_the_sentence_but_for_no_change():
 
 def sides(factors, requests=40):
     """Test: p50 of small is half, of large it is as given for each run."""
-    found = side(at=1)
-    for run_, factor in zip(found, factors, strict=True):
+    runs = side(at=1)
+    for run_, factor in zip(runs, factors, strict=True):
         run_.phases = (phase(factor=0.5), phase(factor=factor, name="large", requests=requests))
-    return found
+    return runs
 
 
 def against_control(test, **parameters):

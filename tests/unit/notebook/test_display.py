@@ -9,9 +9,9 @@ from scoreprof_nb.notebook import display as notebook
 @pytest.fixture
 def shown(monkeypatch):
     """What was displayed, as text."""
-    found = []
-    monkeypatch.setattr(notebook, "display", lambda what: found.append(what.data))
-    return found
+    texts = []
+    monkeypatch.setattr(notebook, "display", lambda what: texts.append(what.data))
+    return texts
 
 
 def test_function_in_angle_brackets_is_no_tag(shown):

@@ -137,23 +137,23 @@ def test_above_concurrency_1_the_path_is_not_defined_and_says_so(tmp_path):
     report, summary = reported(tmp_path)
     assert summary["phases"]["small"]["request_path_ms"] == {}
     text = (tmp_path / "summary.md").read_text()
-    for said in (path_notes(report), verdict_markdown(report), text):
-        assert "not defined with more than one request in flight" in said
-        assert WHY_NO_PATH in said
-    for said in (verdict_markdown(report), text):
-        assert re.search(r"Busiest thread: scheduler / main, at work 5% \(\d+% to \d+%\) of the time", said)
+    for shown in (path_notes(report), verdict_markdown(report), text):
+        assert "not defined with more than one request in flight" in shown
+        assert WHY_NO_PATH in shown
+    for shown in (verdict_markdown(report), text):
+        assert re.search(r"Busiest thread: scheduler / main, at work 5% \(\d+% to \d+%\) of the time", shown)
 
 
 def test_cpu_findings_say_their_interval_or_that_it_is_not_known(tmp_path):
     """Broken: where there is no path, the figure that is read first has no interval, or a wrong one."""
     write_run(tmp_path, concurrency=2, recording="whole")
     report, summary = reported(tmp_path)
-    found = {finding["component"]: finding for finding in summary["findings"]}
-    low, high = found["tokenize"]["ci95"]
-    assert low <= found["tokenize"]["ms_per_request"] <= high
-    assert f"(95 % interval {low:.1f} to {high:.1f})" in found["tokenize"]["text"]
-    assert found["native_threads"]["ci95"] is None
-    assert "95 % interval not known" in found["native_threads"]["text"]
+    findings = {finding["component"]: finding for finding in summary["findings"]}
+    low, high = findings["tokenize"]["ci95"]
+    assert low <= findings["tokenize"]["ms_per_request"] <= high
+    assert f"(95 % interval {low:.1f} to {high:.1f})" in findings["tokenize"]["text"]
+    assert findings["native_threads"]["ci95"] is None
+    assert "95 % interval not known" in findings["native_threads"]["text"]
     assert summary["phases"]["small"]["cpu_ms_per_request"]["native_threads"]["ci95"] is None
     assert tables.cpu_table(report).set_index("component").loc["native_threads", "small"] == "10.0 (–)"
 

@@ -20,7 +20,7 @@ def manifest(*phases):
     )
 
 
-def write_run(path, *phases, asked=None):
+def write_run(path, *phases, requested=None):
     """Write a run folder with these phases, as the capture leaves it."""
     folder = RunFolder(path)
     for name in phases:
@@ -29,7 +29,7 @@ def write_run(path, *phases, asked=None):
             write_phase(staging, record(name), REQUESTS, THREADS)
     folder.write_provenance({"jax": "0.8.0"})
     folder.log_path.write_text("1700000000.000001 hello\n")
-    folder.write_manifest(manifest(*(asked or phases)))
+    folder.write_manifest(manifest(*(requested or phases)))
     return folder
 
 
@@ -93,7 +93,7 @@ def test_times_keep_their_nanoseconds(folder):
 
 
 def test_run_without_any_phase_loads(tmp_path):
-    run = load_run(write_run(tmp_path, asked=("single",)).path)
+    run = load_run(write_run(tmp_path, requested=("single",)).path)
     assert dict(run.phases) == {}
     assert run.manifest.phases_done == ()
 

@@ -280,11 +280,11 @@ def test_every_raw_record_is_read_whatever_its_command_line(threads, data):
     table = table_or_refusal(parse_folded, "".join(record[-1] for record in made).encode())
     assert table is not None
     assert table.skipped == ()
-    found = {
+    threads = {
         (t.pid, t.tid): ((t.process, t.thread, t.parents), [table.stack(i) for i in t.stack_ids])
         for t in table.threads
     }
-    assert found == {key: (labels, [stack] * count) for key, labels, stack, count, _ in made}
+    assert threads == {key: (labels, [stack] * count) for key, labels, stack, count, _ in made}
 
 
 @quick
