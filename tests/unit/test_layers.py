@@ -95,7 +95,7 @@ def label(path: Path) -> str:
 
 
 def test_modules_are_found():
-    """Else every test below passes on nothing."""
+    """Broken: every test below passes on an empty list."""
     assert {"run_folder/store.py", "capture/session.py", "plots/bars.py"} <= {label(path) for path in MODULES}
     assert "scoreprof_nb.capture.session" in own(PACKAGE / "notebook" / "profile.py")
     assert "scoreprof_nb" in own(PACKAGE / "capture" / "provenance.py")
@@ -111,7 +111,7 @@ def test_imports_go_downwards(path):
 
 @pytest.mark.parametrize("name", STAND_ALONE)
 def test_stand_alone_programs_import_nothing_of_the_kit(name):
-    """The interpreter that runs them has no kit."""
+    """Broken: a program that runs in an interpreter without the kit imports the kit."""
     assert not own(PACKAGE / name)
 
 
@@ -122,14 +122,14 @@ def test_parent_of_others_needs_the_standard_library_only(name):
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_matplotlib_is_in_the_plots_only(path):
-    """Analysis must run where nothing can be drawn."""
+    """Broken: the analysis needs a plotting library."""
     if any(name.split(".")[0] == "matplotlib" for name in imports(path)):
         assert label(path).startswith(("plots/", "notebook/"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_jupyter_is_in_the_notebook_part_only(path):
-    """The core needs no Jupyter."""
+    """Broken: the core needs Jupyter."""
     jupyter = {"IPython", "nbformat", "nbconvert", "papermill", "ipykernel"}
     if {name.split(".")[0] for name in imports(path)} & jupyter:
         assert label(path).startswith(("notebook/", "runner/"))
@@ -137,7 +137,7 @@ def test_jupyter_is_in_the_notebook_part_only(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_serving_packages_are_in_the_servers_programs_only(path):
-    """A run folder is read on machines without JAX and sglang-jax."""
+    """Broken: a run folder cannot be read on a machine without JAX and sglang-jax."""
     serving = {"jax", "jaxlib", "sgl_jax", "transformers", "safetensors", "tokenizers", "ml_dtypes", "flax"}
     if {name.split(".")[0] for name in imports(path)} & serving:
         assert label(path) in STAND_ALONE
@@ -160,7 +160,9 @@ def test_no_import_goes_in_a_circle():
 
 
 def test_contributing_has_the_same_table():
-    """The page of architecture shows what this file enforces; on failure, paste the right-hand side."""
+    """Broken: the architecture page shows another table than this file enforces; paste the right-hand side
+    there.
+    """
     section = (
         (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("| may import |\n")[2]
     )

@@ -54,7 +54,7 @@ def test_hugging_face_token_is_removed_wherever_it_stands():
     ],
 )
 def test_text_without_a_secret_stays(text):
-    """A log or recording with gaps cannot be analysed."""
+    """Broken: a log or recording has gaps and cannot be analysed."""
     assert Redactor()(text) == text
 
 
@@ -78,7 +78,7 @@ def test_text_without_a_secret_stays(text):
     ],
 )
 def test_secret_with_a_secrets_name_is_removed(text):
-    """Broken: each of these was kept."""
+    """Broken: a secret is published although its name says that it is one."""
     clean = Redactor()(text)
     assert "hunter2" not in clean
     assert MASK in clean
@@ -109,7 +109,7 @@ TOKENS = {
 @pytest.mark.parametrize("kind", TOKENS)
 @pytest.mark.parametrize("around", ["{}", "token {} is bad", '"{}"', "x={}", "<{}>", "[{},"])
 def test_token_is_removed_by_its_form(kind, around):
-    """Whatever its name: a server may print it in a sentence. No part of it is left."""
+    """Broken: a token that a server prints within a sentence is published, in whole or in part."""
     token = TOKENS[kind]
     clean = Redactor()(around.format(token))
     assert MASK in clean
@@ -118,7 +118,7 @@ def test_token_is_removed_by_its_form(kind, around):
 
 @pytest.mark.parametrize("newline", ["\n", "\\n"])
 def test_private_key_is_removed(newline):
-    """Also in JSON, where it is a single line."""
+    """Broken: a private key is published, or one on a single line of JSON is."""
     marks = [joined("-----", mark, " RSA PRIVATE", " KEY-----") for mark in ("BEGIN", "END")]
     text = newline.join(["before", marks[0], "MIIEowIBAAKCAQEA7", "q1w2e3r4", marks[1], "after"])
     clean = Redactor()(text)
@@ -154,7 +154,7 @@ def test_ordinary_text_stays(text):
 
 
 def test_servers_log_stays():
-    """Requests are matched with lines of the log: a changed line may be lost."""
+    """Broken: a line of the log is changed, and requests can no longer be matched with it."""
     log = (CAPTURES / "server-main.log").read_text()
     assert len(log.splitlines()) > 50
     assert Redactor()(log) == log
@@ -164,7 +164,7 @@ def test_servers_log_stays():
 
 
 def test_inherited_secrets_are_removed_wherever_they_are_echoed():
-    """Broken: the server inherits them, and may print them without their name."""
+    """Broken: the server prints a secret that it inherited, without its name, and the report publishes it."""
     inherited = {
         "OPENAI_APIKEY": "plain words here",
         "GITHUB_PAT": "abcdefgh",
@@ -182,7 +182,7 @@ def test_inherited_secrets_are_removed_wherever_they_are_echoed():
 
 
 def test_inherited_values_that_cannot_be_secrets_stay():
-    """A log without its numbers and paths cannot be analysed."""
+    """Broken: numbers and paths vanish from the log because a variable's name looks like a secret's."""
     inherited = {
         "MAX_TOKEN": "1024",
         "USE_TOKEN": "true",
@@ -197,7 +197,9 @@ def test_inherited_values_that_cannot_be_secrets_stay():
 
 
 def test_detect_secrets_is_loaded_only_for_text_that_may_hold_a_token():
-    """It takes longer to import than all of the kit: a wrong parameter must be reported at once."""
+    """Broken: a wrong parameter takes seconds to report: importing detect-secrets takes longer than the whole
+    kit.
+    """
     program = (
         "import sys; from scoreprof_nb.redact import Redactor; "
         "Redactor()('phase_s=-1, must be from 2 to 86400'); print('detect_secrets' in sys.modules); "
@@ -213,7 +215,7 @@ def test_only_the_value_is_replaced():
 
 
 def test_value_of_a_secret_flag_is_removed_wherever_it_is_echoed():
-    """A server prints its arguments in its own formats."""
+    """Broken: a server that prints its arguments in its own format publishes a secret."""
     redact = Redactor.for_server(f"--device cpu --api-key {SECRET} --hf-token='{SECRET}2'")
     assert (
         redact(f"listening, key is <{SECRET}>, other <{SECRET}2>")
@@ -222,13 +224,13 @@ def test_value_of_a_secret_flag_is_removed_wherever_it_is_echoed():
 
 
 def test_short_values_and_broken_quotes_do_not_blank_the_log():
-    """``--api-key 1`` must not replace every digit 1, and an unclosed quote must not fail here."""
+    """Broken: ``--api-key 1`` replaces every digit 1, or an unclosed quote ends the run."""
     assert Redactor.for_server("--api-key 1")("11 of 111") == "11 of 111"
     assert SECRET not in Redactor.for_server(f"--api-key {SECRET} 'open")(SECRET)
 
 
 def test_quotes_around_a_flag_survive():
-    """Python source and JSON that contain a command line must stay valid."""
+    """Broken: redaction breaks Python source or JSON that contains a command line."""
     for text in (f'server_flags = "--api-key {SECRET}"', f"server_flags = '--hf-token={SECRET}'"):
         clean = Redactor()(text)
         assert SECRET not in clean
@@ -236,7 +238,7 @@ def test_quotes_around_a_flag_survive():
 
 
 def test_recording_stays_json_when_a_command_line_in_it_is_redacted():
-    """py-spy's speedscope file is compact JSON and holds the command line of every process."""
+    """Broken: redaction breaks py-spy's compact JSON, which holds the command line of every process."""
     command = f'process 12:"/usr/bin/python3 -m sgl_jax.launch_server --api-key {SECRET}"'
     recording = {"shared": {"frames": [{"name": command, "file": ""}, {"name": "main", "file": "a.py"}]}}
     text = json.dumps(recording, separators=(",", ":"))
@@ -247,7 +249,7 @@ def test_recording_stays_json_when_a_command_line_in_it_is_redacted():
 
 
 def test_secrets_of_every_sides_parameters_are_known():
-    """Broken: a secret of the server's environment is in the report, and in the bucket."""
+    """Broken: a secret of a server's environment is published in the report and the bucket."""
     redact = Redactor.for_parameters(
         {
             "server_flags": "--api-key 'first secret'",

@@ -82,7 +82,7 @@ def test_shares_are_the_counted_ones_with_intervals_around_them():
 
 
 def test_intervals_know_that_neighbouring_samples_are_not_independent():
-    """One compile of a second is 100 samples, but one event: the interval must stay wide."""
+    """Broken: one compile of a second, which is 100 samples but a single event, gives a narrow interval."""
     scattered = phase_of(
         ticked([thread_ticks("http", "main", "http await_request*9 " * 100)], of=block(wall_s=10))
     )
@@ -150,7 +150,7 @@ def test_kernel_cpu_joins_threads_by_their_id_and_calls_the_rest_native():
 
 
 def test_threads_that_began_or_ended_in_the_block():
-    """Began: all it used counts. Ended: what it used is not known, and counts as none."""
+    """Broken: CPU time of a thread that began in the block is lost, or is made up for one that ended."""
     ticks = phase_of(
         ticked([thread_ticks("http", "main", "http*4", pid=2, tid=2)]),
         threads=accounting((0, 2, 2, NAN, 0.5), (0, 2, 9, 3.0, NAN)),
@@ -233,14 +233,14 @@ def test_cpu_time_is_spread_over_the_running_components_by_their_ticks():
 
 
 def test_a_thread_never_seen_running_keeps_its_cpu_time():
-    """It was spread over what the thread was seen in: dropping it would break the sum."""
+    """Broken: the CPU time of a thread that was never sampled at work is dropped, and the sum is too small."""
     ticks = phase_of(ticked([thread_ticks("scheduler", "forward", "device_wait*10", pid=3, tid=4)]))
     table = cpu_per_request(ticks, cpu_table(("scheduler", "forward", 3, 4, 0.1)), answered(1), seed=1)
     assert table[["component", "cpu_ms"]].to_numpy().tolist() == [["device_wait", pytest.approx(100)]]
 
 
 def test_cpu_without_stacks_or_without_requests_is_not_known():
-    """Without stacks nothing says what a thread's time was for: it must not be shown as XLA's."""
+    """Broken: without stacks, the CPU time of Python threads is shown as XLA's."""
     for empty in (
         cpu_per_request(phase_of(), CPU, answered(10), seed=1),
         cpu_per_request(some_ticks(), CPU, measured(), seed=1),
@@ -351,7 +351,9 @@ LOOP = "run_scheduler_process@scheduler.py > Scheduler.event_loop_overlap@schedu
 
 
 def test_self_is_the_innermost_frame_and_cumulative_is_anywhere():
-    """10 ticks in 1 s, 2 requests: a tick is 50 ms a request."""
+    """Broken: self and cumulative time of a function are mixed up, or a tick has the wrong length (here 50
+    ms).
+    """
     deep = f"{LOOP} > calc_priority@schedule_policy.py > helper@schedule_policy.py"
     table = hot(
         [deep] * 3
@@ -400,7 +402,7 @@ def test_component_of_a_function_is_the_one_of_most_of_its_self_time():
 
 
 def test_component_of_a_function_does_not_go_by_what_it_calls():
-    """That most of what it calls prepares batches says nothing of its own time."""
+    """Broken: a function gets the component of what it calls most, although its own time is something else."""
     own = f"{LOOP} > run_batch@scheduler.py"
     callee = f"{own} > calc_priority@schedule_policy.py > get_model_worker_batch@schedule_batch.py"
     table = hot([own] * 2 + [callee] * 8)
@@ -416,7 +418,7 @@ def test_hot_functions_of_nothing_is_an_empty_table():
 
 
 def test_utilisation_is_the_share_of_working_ticks():
-    """Polling burns CPU, and device_wait waits: but busy is what moves a request on."""
+    """Broken: polling counts as work, or waiting for the device counts as idle."""
     ticks = phase_of(
         ticked([thread_ticks("scheduler", "main", "batch*20 device_wait*10 idle_poll*30 wait_forward*40")])
     )

@@ -87,7 +87,7 @@ def test_without_a_log_no_row_claims_to_know_what_hit():
 
 
 def test_requests_whose_split_is_not_known_are_not_dropped():
-    """Above concurrency 1 the log tells compiles but not splits."""
+    """Broken: requests are dropped above concurrency 1, where the log shows compiles but not splits."""
     requests = measured(*plain([10, 11], split=pd.NA, prefills=pd.NA))
     assert by_which(requests)["not compiled (splits not known)"]["requests"] == 2
     assert "neither compiled nor split" not in by_which(requests)
@@ -125,7 +125,7 @@ def test_observer_effect_is_the_ratio_of_the_medians():
 
 
 def test_observer_effect_compares_like_with_like():
-    """More large requests fell into the blocks with py-spy: that is not py-spy's doing."""
+    """Broken: py-spy is blamed for more large requests in the blocks that it recorded."""
     requests = measured(
         *plain([10] * 30, kind="single", items=1),
         *plain([100] * 3, kind="large", items=32),
@@ -136,7 +136,7 @@ def test_observer_effect_compares_like_with_like():
 
 
 def test_observer_effect_compares_split_requests_with_split_ones():
-    """A split costs 50 ms, and where it falls is chance: it is not py-spy's doing."""
+    """Broken: py-spy is blamed for requests that happened to be split, at 50 ms each."""
     requests = measured(
         *plain([50] * 9),
         *plain([100] * 2, split=True),
@@ -286,7 +286,7 @@ def test_a_log_that_tells_nothing_is_not_one_that_says_none():
 
 
 def test_above_concurrency_one_splits_are_unknown():
-    """Two requests in flight: a prefill belongs to none of them for sure."""
+    """Broken: with two requests in flight, a prefill is assigned to one of them by chance."""
     table = sent({"at_ms": 0, "latency_ms": 100})
     requests = measured_requests(phase(TWO_BLOCKS, requests=table), log((20, PREFILL.format(4))), 2).table
     assert requests["split"].isna().all()
@@ -328,7 +328,7 @@ def test_decode_steps_are_bounded_by_how_often_the_server_logs_one(interval, at_
 
 
 def test_detectable_change_shrinks_with_more_requests_and_is_unknown_with_few():
-    """A report that cannot say what it could have seen lets noise pass for a result."""
+    """Broken: the report cannot say what it could have detected, so noise passes for a result."""
     rng = np.random.default_rng(3)
 
     def detectable(n):

@@ -100,7 +100,9 @@ def test_the_http_threads_work_wins_over_everything_else():
 
 
 def test_tokenising_beside_the_last_requests_decode_step_is_no_hand_over():
-    """The decode step of the request before runs on while the next is tokenised in one long call."""
+    """Broken: tokenising the next request is charged to the decode step of the previous one, which runs beside
+    it.
+    """
     ticks = joint(
         "tokenize*3 await_request*2",
         "~wait_forward*3 batch*2",
@@ -111,7 +113,9 @@ def test_tokenising_beside_the_last_requests_decode_step_is_no_hand_over():
 
 
 def test_a_thread_that_wakes_the_next_one_gives_way_to_it():
-    """The waker is put off the CPU within its last call: the request waits for the one that works."""
+    """Broken: the request is charged to the thread that woke the next one, and not to the one that works on
+    it.
+    """
     ticks = joint(
         "tokenize ipc*2 await_request*3",
         "idle_poll batch*2 output*2 idle_poll",
@@ -130,8 +134,9 @@ def test_waiting_for_the_forward_thread_is_replaced_by_what_it_does():
 
 
 def test_the_scheduler_in_the_shadow_of_its_forward_thread_does_not_count():
-    """It prepares the next batch, and then waits for this one all the same: a cost in the forward
-    thread would be found too small."""
+    """Broken: a cost in the forward thread looks too small, because the scheduler prepares the next batch
+    meanwhile.
+    """
     ticks = joint(
         "await_request*6",
         "batch host_prep*2 wait_forward output idle_poll",
@@ -141,7 +146,7 @@ def test_the_scheduler_in_the_shadow_of_its_forward_thread_does_not_count():
 
 
 def test_the_scheduler_that_ends_after_its_forward_thread_counts():
-    """The forward thread's work was in its shadow."""
+    """Broken: the forward thread is charged although the scheduler finished after it."""
     ticks = joint(
         "await_request*5", "batch host_prep*2 output idle_poll", "idle_wait device_wait idle_wait*3"
     )
@@ -149,7 +154,7 @@ def test_the_scheduler_that_ends_after_its_forward_thread_counts():
 
 
 def test_only_what_the_forward_thread_does_without_a_pause_shadows_the_scheduler():
-    """Before a pause it worked on something else."""
+    """Broken: work that the forward thread did for something else, before a pause, is charged to the request."""
     ticks = joint("await_request*4", "batch*3 wait_forward", "device_wait idle_wait device_wait*2")
     assert causes(ticks) == ["batch", "batch", "device_wait", "device_wait"]
 
@@ -165,7 +170,7 @@ def test_idle_poll_is_no_work():
 
 
 def test_a_decode_step_before_the_last_prefill_counts_after_it_it_does_not():
-    """The server split the request: the second part waits for the decode step of the first."""
+    """Broken: a split request's second part does not show its wait for the decode step of the first."""
     ticks = joint(
         "await_request*9",
         "batch wait_forward ~wait_forward*2 ~decode_step batch wait_forward ~wait_forward ~decode_step",
@@ -193,7 +198,7 @@ def test_a_compile_in_the_decode_step_after_the_last_prefill_does_not_count():
 
 
 def test_the_detokenizer_counts_only_after_the_last_prefill():
-    """Of a split request: what the detokenizer does for the first part, nobody waits for."""
+    """Broken: the first part of a split request is charged for a detokenizer that nobody waited for."""
     ticks = joint("await_request*4", "batch idle_poll wait_forward idle_poll", "idle_wait*4", "detokenize*4")
     assert causes(ticks) == ["batch", LEFT, LEFT, "detokenize"]
 
@@ -209,7 +214,7 @@ def test_each_request_has_its_own_last_prefill():
 
 
 def test_two_requests_in_milliseconds():
-    """Ticks between the requests (http, 100 to 120 ms) belong to none."""
+    """Broken: ticks between two requests are charged to one of them."""
     ticks = joint(
         "http*2 await_request*8 http*2 http await_request*5",
         "idle_poll*2 wait_forward*6 idle_poll*2 idle_poll*2 idle_poll wait_forward*3 idle_poll*2",
@@ -322,7 +327,9 @@ def marginal(**how):
 
 
 def test_without_a_clock_the_path_is_marginal_and_says_so():
-    """Waiting is replaced by the next thread's share: 20 + 30 + min(50, 40) + the rest."""
+    """Broken: without a clock, the shares of the threads do not add up to the latency, or pass for a joint
+    path.
+    """
     path = path_of(marginal(timed=False), {"at_ms": 0, "latency_ms": 100})
     assert path.method == "marginal"
     assert path.reason == "the processes' samples could not be put on common ticks"
@@ -351,7 +358,9 @@ def test_a_marginal_path_names_decode_steps_after_all_else():
 
 
 def test_lost_ticks_without_a_time_make_the_path_marginal():
-    """Each one shifts all ticks of its process before it against the others."""
+    """Broken: a lost tick without a time shifts one process against the others, and the path still counts as
+    joint.
+    """
     ticks = joint("http*10")
     many = replace(ticks, recording=replace(ticks.recording, errors=3))
     assert path_of(many, {"at_ms": 0, "latency_ms": 100}).method == "marginal"

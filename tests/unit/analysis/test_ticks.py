@@ -102,7 +102,7 @@ def test_constants_are_the_launchers():
 
 
 def test_each_slot_has_the_line_that_the_decoding_expects():
-    """The generated function itself: slot n waits in line n + FIRST_LINE of CLOCK_FILE."""
+    """Broken: the generated clock waits in another line than the one that the analysis reads as that time."""
     seen = []
 
     def wait(slot):
@@ -117,7 +117,7 @@ def test_each_slot_has_the_line_that_the_decoding_expects():
 
 @pytest.mark.parametrize("start_s", [START_S, START_S + 7.003, START_S + 9.999])
 def test_clock_gives_each_tick_its_time_across_the_wrap_of_its_cycle(start_s):
-    """Ticks come at random times; 25 s pass the end of the 10 s cycle two or three times."""
+    """Broken: times jump when the clock's 10 s cycle starts again."""
     wall_s = 25.0
     true_s = start_s + np.sort(np.random.default_rng(5).random(2500)) * wall_s
     ticks = ticks_of(clock(true_s), wall_s=wall_s, start_s=start_s, margin_s=0.01)
@@ -180,7 +180,7 @@ def test_without_a_clock_ticks_are_even_and_not_timed():
 
 
 def test_a_clock_that_was_switched_off_counts_as_none():
-    """The launcher sleeping: its stack has no slot, so the times are assumed, and said to be."""
+    """Broken: a launcher that sleeps is read as a clock, and assumed times pass for measured ones."""
     off = place("clock", "main", ["run@launcher.py:90"] * 10, pid=1, tid=1)
     assert not ticks_of(off, scheduler([POLL] * 10)).timed
 
@@ -213,7 +213,7 @@ def test_complete_samples_stay_as_they_are():
 
 
 def test_a_lost_tick_is_put_back_at_its_time_with_the_running_component_of_the_failed_thread():
-    """Tick 5 of 10 was lost while the forward thread ran: it is dispatch, not the wait around it."""
+    """Broken: a lost tick is charged to the wait around it and not to the thread that was running."""
     main = [WAIT] * 4 + [BATCH] + [WAIT] * 4  # ticks 0-3, 4, 6-9
     fwd = [DEVICE] * 2 + [DISPATCH] + [DEVICE] * 6  # ticks 0-1, 2, 3-4 and 6-9
     ticks = ticks_of(
@@ -258,7 +258,7 @@ def test_other_processes_are_not_touched_by_a_lost_tick():
 
 
 def test_an_unknown_thread_is_taken_for_the_main_thread():
-    """py-spy does not always say which thread failed (0)."""
+    """Broken: an error of py-spy that names no thread (0) is ignored."""
     main = [BATCH] + [WAIT] * 8
     ticks = ticks_of(clock(even_ticks(10)), scheduler(main), lost=[(even_ticks(10)[5], SCHEDULER_PID, 0)])
     assert (
@@ -299,7 +299,7 @@ def test_a_lost_decode_step_keeps_its_mark():
 
 
 def test_samples_after_a_lost_tick_are_at_their_own_ticks():
-    """Without putting it back, everything after the gap would be one tick too early."""
+    """Broken: every sample after a gap is one tick too early."""
     full = [POLL] * 10 + [RECEIVE] * 5 + [BATCH] * 5 + [WAIT] * 30
     kept = full[:3] + full[4:]
     ticks = ticks_of(
@@ -314,7 +314,7 @@ def test_samples_after_a_lost_tick_are_at_their_own_ticks():
 
 
 def test_a_torn_stack_is_filled_as_running():
-    """Its outermost frame is not the thread's: where it was is not known, only that it ran."""
+    """Broken: a torn stack gets the component of a frame that is not its thread's outermost one."""
     stacks = [BATCH] + [WAIT] * 5 + [TORN] + [WAIT] * 3
     thread = ticks_of(clock(even_ticks(10)), scheduler(stacks)).thread("scheduler", "main")
     assert names(thread) == ["batch"] + ["wait_forward"] * 5 + ["batch"] + ["wait_forward"] * 3
@@ -334,7 +334,7 @@ def test_a_sample_without_python_frames_is_torn():
 
 
 def test_a_process_attached_a_tick_late_is_filled_at_the_beginning_and_aligned():
-    """py-spy attaches to the children one after the other: their first ticks are missing."""
+    """Broken: a process to which py-spy attached a tick late is shifted against the others."""
     ticks = ticks_of(clock(even_ticks(100)), scheduler([POLL] * 100), detokenizer(99))
     thread = ticks.thread("detokenizer", "main")
     assert names(thread) == ["idle_wait"] * 100
@@ -370,7 +370,7 @@ def test_a_tick_lost_before_a_late_thread_began_is_not_put_into_it():
 
 
 def test_of_two_threads_of_a_role_the_longer_is_taken():
-    """A server that restarted its forward thread during the block."""
+    """Broken: a forward thread that restarted during the block appears twice or is lost."""
     ticks = ticks_of(
         clock(even_ticks(100)),
         scheduler([POLL] * 100),

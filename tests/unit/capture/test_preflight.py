@@ -133,7 +133,7 @@ def test_folder_without_a_model_is_refused(tmp_path, interpreter, path):
 
 @pytest.mark.parametrize("inside", ["run", "run/results", "."])
 def test_results_folder_must_be_outside_the_run_folder(tmp_path, inside):
-    """A copy into itself would never end."""
+    """Broken: the results folder is copied into itself without end."""
     parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / inside))
     with pytest.raises(ParameterError, match="results_dir"):
         check_folders(parameters)

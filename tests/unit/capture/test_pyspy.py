@@ -110,7 +110,7 @@ def test_recording_has_a_file_samples_and_our_wall_clock(record, tmp_path):
 
 
 def test_secret_of_the_command_line_is_not_in_the_recording(record, tmp_path):
-    """py-spy puts the command line of every process into its file."""
+    """Broken: py-spy's file, which holds the command line of every process, publishes a secret."""
     assert sampled(record(), 0.2).failure is None
     text = (tmp_path / "recording.json").read_text()
     assert "--api-key" in text
@@ -119,7 +119,7 @@ def test_secret_of_the_command_line_is_not_in_the_recording(record, tmp_path):
 
 
 def test_recording_with_a_redacted_command_line_can_be_read(record, tmp_path):
-    """A recording that is no longer JSON is a phase without stacks."""
+    """Broken: redaction leaves a file that is no longer JSON, and the phase has no stacks."""
     recording = sampled(record(), 0.2)
     profiles = json.loads((tmp_path / "recording.json").read_text())["profiles"]
     assert sum(len(profile["samples"]) for profile in profiles) == recording.samples
@@ -134,7 +134,7 @@ def test_target_goes_on_after_a_recording(record, target, mode):
 
 
 def test_target_that_ends_leaves_its_recording(record, target):
-    """The samples up to that point are kept."""
+    """Broken: the samples before the server's end are lost."""
     py_spy = record()
     time.sleep(0.3)
     target.kill()
@@ -159,7 +159,7 @@ def test_process_without_python_is_reported_in_pyspys_words(record):
 
 
 def test_process_that_is_gone_is_a_pyspy_failure(record):
-    """The server may die at that moment: the capture expects RecorderFailed."""
+    """Broken: a server that ends while py-spy attaches raises something that the capture does not expect."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     with pytest.raises(RecorderFailed):
@@ -167,7 +167,7 @@ def test_process_that_is_gone_is_a_pyspy_failure(record):
 
 
 def test_pyspy_that_is_killed_is_a_recording_without_file(record, tmp_path):
-    """Only SIGINT makes it write its file: another end must not look like an empty recording."""
+    """Broken: a py-spy that was killed before it wrote its file looks like an empty recording."""
     py_spy = record()
     py_spy._process.kill()
     py_spy._process.wait()
@@ -186,7 +186,7 @@ def test_output_that_cannot_be_written_is_a_failure_with_pyspys_words(record, tm
 
 
 def test_pyspy_that_does_not_end_is_killed(record, monkeypatch):
-    """It can hang; the capture must go on."""
+    """Broken: the capture waits forever for a py-spy that does not end."""
     monkeypatch.setattr(pyspy_recording, "STOP_S", 0.5)
     py_spy = record()
     time.sleep(0.3)  # its SIGINT handler is installed a moment after it reports that it samples
@@ -214,7 +214,7 @@ def test_pyspy_that_does_not_start_to_sample_is_killed(record, target, monkeypat
 
 
 def test_kill_continues_a_stopped_target(record, target):
-    """A py-spy that hangs in blocking mode leaves the server stopped: it would never answer again."""
+    """Broken: a py-spy that hangs in blocking mode leaves the server stopped for good."""
     py_spy = record()
     os.kill(target.pid, signal.SIGSTOP)
     process = psutil.Process(target.pid)
@@ -271,7 +271,7 @@ def test_no_pyspy_is_a_parameter_error(monkeypatch, tmp_path):
 
 
 def test_recorder_assigns_lost_ticks_to_threads(target, tmp_path):
-    """Its errors name pthread ids: the recorder asks for them before it records."""
+    """Broken: lost ticks have no thread, because the pthread ids were not read before the recording."""
     recorder = pyspy.PySpy("nonblocking", 200, Redactor())
     recorder.check()
     recorder.observe([target.pid])
@@ -284,7 +284,7 @@ def test_recorder_assigns_lost_ticks_to_threads(target, tmp_path):
 
 
 def test_redacting_a_recording_changes_texts_only(tmp_path):
-    """Numbers are most of a file: they are not searched, and the file stays JSON."""
+    """Broken: redaction changes numbers, or leaves a file that is not JSON."""
     path = tmp_path / "recording.json"
     frames = [{"name": f'process 1:"run --api-key {SECRET} \\"x\\""'}, {"name": "main"}]
     content = {"frames": frames, "samples": [[0, 1], [1]], "weights": [0.01, 0.01]}
@@ -300,7 +300,7 @@ def test_redacting_a_recording_changes_texts_only(tmp_path):
 
 
 def test_main_thread_has_the_pid_as_its_id(target):
-    """This maps the pthread ids in py-spy's errors to the OS ids in its recordings."""
+    """Broken: the pthread ids in py-spy's errors cannot be mapped to the OS ids in its recordings."""
     ids = thread_ids(target.pid)
     tids = {thread.id for thread in psutil.Process(target.pid).threads()}
     assert len(ids) == 2
@@ -357,7 +357,7 @@ def scripted(tmp_path, monkeypatch, words):
 
 
 def test_every_error_line_is_a_lost_tick_with_time_process_and_thread(record, tmp_path, monkeypatch):
-    """Lost ticks are mostly busy ones: each must be restored at its time and in its thread."""
+    """Broken: busy ticks, which are lost most often, are restored at the wrong time or in the wrong thread."""
     words = (
         "py-spy> Sampling process 100 times a second. Press Control-C to exit.\n"
         "[2026-03-01T12:00:00.123456789Z WARN  py_spy] Failed to get stack trace from 11: "
@@ -388,7 +388,7 @@ def test_counts_that_were_not_printed_are_unknown(record, tmp_path, monkeypatch)
 
 
 def test_words_of_a_real_recording_are_understood(record, target):
-    """A version of py-spy with another output would silently lose the counts."""
+    """Broken: a version of py-spy with other output silently loses the counts."""
     recording = sampled(record(rate_hz=500), 0.6)
     assert recording.samples is not None
     assert recording.errors is not None
@@ -398,7 +398,7 @@ def test_words_of_a_real_recording_are_understood(record, target):
 
 
 def test_no_thread_of_ours_is_left(record):
-    """The reader ends with py-spy."""
+    """Broken: the thread that reads py-spy's output outlives it."""
     before = set(threading.enumerate())
     sampled(record(), 0.1)
     wait_until(lambda: set(threading.enumerate()) <= before, "the reader's end")

@@ -95,7 +95,7 @@ def test_every_measured_parameter_is_tried_below():
 @pytest.mark.usefixtures("no_launch")
 @pytest.mark.parametrize("name", MEASURED)
 def test_resuming_with_another_measured_parameter_is_refused(tmp_path, name):
-    """One report would show phases that were measured differently side by side."""
+    """Broken: one report shows phases side by side that were measured differently."""
     done = "file" if name == "requests_file" else "single"  # the file matters to its own phase only
     parameters = Parameters(run_dir=str(tmp_path), phases=f"{done},small", requests_file="first.jsonl")
     folder_with(tmp_path, parameters, done, requested=(done, "small"))
@@ -119,7 +119,7 @@ def test_resuming_captures_only_what_is_missing(tmp_path):
 
 @pytest.mark.usefixtures("no_launch")
 def test_resuming_with_other_unmeasured_parameters_is_fine(tmp_path):
-    """A longer start or another port measures the same."""
+    """Broken: a run cannot be resumed with a longer start-up limit or another port, which measure the same."""
     parameters = Parameters(run_dir=str(tmp_path))
     folder_with(tmp_path, parameters, "single")
     with pytest.raises(Prepared):
@@ -128,7 +128,9 @@ def test_resuming_with_other_unmeasured_parameters_is_fine(tmp_path):
 
 @pytest.mark.usefixtures("no_launch")
 def test_secret_flags_do_not_prevent_resuming(tmp_path):
-    """The manifest has them redacted: equal flags must still compare equal."""
+    """Broken: equal flags with a secret differ from the redacted ones in the manifest, and the run cannot be
+    resumed.
+    """
     parameters = Parameters(run_dir=str(tmp_path), server_flags=f"--api-key {SECRET} --page-size 1")
     folder_with(tmp_path, parameters, "single")
     with pytest.raises(Prepared):
@@ -137,7 +139,7 @@ def test_secret_flags_do_not_prevent_resuming(tmp_path):
 
 @pytest.mark.usefixtures("no_launch")
 def test_run_without_a_finished_phase_may_change_every_parameter(tmp_path):
-    """Nothing was measured yet, so nothing can be mixed."""
+    """Broken: a run that has measured nothing yet refuses new parameters."""
     folder_with(tmp_path, Parameters(), requested=("single",), status="failed")
     with pytest.raises(Prepared):
         capture(Parameters(run_dir=str(tmp_path), phases="small", **CHANGED), quiet)
@@ -145,7 +147,7 @@ def test_run_without_a_finished_phase_may_change_every_parameter(tmp_path):
 
 @pytest.mark.usefixtures("no_launch")
 def test_phase_that_the_manifest_does_not_know_is_not_mixed_with_others(tmp_path):
-    """A capture killed after a phase was written and before the manifest was."""
+    """Broken: a capture killed between writing a phase and its manifest resumes with other parameters."""
     parameters = Parameters(run_dir=str(tmp_path), phases="single,small")
     folder_with(tmp_path, parameters, requested=("single", "small"), status="capturing")
     folder = RunFolder(tmp_path)
@@ -157,7 +159,7 @@ def test_phase_that_the_manifest_does_not_know_is_not_mixed_with_others(tmp_path
 
 @pytest.mark.usefixtures("no_launch")
 def test_damaged_manifest_is_a_parameter_error_and_is_kept(tmp_path):
-    """There may be finished phases beside it: they must not be overwritten."""
+    """Broken: finished phases beside a damaged manifest are overwritten."""
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ParameterError, match=r"run_dir=.*manifest\.json: cannot be read as JSON"):
         capture(Parameters(run_dir=str(tmp_path)), quiet)
@@ -172,7 +174,7 @@ def test_run_folder_that_cannot_be_made_is_a_parameter_error(tmp_path):
 
 @pytest.mark.usefixtures("no_launch")
 def test_wrong_parameter_leaves_an_empty_folder(monkeypatch, tmp_path):
-    """Exit code 42 means that nothing was launched; a manifest would look like a run."""
+    """Broken: a folder in which nothing was launched looks like a run."""
 
     def prepare(parameters, phases):
         raise ParameterError("port", 1, "cannot be used")
@@ -189,7 +191,7 @@ def test_wrong_parameter_leaves_an_empty_folder(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("no_launch")
 @pytest.mark.parametrize("phases", ["", "single", "small,single"])
 def test_complete_folder_launches_nothing_and_changes_nothing(tmp_path, phases):
-    """A run can be re-analysed years later, without a server and with other parameters."""
+    """Broken: a run cannot be re-analysed later, without its server or with other parameters."""
     folder_with(tmp_path, Parameters(), "single", "small", status="complete")
     before = state(tmp_path)
     progress = []
@@ -201,7 +203,7 @@ def test_complete_folder_launches_nothing_and_changes_nothing(tmp_path, phases):
 
 @pytest.mark.usefixtures("no_launch")
 def test_complete_folder_of_a_killed_capture_is_complete(tmp_path):
-    """Killed while stopping the server, after the last phase: the status must not stay ``capturing``."""
+    """Broken: a run killed while its server was stopping is ``capturing`` forever."""
     folder = folder_with(tmp_path, Parameters(), "single", "small", status="capturing")
     capture(Parameters(run_dir=str(tmp_path)), quiet)
     assert folder.read_manifest().status == "complete"

@@ -29,7 +29,7 @@ def test_log_survives_bytes_that_are_no_text_and_a_last_line_without_end(tmp_pat
 
 
 def test_log_of_a_resumed_run_goes_on(tmp_path):
-    """The lines of the first phases must stay."""
+    """Broken: a resumed run overwrites the log of its first phases."""
     for number in (1, 2):
         log = ServerLog(tmp_path / "server.log", Redactor())
         log.note(f"launch {number}")

@@ -72,7 +72,7 @@ def launched(monkeypatch):
 
 
 def test_server_that_dies_at_startup_is_a_result_with_its_log(planned, tmp_path):
-    """Neither a traceback nor exit code 42, and no secret in the message."""
+    """Broken: a failed start is a traceback, looks like a wrong parameter, or shows a secret."""
     result = capture(planned("dies"), quiet)
     assert result.captured == ()
     assert "the server ended with exit code 3" in result.failure
@@ -85,7 +85,7 @@ def test_server_that_dies_at_startup_is_a_result_with_its_log(planned, tmp_path)
 
 
 def test_server_that_dies_during_a_phase_leaves_the_finished_ones(planned, launched, tmp_path):
-    """A crashed run keeps its finished phases, leaves no process, and is resumed with the others."""
+    """Broken: a crash loses the finished phases, leaves a process, or prevents resuming."""
     parameters = planned("requests=1000000")
 
     def log_progress(text):
@@ -134,7 +134,7 @@ def test_no_block_cuts_a_request_off(planned, tmp_path, concurrency):
 
 
 def test_interrupted_capture_keeps_finished_phases_and_ends_the_server(planned, launched, tmp_path):
-    """Ctrl-C in a notebook cell."""
+    """Broken: Ctrl-C in a notebook cell loses finished phases or leaves the server running."""
 
     def log_progress(text):
         if text.startswith("  warm-up"):
@@ -150,7 +150,7 @@ def test_interrupted_capture_keeps_finished_phases_and_ends_the_server(planned, 
 
 
 def test_refused_server_flags_are_a_parameter_error(planned, monkeypatch, tmp_path):
-    """argparse's exit code 2 and its error line mean that the flags are wrong, not the server."""
+    """Broken: flags that argparse refuses (exit code 2) are reported as a failed server."""
     parameters = planned()
     prepare = session.prepare
     program = (

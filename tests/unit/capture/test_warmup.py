@@ -70,7 +70,7 @@ def test_every_batch_that_a_split_can_make_is_compiled_before_the_phase():
 
 
 def test_server_that_pads_is_not_asked_for_every_size():
-    """Its batches have few shapes: the time is better spent on measuring."""
+    """Broken: time is spent on warming up sizes that the server pads to a few shapes anyway."""
     server = CompilingServer(shape=lambda size: size > 4)
     warmup = warm_up(server)
     assert server.compiled == {False, True}
@@ -79,7 +79,7 @@ def test_server_that_pads_is_not_asked_for_every_size():
 
 
 def test_sizes_that_were_met_before_are_not_sent_again():
-    """``mixed`` comes after the phases that have warmed its sizes."""
+    """Broken: ``mixed`` repeats the warm-up of the phases before it."""
     server = CompilingServer(shape=lambda size: size)
     warm_up(server, "large")
     server.sizes.clear()
@@ -104,7 +104,7 @@ def test_users_own_requests_are_shortened_too(tmp_path):
 
 
 def test_server_whose_log_tells_of_no_batch_gets_no_further_sizes():
-    """It could not be seen whether they help."""
+    """Broken: sizes are sent although the log cannot show whether they help."""
     server = CompilingServer(shape=lambda size: size, tells=False)
     warmup = warm_up(server)
     assert set(server.sizes) == {32}
@@ -137,7 +137,7 @@ def test_all_sizes_of_small_requests(largest):
 
 
 def test_sizes_of_large_requests_are_bounded():
-    """A compile takes seconds: a thousand would never end."""
+    """Broken: the warm-up of large requests compiles a thousand shapes, seconds each."""
     sizes = split_sizes(100_000)
     assert len(sizes) == len(set(sizes)) == 64
     assert {1, 2, 65_536, 99_999, 100_000} <= set(sizes)

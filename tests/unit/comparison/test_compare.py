@@ -59,7 +59,7 @@ def test_twenty_percent_faster():
 
 
 def test_the_component_that_changed_is_named_with_its_size():
-    """The question after "is it slower" is "where"."""
+    """Broken: the report says that the server is slower, but not where."""
     comparison = compared(test=side(path={**BASE, "tokenize": 14.0}, at=1))
     first = comparison.components.iloc[0]
     assert first["component"] == "tokenize"
@@ -103,7 +103,9 @@ def test_one_phase_faster_and_one_slower_is_mixed():
 
 
 def test_measured_noise_widens_the_margin_of_its_own_metric_and_component():
-    """A machine whose launches differ by 30 % cannot show a change of 20 %; their CPU time may differ by less."""
+    """Broken: a machine whose launches differ by 30 % claims a change of 20 %, or its CPU time loses
+    precision.
+    """
     noise = {("small", "p50"): 0.3, ("small", "tokenize"): 0.3}
     comparison = compared(test=side(1.2, at=1), noise=noise)
     assert verdicts(comparison)["p50"] in (SIZE_UNCERTAIN, INCONCLUSIVE, NO_CHANGE)
@@ -155,7 +157,7 @@ STOPPED = {"control": (), "test": ("pair 6, 2026-11-24T15:00:00+00:00: the serve
 
 
 def test_other_scores_block_an_improvement_and_come_first():
-    """A branch that is fast because it is wrong."""
+    """Broken: a branch that is fast because its scores are wrong counts as an improvement."""
     comparison = compared(test=side(0.5, scores=0.35, at=1))
     assert comparison.blocked
     assert verdicts(comparison)["p50"] == BLOCKED
@@ -202,7 +204,7 @@ def test_payloads_of_one_side_only_are_counted():
 
 
 def test_now_and_then_a_wrong_answer_blocks_an_improvement():
-    """The median of each payload is right when two of five answers are not."""
+    """Broken: wrong answers hide behind the median: two of five may be wrong."""
     test = side(0.8, at=1)
     for run_ in test:
         table = run_.phases[0].phase.requests
@@ -216,14 +218,14 @@ def test_now_and_then_a_wrong_answer_blocks_an_improvement():
 
 
 def test_fewer_failures_are_no_reason_to_block():
-    """A branch that mends failures and is faster."""
+    """Broken: a branch that fixes failures and is faster is blocked."""
     comparison = compared(side(failed=5), side(0.7, at=1))
     assert not comparison.blocked
     assert report_of(comparison).verdict == "improvement"
 
 
 def test_failures_are_judged_over_all_phases_together():
-    """Twenty phases: one of them has 5 % by chance."""
+    """Broken: one of twenty phases blocks a comparison by chance (5 %)."""
     rows = [("p", "failed", 0, 0, 9, 9, 0.04, True)] + [("p", "failed", 0, 0, 9, 9, 1.0, False)] * 19
     counts = over_phases(pd.DataFrame(rows, columns=list(COUNT_COLUMNS)))
     assert not counts["changed"].any()
@@ -405,7 +407,7 @@ def test_runs_without_a_partner_and_phases_of_one_side_are_named():
 
 
 def test_pairs_are_made_in_the_order_of_time():
-    """A drift of the machine falls on both sides only when neighbours are compared."""
+    """Broken: a drift of the machine affects one side more than the other."""
     control = [run(phase(factor=2.0**number), started_s=number) for number in range(6)]
     test = [run(phase(factor=2.0**number), started_s=number + 0.5) for number in reversed(range(6))]
     assert set(compare(control, test, 0).metrics["ratio"].round(6)) == {1.0}
@@ -417,7 +419,7 @@ def test_no_common_phase_is_an_error():
 
 
 def test_stacks_that_vanished_and_that_are_new():
-    """A width that follows one side hides what only the other has."""
+    """Broken: stacks that only one side has are hidden, since widths follow the other side."""
     comparison = compared(side(stack="main@a.py > old@b.py:7"), side(stack="main@a.py > new@b.py:9", at=1))
     table = tables.stacks_table(comparison)
     assert set(table["which"]) == {"vanished", "new"}

@@ -49,7 +49,7 @@ def test_runs_are_in_the_order_of_time_across_zones_and_folders(tmp_path):
 
 
 def test_only_the_summary_is_read(tmp_path):
-    """A bucket of runs holds gigabytes of recordings."""
+    """Broken: a history reads gigabytes of recordings from the bucket."""
     write(tmp_path / "run", "2026-11-24T10:00:00+00:00")
     (tmp_path / "run" / "manifest.json").write_text("not JSON")
     assert len(read_history(tmp_path).runs) == 1

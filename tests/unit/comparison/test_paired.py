@@ -98,7 +98,7 @@ def test_three_pairs_are_insufficient_whatever_they_say():
 
 @pytest.mark.parametrize("noise", [0.01, 0.03, 0.1])
 def test_false_positives_over_simulated_aa_comparisons(noise):
-    """Of 500 comparisons of a server with itself at most 7 % may call any phase better or worse."""
+    """Broken: more than 7 % of 500 comparisons of a server with itself call a phase better or worse."""
     rng = np.random.default_rng(7)
     wrong = sum(
         bool({REGRESSION, IMPROVEMENT} & set(of_run)) for of_run in verdicts([rng] * 500, noise=noise)
@@ -107,7 +107,7 @@ def test_false_positives_over_simulated_aa_comparisons(noise):
 
 
 def test_no_meaningful_change_is_not_said_of_a_change_at_the_margin():
-    """Equivalence has its own false positives: a change as large as the margin passes for none."""
+    """Broken: a change as large as the margin is often called no meaningful change."""
     rng = np.random.default_rng(3)
     effects = effects_of([runs(rng, 6, ratio=1 + MARGIN) for _ in range(500)])
     wrong = sum(verdict(effect, 1.0, MARGIN) == NO_CHANGE for effect in effects)
@@ -115,7 +115,9 @@ def test_no_meaningful_change_is_not_said_of_a_change_at_the_margin():
 
 
 def test_interval_holds_the_truth_and_a_bootstrap_over_pairs_does_not():
-    """Why the interval is Student's: over six pairs a percentile bootstrap is too narrow."""
+    """Broken: the interval holds the truth less often than it says, as a percentile bootstrap over six pairs
+    does.
+    """
     rng = np.random.default_rng(11)
     comparisons, bootstrap = [], 0
     for _ in range(1000):
@@ -130,7 +132,7 @@ def test_interval_holds_the_truth_and_a_bootstrap_over_pairs_does_not():
 
 
 def test_a_drift_of_the_machine_falls_on_both_sides():
-    """Pairs are made one after the other: a machine that gets slower is no regression."""
+    """Broken: a machine that slows down during the comparison is called a regression."""
     effect = paired_effect(*runs(np.random.default_rng(5), 6, drift=0.2))
     assert verdict(effect, effect.p, MARGIN) in (NO_CHANGE, INCONCLUSIVE)
 
@@ -148,7 +150,7 @@ def test_sign_flip_is_exact():
 
 
 def test_sign_flip_counts_all_signs():
-    """Against a count of all signs, as the definition has it."""
+    """Broken: the p-value is not the share of all sign combinations, which is its definition."""
     rng = np.random.default_rng(1)
     for n in (2, 5, 6, 9):
         logs = rng.normal(0.3, 1, n)

@@ -161,7 +161,7 @@ def test_a_missing_file_and_one_that_is_no_text_are_named(tmp_path):
 
 
 def test_excluded_that_is_no_boolean_is_refused(tmp_path):
-    """``excluded = "true"`` must not silently mean false: the process would stay in every figure."""
+    """Broken: ``excluded = "true"`` is read as false, and the process stays in every figure."""
     mine = write(tmp_path, '[[process]]\nrole = "x"\ncommand = ["x"]\nexcluded = "true"\n')
     with pytest.raises(RulesError, match=r"process 1: .*excluded"):
         load_rules(mine)

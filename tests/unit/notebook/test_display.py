@@ -15,7 +15,7 @@ def shown(monkeypatch):
 
 
 def test_function_in_angle_brackets_is_no_tag(shown):
-    """``run.<locals>.wrapper`` would lose its middle, and a log line could become a script."""
+    """Broken: ``run.<locals>.wrapper`` loses its middle, or a log line becomes a script."""
     notebook.show(pd.DataFrame({"function": ["run.<locals>.wrapper"], "ms": [1.0]}))
     assert "run.&lt;locals&gt;.wrapper" in shown[0].replace("<wbr>", "")
 

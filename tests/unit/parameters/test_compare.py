@@ -23,7 +23,7 @@ def from_mapping(**values):
 
 
 def test_parameter_cell_is_the_class():
-    """papermill --help-notebook shows exactly what the code accepts."""
+    """Broken: papermill --help-notebook shows other parameters than the code accepts."""
     shown = inspect_notebook(str(NOTEBOOK))
     assert list(shown) == list(CompareParameters.model_fields)
     for name in CompareParameters.model_fields:
@@ -59,7 +59,7 @@ def test_wrong_value_is_named(name, value, named):
 
 
 def test_wrong_value_of_a_side_has_the_sides_name():
-    """The user wrote test_server_environment, and would search in vain for server_environment."""
+    """Broken: the user wrote test_server_environment, and the error names server_environment."""
     with pytest.raises(ParameterError, match="parameter test_server_environment="):
         from_mapping(test_server_environment="no equals sign")
     with pytest.raises(ParameterError, match="parameter control_label="):
@@ -78,7 +78,7 @@ def test_each_side_has_its_own_server_and_shares_the_rest():
 
 
 def test_every_profiling_parameter_can_be_given():
-    """Without a parameter here, no comparison can be made under it."""
+    """Broken: no comparison can be made under some profiling parameter."""
     missing = Parameters.names() - CompareParameters.names()
     assert missing - set(OF_SIDE) == {"run_dir", "port", "server_url"}
 
@@ -158,7 +158,7 @@ def test_files_that_can_be_used_pass(tmp_path):
 
 @pytest.mark.parametrize("name", ["compare_dir", "results_dir"])
 def test_files_of_a_comparison_with_runs_are_left_to_the_capture(tmp_path, name):
-    """All of its runs may be complete, so that nothing but the comparison is made again."""
+    """Broken: a comparison whose runs are all captured cannot be made again without its model."""
     (tmp_path / "runs").mkdir()
     values = {"test_model_path": str(tmp_path / "none"), name: str(tmp_path)}
     from_mapping(**values).check_files()

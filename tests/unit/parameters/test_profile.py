@@ -47,7 +47,7 @@ def parameter_cell() -> list[tuple[str, str, object, str]]:
 
 
 def test_parameter_cell_equals_the_class():
-    """Else a default shown in the notebook is not the one that holds, or a parameter cannot be passed."""
+    """Broken: the notebook shows a default that does not hold, or a parameter cannot be passed."""
     defaults = Parameters()
     expected = [
         (name, type_of(name).__name__, getattr(defaults, name), Parameters.help_of(name)) for name in FIELDS
@@ -56,7 +56,7 @@ def test_parameter_cell_equals_the_class():
 
 
 def test_default_types_in_the_cell_are_the_declared_ones():
-    """``24`` where a float is declared would compare equal, and reach papermill as another type."""
+    """Broken: ``24`` stands where a float is declared, and reaches papermill as another type."""
     for name, kind, default, _ in parameter_cell():
         assert type(default).__name__ == kind, name
 
@@ -68,7 +68,7 @@ def test_defaults_of_the_cell_are_accepted():
 
 
 def test_measured_names_are_parameters():
-    """A misspelt one would let a resumed run mix two measurements."""
+    """Broken: a misspelt name lets a resumed run mix two measurements."""
     assert set(MEASURED) <= set(FIELDS)
     assert len(set(MEASURED)) == len(MEASURED)
 
@@ -137,7 +137,7 @@ def shown(name, value):
     ids=lambda value: repr(value)[:30],
 )
 def test_bad_value_is_named_with_its_fix(name, value, fix):
-    """The user must see which parameter, what it is now, and what would work."""
+    """Broken: the user does not see which parameter is wrong, its value, and what would work."""
     with pytest.raises(ParameterError) as caught:
         Parameters.from_mapping({name: value})
     message = str(caught.value)
@@ -148,7 +148,7 @@ def test_bad_value_is_named_with_its_fix(name, value, fix):
 
 
 def test_native_mode_is_bounded_to_20_hz():
-    """Native unwinding at 100 Hz falls seconds behind, so its times would be wrong."""
+    """Broken: native unwinding at 100 Hz falls seconds behind, and its times are wrong."""
     assert Parameters.from_mapping({"py_spy_mode": "native", "rate_hz": 20}).rate_hz == 20
     with pytest.raises(ParameterError, match=r"rate_hz=21: must be from 1 to 20"):
         Parameters.from_mapping({"py_spy_mode": "native", "rate_hz": 21})
@@ -163,7 +163,7 @@ def test_file_phase_needs_a_file():
     ("wrong", "right"), [("rate_hertz", "rate_hz"), ("Phases", "phases"), ("concurency", "concurrency")]
 )
 def test_misspelt_name_gets_the_right_one(wrong, right):
-    """Silence would measure something else than what was asked for."""
+    """Broken: a misspelt parameter is ignored, and something else is measured than was requested."""
     with pytest.raises(ParameterError, match=rf"{wrong}=1: no such parameter; did you mean {right}\?"):
         Parameters.from_mapping({wrong: 1})
 
@@ -193,7 +193,7 @@ def test_name_like_no_other_gets_the_list():
     ],
 )
 def test_papermill_style_value_is_taken(name, value, taken):
-    """papermill's -p parses numbers and booleans, and knows no lists."""
+    """Broken: a list cannot be passed with papermill's -p, which parses numbers and booleans only."""
     accepted = getattr(Parameters.from_mapping({name: value}), name)
     assert accepted == taken
     assert type(accepted) is type(taken)
@@ -201,7 +201,7 @@ def test_papermill_style_value_is_taken(name, value, taken):
 
 @pytest.mark.parametrize("name", ["rate_hz", "phase_s"])
 def test_text_for_a_number_is_refused(name):
-    """papermill's -r passes text: that is a wrong type, not a number to measure with."""
+    """Broken: a number passed as text with papermill's -r is measured with."""
     with pytest.raises(ParameterError, match=rf"{name}='12': must be a .*number, not str"):
         Parameters.from_mapping({name: "12"})
 
@@ -213,21 +213,21 @@ def test_phase_names_default_to_all_that_can_be_sent():
 
 
 def test_changed_values_are_checked_like_new_ones():
-    """pydantic's model_copy(update=...) checks nothing."""
+    """Broken: a changed value is not checked, as with pydantic's model_copy(update=...)."""
     assert Parameters(seed=3).with_values(rate_hz=50) == Parameters(seed=3, rate_hz=50)
     with pytest.raises(ParameterError, match=r"rate_hz=0: must be from 1 to 1000"):
         Parameters().with_values(rate_hz=0)
 
 
 def test_importing_the_parameters_is_cheap():
-    """The runner checks them before it imports anything slow."""
+    """Broken: the runner's check of the parameters imports slow packages."""
     program = "import sys, scoreprof_nb.parameters.compare; print(*sys.modules)"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"pandas", "numpy", "pyarrow", "IPython", "papermill"} & set(answer.stdout.split())
 
 
 def test_error_has_no_traceback_in_a_notebook():
-    """IPython shows what ``_render_traceback_`` gives."""
+    """Broken: IPython shows a traceback for a wrong parameter."""
     assert ParameterError("port", 1, "bad")._render_traceback_() == ["ParameterError: parameter port=1: bad"]
 
 
@@ -241,7 +241,7 @@ VALUES = st.one_of(
 
 @given(st.dictionaries(st.one_of(st.sampled_from(sorted(FIELDS)), st.text(max_size=8)), VALUES, max_size=4))
 def test_any_simple_values_give_parameters_or_a_parameter_error(values):
-    """Anything else would be a traceback and exit code 1 instead of one line and 42."""
+    """Broken: a wrong parameter gives a traceback and exit code 1 instead of one line and 42."""
     try:
         parameters = Parameters.from_mapping(values)
     except ParameterError as error:
@@ -271,7 +271,7 @@ def test_any_single_value_gives_parameters_or_a_parameter_error(name, value):
 )
 @pytest.mark.parametrize("existing", ["run_dir", "results_dir"])
 def test_file_of_a_new_run_is_checked_and_that_of_an_existing_run_is_not(tmp_path, existing, name, problem):
-    """A finished run is analysed again without its model."""
+    """Broken: a finished run cannot be analysed again without its model."""
     parameters = Parameters(**{existing: str(tmp_path), name: str(tmp_path / "none")})
     with pytest.raises(ParameterError, match=f"{name}=.*{problem}"):
         parameters.check_files()

@@ -75,7 +75,7 @@ def test_unreadable_file_is_a_parameter_error(tmp_path):
 
 @pytest.mark.parametrize("mark", ["\u2028", "\x85"])
 def test_line_separators_inside_json_strings_do_not_end_a_line(tmp_path, mark):
-    """JSON text may hold them unescaped; JSONL lines end at \\n only."""
+    r"""Broken: a separator that JSON allows within a string cuts a line in two; JSONL lines end at \n only."""
     path = requests_file(tmp_path, json.dumps({"query": f"a{mark}b", "items": ["c"]}, ensure_ascii=False))
     (body,) = read_requests_file(path, [5])
     assert json.loads(body.payload)["query"] == f"a{mark}b"

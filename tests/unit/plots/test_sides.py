@@ -259,7 +259,7 @@ def test_unlike_captures_are_marked(plot):
 
 @pytest.mark.parametrize("verdict", [*paired.VERDICTS, compare.BLOCKED])
 def test_every_verdict_of_the_analysis_can_be_drawn(verdict):
-    """A verdict without a mark would end the report."""
+    """Broken: a verdict without a mark ends the report."""
     figure = plots.plot_verdicts(METRICS.assign(verdict=verdict))
     (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
     assert [text.get_text() for text in legend.get_texts()] == [verdict, "not meaningful"]
@@ -338,7 +338,7 @@ def test_no_change_is_said():
 
 
 def test_the_runs_of_a_pair_are_joined():
-    """A line per pair and phase from the control's p50 to the test's."""
+    """Broken: no line joins the p50 of a pair's control and test."""
     single, large = panels_of(drawn(plots.plot_run_values))
     for axes, ms in ((single, 105.0), (large, 590.0)):
         joined = [tuple(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "-"]
@@ -410,7 +410,7 @@ def test_both_axes_of_the_request_path_have_a_unit():
 
 
 def test_a_component_that_is_not_known_is_named():
-    """Else the bars look complete, and their sums are too small."""
+    """Broken: bars with a missing component look complete, and their sums are too small."""
     unknown = CHANGES.assign(test_ms=[NAN, *CHANGES["test_ms"][1:]])
     assert "not known, not drawn: single: http" in plots.plot_path_change(unknown).get_supxlabel()
 
@@ -434,7 +434,10 @@ def test_a_negative_rest_is_drawn_left_of_zero():
 def test_pair_numbers_of_forty_pairs_do_not_overlap():
     figure = plots.plot_run_values(many_runs(40))
     figure.draw_without_rendering()
-    for axes in panels_of(figure):
+    panels = panels_of(figure)
+    assert len(panels) >= 1
+    for axes in panels:
+        assert len(axes.get_xticklabels()) >= 2
         assert overlapping(axes.get_xticklabels()) == []
 
 

@@ -86,7 +86,7 @@ def test_manifest_survives_the_round_trip(folder):
 
 
 def test_times_keep_their_nanoseconds(folder):
-    """Epoch nanoseconds do not fit in a float: latencies would be rounded to 256 ns."""
+    """Broken: latencies are rounded to 256 ns, because epoch nanoseconds do not fit in a float."""
     table = pq.read_table(folder.phase_path("single") / "requests.parquet")
     assert table["sent_ns"].to_pylist() == [row["sent_ns"] for row in REQUESTS]
     assert str(load_run(folder.path).phases["single"].requests["sent_ns"].dtype) == "int64"
@@ -108,7 +108,7 @@ def test_server_log_and_provenance_may_be_missing(folder):
 
 
 def test_phase_without_its_json_is_not_done(folder):
-    """phase.json is written last: a phase without it was interrupted."""
+    """Broken: a phase that was interrupted before phase.json, its last file, counts as done."""
     (folder.phase_path("small") / "phase.json").unlink()
     folder.write_manifest(manifest("single", "small"))
     assert folder.read_manifest().phases_done == ("single",)
@@ -121,7 +121,7 @@ def test_phase_without_its_json_is_not_done(folder):
 @pytest.mark.parametrize("name", ["phase.json", "requests.parquet", "threads.parquet"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00\x01", b"PAR1PAR1", None])
 def test_damaged_file_of_a_phase_is_named(folder, name, content):
-    """None: the first half of the file."""
+    """Broken: the user does not learn which file is damaged (None: its first half is left)."""
     path = folder.phase_path("small") / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
     with pytest.raises(RunFolderError) as caught:
@@ -138,7 +138,7 @@ def test_damaged_json_of_the_run_is_named(folder, name, content):
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, "1", None])
 def test_other_schema_version_is_refused(folder, version):
-    """Numbers may mean something else in another version."""
+    """Broken: numbers that mean something else in another version are read."""
     edit_json(folder.manifest_path, lambda value: value.update(schema_version=version))
     assert_damage_is_named(folder, folder.manifest_path)
 
@@ -163,7 +163,7 @@ def test_changed_recording_differs_from_its_checksum(folder):
 
 
 def test_table_that_was_replaced_differs_from_its_checksum(folder):
-    """The table can be read, but belongs to another run."""
+    """Broken: a table of another run is read as this run's."""
     path = folder.phase_path("small") / "threads.parquet"
     path.write_bytes((folder.phase_path("small") / "requests.parquet").read_bytes())
     assert_damage_is_named(folder, path)
@@ -241,7 +241,7 @@ def test_any_wrong_value_in_the_manifest_is_a_run_folder_error(tmp_path):
 
 
 def test_any_flipped_byte_of_a_table_is_a_run_folder_error(tmp_path):
-    """A bad disk or a broken copy: never another exception, and never loaded as if it were intact."""
+    """Broken: a bad disk or a broken copy gives a traceback, or loads as if it were intact."""
     folder = write_run(tmp_path, "single")
     path = folder.phase_path("single") / "requests.parquet"
     whole = path.read_bytes()
@@ -280,7 +280,7 @@ def test_staged_phase_appears_only_when_it_is_complete(tmp_path):
 
 
 def test_staged_phase_replaces_the_old_one_entirely(tmp_path):
-    """Files of two captures must not be mixed."""
+    """Broken: files of two captures are mixed in one phase."""
     folder = RunFolder(tmp_path)
     for name in ("old.json", "new.json"):
         with folder.staged_phase("single") as staging:
@@ -299,7 +299,7 @@ def test_failed_second_capture_keeps_the_old_phase(folder):
 
 
 def test_leftovers_of_a_killed_capture_are_removed(tmp_path):
-    """SIGKILL leaves the scratch folder behind; it must neither block the next start nor remain."""
+    """Broken: the scratch folder of a killed capture remains, or prevents the next start."""
     stale = [tmp_path / "phases" / f".{name}-unfinished" for name in ("single", "large")]
     for path in stale:
         path.mkdir(parents=True)
@@ -313,7 +313,7 @@ def test_leftovers_of_a_killed_capture_are_removed(tmp_path):
     "value", [{"a": float("nan")}, {"a": float("inf")}, {"a": object()}, {"a": "\udc80"}]
 )
 def test_value_that_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path, value):
-    """NaN is not JSON; and a reader must never see half a file, nor scratch files."""
+    """Broken: a reader sees half a file, NaN in JSON, or scratch files."""
     path = tmp_path / "summary.json"
     write_json(path, {"old": 1})
     with pytest.raises((ValueError, TypeError)):
@@ -323,7 +323,7 @@ def test_value_that_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_p
 
 
 def test_replaced_file_is_readable_by_others(tmp_path):
-    """mkstemp makes files for their owner only; other users copy the run folder."""
+    """Broken: other users cannot copy a run folder, since mkstemp makes files for their owner only."""
     write_text(tmp_path / "summary.md", "text\n")
     write_text(tmp_path / "summary.md", "new\n")
     assert (tmp_path / "summary.md").read_text() == "new\n"
@@ -346,7 +346,7 @@ def test_log_with_stamps(tmp_path):
 
 
 def test_log_without_stamps_has_time_zero(tmp_path):
-    """The log of a server that the kit did not launch."""
+    """Broken: the log of a server that the kit did not launch cannot be read."""
     path = tmp_path / "server.log"
     path.write_text("Prefill batch\n170.1 short\n[2026-01-01 00:00:00] x")
     assert read_log(path)["time_ns"].tolist() == [0, 0, 0]
@@ -360,7 +360,7 @@ def test_log_with_bytes_that_are_not_text(tmp_path):
 
 @pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0c"])
 def test_one_line_of_the_log_is_one_row(tmp_path, mark):
-    """The kit ends lines with \\n only: another separator in a line must not make a row without a time."""
+    """Broken: another line separator within a line makes a row without a time."""
     path = tmp_path / "server.log"
     path.write_text(f"1700000000.000001 a{mark}b\n", encoding="utf-8")
     assert read_log(path)["time_ns"].tolist() == [1_700_000_000_000_001_000]

@@ -23,7 +23,7 @@ def test_copy_is_the_run_and_can_be_loaded(tmp_path):
 
 
 def test_manifest_is_copied_last(tmp_path, monkeypatch):
-    """A reader who sees the manifest sees all that it names, even if the copying is interrupted."""
+    """Broken: a reader sees a manifest before the files that it names."""
     make_run(tmp_path / "run", "single")
     order = []
     real = sync._copy
@@ -39,7 +39,7 @@ def test_manifest_is_copied_last(tmp_path, monkeypatch):
 
 
 def test_comparison_is_copied_without_its_runs(tmp_path):
-    """Its runs were copied one by one when they ended."""
+    """Broken: the runs of a comparison are copied twice."""
     folder = tmp_path / "comparison"
     make_run(folder / "runs" / "pair-01-test", "single")
     (folder / "comparison.json").write_text("{}")
@@ -49,7 +49,7 @@ def test_comparison_is_copied_without_its_runs(tmp_path):
 
 
 def test_finished_phases_are_copied_once(tmp_path, monkeypatch):
-    """Recordings are large: the bucket's copies are not sent again after each phase."""
+    """Broken: large recordings are sent to the bucket again after each phase."""
     make_run(tmp_path / "run", "single")
     copy_run(tmp_path / "run", tmp_path / "bucket")
     make_run(tmp_path / "run", "small")

@@ -54,7 +54,7 @@ def test_notebook_that_failed_before_it_named_its_run_folder(tmp_path):
 
 
 def test_keep_redacts_and_copies_into_the_run_folder(tmp_path):
-    """The report is shared: none of its forms may contain a secret."""
+    """Broken: a form of the report, which is shared, contains a secret."""
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     executed = read_executed_notebook(write_notebook(tmp_path / "out.ipynb", secret_cell(run_dir)))
@@ -68,7 +68,7 @@ def test_keep_redacts_and_copies_into_the_run_folder(tmp_path):
 
 
 def test_keep_of_a_notebook_that_is_the_report_already(tmp_path):
-    """``make report`` writes directly into the run folder: a file cannot be copied onto itself."""
+    """Broken: ``make report``, which writes into the run folder, fails: a file cannot be copied onto itself."""
     path = write_notebook(tmp_path / "report.ipynb", secret_cell(tmp_path))
     assert read_executed_notebook(path).keep() == path
     assert SECRET not in path.read_text(encoding="utf-8")

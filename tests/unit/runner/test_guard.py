@@ -82,7 +82,7 @@ def test_everything_ends_with_the_lifeline(guarded, tmp_path):
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_guard_ignores_a_stop_and_its_program_does_not(guarded, signum):
-    """A process manager may send SIGTERM to every process: the notebook is saved nonetheless."""
+    """Broken: a process manager that sends SIGTERM to every process prevents the notebook from being saved."""
     process, lifeline = guarded("import time; print('started', flush=True); time.sleep(600)")
     assert process.stdout.readline() == "started\n"
     process.send_signal(signum)

@@ -63,7 +63,7 @@ def test_defaults_pass(notebook):
 
 
 def test_defaults_of_an_edited_copy_count(tmp_path):
-    """The notebook is chosen by its parameter cell, whatever the file's name."""
+    """Broken: a copied notebook is checked against the original's defaults, or not at all."""
     copy = write_notebook(tmp_path / "mine.ipynb", "run_dir: str = ''\nphase_s = 1\nrequests_file = ''")
     with pytest.raises(ParameterError, match="phase_s=1: must be from 2"):
         check(copy)
@@ -104,7 +104,7 @@ def test_secrets_are_not_in_the_message():
 
 
 def test_refusal_is_one_line_a_message_and_no_file(tmp_path, monkeypatch, capfd):
-    """An existing report stays; the termination message says what to change."""
+    """Broken: an existing report is replaced, or the termination message does not say what to change."""
     monkeypatch.setenv(TERMINATION_LOG, str(tmp_path / "message"))
     (tmp_path / "out.ipynb").write_text("an earlier report")
     assert main([str(PROFILE_NOTEBOOK), str(tmp_path / "out.ipynb"), "-p", "rate_hz", "0"]) == 42
@@ -118,7 +118,7 @@ def test_refusal_is_one_line_a_message_and_no_file(tmp_path, monkeypatch, capfd)
 
 
 def test_wrong_parameter_is_reported_within_two_seconds(tmp_path):
-    """CPU time, since tests run side by side: what is imported decides it."""
+    """Broken: a wrong parameter takes more than 2 s of CPU time to report: slow packages are imported."""
     program = (
         "import resource, sys; from scoreprof_nb.runner.cli import main; code = main(sys.argv[1:]);"
         "slow = {'pandas', 'numpy', 'papermill', 'nbformat', 'nbconvert', 'IPython'} & set(sys.modules);"
