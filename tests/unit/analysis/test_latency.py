@@ -36,6 +36,7 @@ def by_which(requests):
 
 
 def test_a_row_says_mean_and_percentiles_with_intervals():
+    """Broken: the latency table lacks the mean, a percentile or an interval."""
     row = latency("small", "all", measured(*plain(range(1, 101))).table)
     assert row["requests"] == 100
     assert row["mean_ms"] == pytest.approx(50.5)
@@ -48,6 +49,7 @@ def test_a_row_says_mean_and_percentiles_with_intervals():
 
 
 def test_too_few_requests_give_no_number_rather_than_a_wrong_one():
+    """Broken: a percentile is shown although there are too few requests for it."""
     row = latency("small", "all", measured(*plain([10] * 28)).table)
     assert row["p50_ms"] == pytest.approx(10)
     for name in ("p90", "p95", "p99"):
@@ -62,6 +64,7 @@ def test_too_few_requests_give_no_number_rather_than_a_wrong_one():
 
 
 def test_rows_tell_apart_what_hit_a_request():
+    """Broken: requests hit by a compile or a split are mixed with the others."""
     requests = measured(
         *plain([10, 11]),
         *plain([1000], compile_hit=True),
@@ -82,6 +85,7 @@ def test_rows_tell_apart_what_hit_a_request():
 
 
 def test_without_a_log_no_row_claims_to_know_what_hit():
+    """Broken: a run without a log claims that nothing was compiled or split."""
     unknown = measured(*plain([10, 11], compile_hit=pd.NA, split=pd.NA, prefills=pd.NA))
     assert list(by_which(unknown)) == ["all", "with py-spy"]
 
@@ -97,6 +101,7 @@ def test_requests_whose_split_is_not_known_are_not_dropped():
 
 
 def test_throughput_counts_what_was_answered_in_the_blocks_without_py_spy():
+    """Broken: throughput includes requests that py-spy slowed down, or misses some."""
     blocks = [
         block(0, START_S, 2.0, profiled=False),
         block(1, START_S + 2, 2.0),
@@ -112,6 +117,7 @@ def test_throughput_counts_what_was_answered_in_the_blocks_without_py_spy():
 
 
 def test_throughput_is_not_known_without_a_block_without_py_spy():
+    """Broken: a throughput is shown although every block was profiled."""
     assert throughput(phase([block(0)]), measured(*rows_of([10]))) is None
 
 
@@ -119,6 +125,7 @@ def test_throughput_is_not_known_without_a_block_without_py_spy():
 
 
 def test_observer_effect_is_the_ratio_of_the_medians():
+    """Broken: the observer effect is not the ratio of the medians with and without py-spy."""
     effect = observer_effect(measured(*plain([98, 100, 102] * 5), *rows_of([108, 110, 112] * 5)), seed=1)
     assert effect.p50_ratio == pytest.approx(1.1)
     assert 1.05 < effect.low <= 1.1 <= effect.high < 1.15
@@ -147,6 +154,7 @@ def test_observer_effect_compares_split_requests_with_split_ones():
 
 
 def test_observer_effect_averages_the_kinds_geometrically():
+    """Broken: the kind of request sent most often decides the observer effect."""
     requests = measured(
         *plain([10] * 3, items=1),
         *rows_of([40] * 3, items=1),
@@ -157,6 +165,7 @@ def test_observer_effect_averages_the_kinds_geometrically():
 
 
 def test_observer_effect_leaves_out_requests_hit_by_a_compile():
+    """Broken: a compile in a profiled block is charged to py-spy."""
     requests = measured(
         *plain([100] * 3),
         *plain([2000] * 9, compile_hit=True),
@@ -178,12 +187,14 @@ def test_observer_effect_of_few_requests_leaves_compiles_out_as_long_as_it_can()
 
 
 def test_observer_effect_is_not_known_with_one_request_a_side():
+    """Broken: an observer effect is shown for a single request on each side."""
     nothing = observer_effect(measured(*plain([100] * 9), *rows_of([110])), seed=1)
     assert (nothing.p50_ratio, nothing.low, nothing.high) == (None, None, None)
     assert observer_effect(measured(), seed=1).p50_ratio is None
 
 
 def test_observer_effect_works_without_a_log_and_repeats_by_seed():
+    """Broken: without a log there is no observer effect, or it changes with each analysis."""
     requests = measured(
         *plain([90, 100, 120, 101], compile_hit=pd.NA), *rows_of([100, 110, 130, 112], compile_hit=pd.NA)
     )
@@ -209,6 +220,7 @@ TWO_BLOCKS = [block(0, START_S, 1.0, profiled=False), block(1, START_S + 1, 1.0)
 
 
 def test_requests_get_their_block_and_the_warm_up_is_left_out():
+    """Broken: requests are assigned to the wrong block, or the warm-up is measured."""
     table = sent(
         {"at_ms": 500, "latency_ms": 100},
         {"at_ms": 10, "latency_ms": 100, "warmup": True},
@@ -247,6 +259,7 @@ def test_requests_sent_while_a_block_waits_for_its_last_answer_are_not_in_it():
 
 
 def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():
+    """Broken: a split or a compile is charged to another request than the one it hit."""
     table = sent(*({"at_ms": at_ms, "latency_ms": 100} for at_ms in (0, 200, 400, 600)))
     lines = log(
         (20, PREFILL.format(4)),
@@ -266,6 +279,7 @@ def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():
 
 
 def test_without_a_log_hits_are_unknown_not_false():
+    """Broken: unknown hits are shown as none."""
     table = sent({"at_ms": 0, "latency_ms": 100})
     requests = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1).table
     for column in ("prefills", "split", "compile_hit"):
@@ -294,6 +308,7 @@ def test_above_concurrency_one_splits_are_unknown():
 
 
 def test_events_of_the_log():
+    """Broken: prefills or compiles in the log are misread."""
     lines = log(
         (1, PREFILL.format(4)), (2, MISS.format(3)), (3, "Decode batch. #running-req: 1"), (4, "INFO: 200 OK")
     )

@@ -69,10 +69,12 @@ ONE_PATH = (
 
 
 def test_one_request_waits_for_one_thing_after_the_other():
+    """Broken: the path of a simple request names other causes than those it waited for."""
     assert causes(joint(**ONE_REQUEST)) == ONE_PATH
 
 
 def test_one_request_in_milliseconds():
+    """Broken: ticks are converted to milliseconds wrongly."""
     path = path_of(joint(**ONE_REQUEST), {"at_ms": 0, "latency_ms": 100})
     assert path.method == "joint"
     assert path.reason is None
@@ -93,6 +95,7 @@ def test_one_request_in_milliseconds():
 
 
 def test_the_http_threads_work_wins_over_everything_else():
+    """Broken: a request is charged to another thread while the HTTP thread works on it."""
     ticks = joint(
         "http*2 ipc await_request", "batch wait_forward*2 output", "dispatch device_wait*3", "detokenize*4"
     )
@@ -126,6 +129,7 @@ def test_a_thread_that_wakes_the_next_one_gives_way_to_it():
 
 
 def test_waiting_for_the_forward_thread_is_replaced_by_what_it_does():
+    """Broken: the path shows a wait for the forward thread, and not what that thread does."""
     ticks = joint(
         "await_request*4", "wait_forward*4", "dispatch device_wait transfer idle_wait", "idle_wait*4"
     )
@@ -160,11 +164,13 @@ def test_only_what_the_forward_thread_does_without_a_pause_shadows_the_scheduler
 
 
 def test_waiting_for_a_decode_step_shadows_nothing():
+    """Broken: a decode step is charged to whatever the forward thread does meanwhile."""
     ticks = joint("await_request*4", "batch*2 ~wait_forward batch", "device_wait*4")
     assert causes(ticks) == ["batch", "batch", "decode_step", "batch"]
 
 
 def test_idle_poll_is_no_work():
+    """Broken: polling counts as work on the request."""
     ticks = joint("await_request*3", "idle_poll*2 batch", "idle_wait*3", "idle_wait*3")
     assert causes(ticks) == [LEFT, LEFT, "batch"]
 
@@ -183,6 +189,7 @@ def test_a_decode_step_before_the_last_prefill_counts_after_it_it_does_not():
 
 
 def test_a_compile_in_a_decode_step_is_trace_compile():
+    """Broken: a compile during a decode step is hidden in the decode step."""
     ticks = joint(
         "await_request*5",
         "batch ~wait_forward*2 ~trace_compile batch",
@@ -193,6 +200,7 @@ def test_a_compile_in_a_decode_step_is_trace_compile():
 
 
 def test_a_compile_in_the_decode_step_after_the_last_prefill_does_not_count():
+    """Broken: a compile after the last prefill, for which nobody waits, is charged to the request."""
     ticks = joint("await_request*3", "batch ~wait_forward*2", "idle_wait trace_compile*2", "idle_wait*3")
     assert causes(ticks) == ["batch", LEFT, LEFT]
 
@@ -204,6 +212,7 @@ def test_the_detokenizer_counts_only_after_the_last_prefill():
 
 
 def test_each_request_has_its_own_last_prefill():
+    """Broken: one request's last prefill is taken for another's."""
     ticks = joint(
         "await_request*6",
         "batch ~wait_forward ~wait_forward ~wait_forward batch ~wait_forward",
@@ -232,6 +241,7 @@ def test_two_requests_in_milliseconds():
 
 
 def test_requests_of_two_blocks_are_taken_together():
+    """Broken: a phase of two blocks shows only one of them."""
     first = joint("http*10", of=block(0, START_S, 0.1))
     second = joint("response*10", of=block(1, START_S + 1, 0.1))
     path = path_of(
@@ -243,6 +253,7 @@ def test_requests_of_two_blocks_are_taken_together():
 
 
 def test_only_profiled_successful_requests_count():
+    """Broken: a failed request, or one without stacks, changes the path."""
     path = path_of(
         joint("http*10 await_request*10"),
         {"at_ms": 0, "latency_ms": 100},
@@ -258,6 +269,7 @@ def test_only_profiled_successful_requests_count():
 
 
 def test_what_is_left_is_split_into_client_and_ipc():
+    """Broken: the client's own CPU time is charged to sockets and wake-ups."""
     ticks = joint("http*5 await_request*5", "idle_poll*10")
     path = path_of(ticks, {"at_ms": 0, "latency_ms": 100, "client_cpu_ns": 12_000_000})
     assert means(path) == {
@@ -268,12 +280,14 @@ def test_what_is_left_is_split_into_client_and_ipc():
 
 
 def test_the_client_cannot_take_more_than_is_left():
+    """Broken: the client is charged more than what is left, and the rest is negative."""
     ticks = joint("http*9 await_request", "idle_poll*10")
     path = path_of(ticks, {"at_ms": 0, "latency_ms": 100, "client_cpu_ns": 40_000_000})
     assert means(path) == {"http": pytest.approx(90), CLIENT: pytest.approx(10)}
 
 
 def test_a_component_that_is_the_whole_path_has_no_finite_speedup():
+    """Broken: a component that is the whole path has an infinite speedup in the report."""
     path = path_of(joint("http*10"), {"at_ms": 0, "latency_ms": 100})
     assert path.table["max_speedup"].tolist() == [np.inf]
 
@@ -282,6 +296,7 @@ def test_a_component_that_is_the_whole_path_has_no_finite_speedup():
 
 
 def test_intervals_contain_the_mean_and_repeat_by_seed():
+    """Broken: a mean lies outside its interval, or the intervals change with each analysis."""
     rng = np.random.default_rng(2)
     n = 20
     http = " ".join(f"http*{k} await_request*{10 - k}" for k in rng.integers(1, 9, n))
@@ -302,6 +317,7 @@ def test_intervals_contain_the_mean_and_repeat_by_seed():
 
 
 def test_none_above_concurrency_one_and_says_why():
+    """Broken: a path is shown with several requests in flight, where it is not defined."""
     path = path_of(joint("http*10"), {"at_ms": 0, "latency_ms": 100}, concurrency=2)
     assert path.table.empty
     assert path.method is None
@@ -310,6 +326,7 @@ def test_none_above_concurrency_one_and_says_why():
 
 
 def test_none_without_stacks_requests_or_ticks_and_says_why():
+    """Broken: a phase without data has no path and no reason."""
     row = {"at_ms": 0, "latency_ms": 100}
     assert path_of([], row).reason == "no stacks were recorded"
     assert path_of(joint("http*10"), row | {"profiled": False}).reason == "no profiled request"
@@ -418,11 +435,13 @@ def test_as_many_slices_as_requests_are_still_slices():
 
 
 def test_processes_that_differ_in_ticks_give_a_marginal_path():
+    """Broken: processes whose ticks do not match are combined as if they did."""
     assert path_of(marginal(mismatch=40), {"at_ms": 0, "latency_ms": 100}).method == "marginal"
     assert path_of(marginal(mismatch=15), {"at_ms": 0, "latency_ms": 100}).method == "joint"
 
 
 def test_one_block_that_is_not_aligned_makes_all_marginal():
+    """Broken: blocks with a joint and with a marginal path are averaged."""
     blocks = [
         joint("http*10", of=block(0, START_S, 0.1)),
         joint("http*10", of=block(1, START_S + 1, 0.1), timed=False),
@@ -449,6 +468,7 @@ ANY_TEXT = st.lists(
 def test_the_path_always_sums_to_the_mean_latency_and_nothing_is_negative(
     texts, requests, client_cpu_ns, timed
 ):
+    """Broken: a path does not add up to the mean latency, or a component is negative."""
     at_ms, rows = 0.0, []
     for gap, length in requests:
         at_ms += gap * 2.5

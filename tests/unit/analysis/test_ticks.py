@@ -88,6 +88,7 @@ def names(thread):
 
 
 def test_constants_are_the_launchers():
+    """Broken: the analysis and the launcher disagree on the clock's numbers."""
     assert (
         analysis_clock.CLOCK_FILE,
         analysis_clock.SLOT_S,
@@ -155,6 +156,7 @@ def test_a_thread_that_ended_before_the_block_is_not_in_it():
 
 
 def test_samples_of_the_clock_between_its_slots_are_interpolated():
+    """Broken: a clock sample between two slots makes times jump."""
     true_s = even_ticks(100)
     thread = clock(true_s)
     stacks = list(thread.stacks)
@@ -165,6 +167,7 @@ def test_samples_of_the_clock_between_its_slots_are_interpolated():
 
 
 def test_a_tick_that_the_clock_itself_lost_moves_the_others_by_less_than_two():
+    """Broken: a lost tick of the clock shifts all other ticks."""
     true_s = even_ticks(200)
     ticks = ticks_of(clock(np.delete(true_s, 90)), scheduler([POLL] * 200), lost=[(true_s[90], 1, 1)])
     assert ticks.timed
@@ -173,6 +176,7 @@ def test_a_tick_that_the_clock_itself_lost_moves_the_others_by_less_than_two():
 
 
 def test_without_a_clock_ticks_are_even_and_not_timed():
+    """Broken: assumed times pass for measured ones."""
     ticks = ticks_of(scheduler([POLL] * 10))
     assert not ticks.timed
     assert not ticks.aligned
@@ -186,16 +190,19 @@ def test_a_clock_that_was_switched_off_counts_as_none():
 
 
 def test_a_clock_that_stopped_early_counts_as_none():
+    """Broken: times after the clock stopped are made up."""
     assert not ticks_of(clock(even_ticks(100)[:50]), scheduler([POLL] * 100)).timed
 
 
 def test_excluded_processes_are_not_among_the_threads():
+    """Broken: the kit's own processes appear among the server's threads."""
     tracker = place("resource_tracker", "main", ["main@resource_tracker.py"] * 10, pid=9, tid=9)
     ticks = ticks_of(clock(even_ticks(10)), tracker, scheduler([POLL] * 10))
     assert [str(thread.role) for thread in ticks.threads] == ["scheduler / main"]
 
 
 def test_complete_samples_stay_as_they_are():
+    """Broken: a recording without losses is changed."""
     stacks = [POLL, RECEIVE, BATCH, DECODE, WAIT, POLL]
     ticks = ticks_of(clock(even_ticks(6)), scheduler(stacks), forward([IDLE] * 6))
     thread = ticks.thread("scheduler", "main")
@@ -235,6 +242,7 @@ def test_a_lost_tick_is_put_back_at_its_time_with_the_running_component_of_the_f
 
 
 def test_other_threads_of_the_process_keep_the_component_of_their_nearest_sample():
+    """Broken: a lost tick changes the component of the process's other threads."""
     main = [BATCH] + [WAIT] * 8  # the nearest running sample is far away, and not what is meant
     ticks = ticks_of(
         clock(even_ticks(10)),
@@ -248,6 +256,7 @@ def test_other_threads_of_the_process_keep_the_component_of_their_nearest_sample
 
 
 def test_other_processes_are_not_touched_by_a_lost_tick():
+    """Broken: a lost tick in one process changes another."""
     ticks = ticks_of(
         clock(even_ticks(10)),
         scheduler([POLL] * 9),
@@ -268,6 +277,7 @@ def test_an_unknown_thread_is_taken_for_the_main_thread():
 
 
 def test_two_ticks_lost_within_one_interval_get_a_tick_each():
+    """Broken: the second of two ticks lost within one interval is dropped."""
     at = even_ticks(20)[7]
     ticks = ticks_of(
         clock(even_ticks(20)),
@@ -280,6 +290,7 @@ def test_two_ticks_lost_within_one_interval_get_a_tick_each():
 
 
 def test_a_thread_that_never_ran_is_filled_with_what_it_did():
+    """Broken: a thread that never ran gets a component that it never had."""
     ticks = ticks_of(
         clock(even_ticks(10)),
         forward([DEVICE] * 9),
@@ -289,6 +300,7 @@ def test_a_thread_that_never_ran_is_filled_with_what_it_did():
 
 
 def test_a_lost_decode_step_keeps_its_mark():
+    """Broken: a restored decode step is counted as a prefill."""
     stacks = [POLL] * 3 + [DECODE] * 4 + [POLL] * 2
     ticks = ticks_of(
         clock(even_ticks(10)), scheduler(stacks), lost=[(even_ticks(10)[5], SCHEDULER_PID, SCHEDULER_PID)]
@@ -324,6 +336,7 @@ def test_a_torn_stack_is_filled_as_running():
 
 
 def test_a_sample_without_python_frames_is_torn():
+    """Broken: a sample without Python frames is classified by what it lacks."""
     stacks = [POLL] * 4 + [""] + [POLL] * 5
     thread = ticks_of(clock(even_ticks(10)), scheduler(stacks)).thread("scheduler", "main")
     assert names(thread) == ["idle_poll"] * 10
@@ -344,6 +357,7 @@ def test_a_process_attached_a_tick_late_is_filled_at_the_beginning_and_aligned()
 
 
 def test_processes_that_differ_by_more_are_not_aligned():
+    """Broken: processes with very different tick counts are put on one time axis."""
     ticks = ticks_of(clock(even_ticks(100)), scheduler([POLL] * 100), detokenizer(80))
     assert ticks.timed
     assert ticks.mismatch == 20
@@ -351,6 +365,7 @@ def test_processes_that_differ_by_more_are_not_aligned():
 
 
 def test_a_thread_that_began_late_has_its_ticks_at_the_end():
+    """Broken: the samples of a late thread are put at the beginning of the block."""
     late = forward([DISPATCH] * 10 + [DEVICE] * 20)
     ticks = ticks_of(clock(even_ticks(100)), scheduler([POLL] * 100), late)
     thread = ticks.thread("scheduler", "forward")
@@ -361,6 +376,7 @@ def test_a_thread_that_began_late_has_its_ticks_at_the_end():
 
 
 def test_a_tick_lost_before_a_late_thread_began_is_not_put_into_it():
+    """Broken: a late thread gets ticks from before it began."""
     late = forward([DISPATCH] * 30)
     lost = [(even_ticks(100)[at], SCHEDULER_PID, SCHEDULER_PID) for at in (20, 85)]
     ticks = ticks_of(clock(even_ticks(100)), scheduler([POLL] * 98), late, lost=lost)
@@ -382,6 +398,7 @@ def test_of_two_threads_of_a_role_the_longer_is_taken():
 
 
 def test_an_empty_recording_has_no_ticks():
+    """Broken: an empty recording ends the analysis."""
     ticks = ticks_of()
     assert ticks.ticks == 0
     assert not ticks.timed
@@ -389,6 +406,7 @@ def test_an_empty_recording_has_no_ticks():
 
 
 def test_every_tick_of_every_thread_has_a_component_whatever_was_lost():
+    """Broken: some tick of some thread has no component after losses."""
     rng = np.random.default_rng(11)
     for _ in range(30):
         n = int(rng.integers(60, 200))

@@ -53,6 +53,7 @@ def assert_failed(load, kind, status, message):
 
 
 def test_answer_is_recorded_with_its_scores():
+    """Broken: a good answer is recorded without its scores, kind or payload."""
     load = answered(lambda handler, body: handler.reply_json(scores_for(body)))
     assert load.failures == {}
     for row in load.rows:
@@ -61,6 +62,7 @@ def test_answer_is_recorded_with_its_scores():
 
 
 def test_times_are_in_order_and_hold_the_wait():
+    """Broken: times are out of order, or latencies miss part of the wait."""
     load = answered(lambda handler, body: (time.sleep(0.02), handler.reply_json(scores_for(body))), n=3)
     for row in load.rows:
         assert row["intended_ns"] <= row["sent_ns"]
@@ -72,6 +74,7 @@ def test_times_are_in_order_and_hold_the_wait():
 
 
 def test_bodies_are_sent_in_turn_over_and_over():
+    """Broken: some bodies are never sent."""
     bodies = [RequestBody("single", 1, json.dumps({"items": ["a"], "n": n}).encode(), 2) for n in range(3)]
     with standin(lambda handler, body: handler.reply_json(scores_for(body))) as server:
         load = run_load(server.url, 7, bodies=bodies)
@@ -80,6 +83,7 @@ def test_bodies_are_sent_in_turn_over_and_over():
 
 
 def test_timeout():
+    """Broken: a server that never answers is not counted as a timeout."""
     release = threading.Event()
     try:
         load = answered(lambda handler, body: release.wait(10), n=1, timeout_s=0.2)
@@ -99,6 +103,7 @@ def stalled(handler, pause_s, pieces):
 
 
 def test_answer_that_stops_half_way_is_a_timeout():
+    """Broken: an answer that stops half-way is not counted as a timeout."""
     load = answered(lambda handler, body: stalled(handler, 0.6, 1), n=1, timeout_s=0.2)
     assert_failed(load, "timeout", 0, "")
 
@@ -110,16 +115,19 @@ def test_answer_that_trickles_is_a_timeout():
 
 
 def test_nobody_listens():
+    """Broken: a refused connection is counted as another kind of failure."""
     assert_failed(run_load(f"http://127.0.0.1:{free_port()}"), "connection", 0, "refused")
 
 
 def test_server_hangs_up():
+    """Broken: a connection closed without an answer is counted as another kind of failure."""
     load = answered(lambda handler, body: handler.hang_up())
     assert_failed(load, "connection", 0, "onnection")
 
 
 @pytest.mark.parametrize("status", [500, 503, 400, 404])
 def test_http_error_keeps_its_status_and_text(status):
+    """Broken: an HTTP error loses its status or its text."""
     load = answered(lambda handler, body: handler.reply(status, b"the model\n is on fire"))
     assert_failed(load, f"http_{status}", status, "the model is on fire")
 
@@ -139,6 +147,7 @@ def test_http_error_keeps_its_status_and_text(status):
     ],
 )
 def test_malformed_answer(content):
+    """Broken: a malformed answer counts as a good one."""
     load = answered(lambda handler, body: handler.reply(200, content), n=1)
     assert_failed(load, "bad_answer", 200, repr(content[:20])[:-1])
 
@@ -190,6 +199,7 @@ def test_long_error_text_is_bounded():
 
 
 def test_first_message_of_each_kind_is_kept():
+    """Broken: the report shows a later message, and not the first of each kind."""
     numbers = iter(range(1000))
 
     def answer(handler, body):
@@ -310,6 +320,7 @@ def test_stop_lets_the_request_in_flight_end():
 
 
 def test_abandon_does_not_wait():
+    """Broken: stopping a failed run waits for the requests in flight."""
     release = threading.Event()
     with standin(lambda handler, body: release.wait(10)) as server:
         load = LoadGenerator(server.url, [BODY], 1, 30)
