@@ -93,6 +93,7 @@ def sampled(py_spy, seconds=0.5):
 
 
 def test_recording_has_a_file_samples_and_our_wall_clock(record, tmp_path):
+    """Broken: a recording has no samples, or its times are not on the kit's wall clock."""
     before_s = time.time()
     recording = sampled(record())
     after_s = time.time()
@@ -127,6 +128,7 @@ def test_recording_with_a_redacted_command_line_can_be_read(record, tmp_path):
 
 @pytest.mark.parametrize("mode", ["blocking", "nonblocking"])
 def test_target_goes_on_after_a_recording(record, target, mode):
+    """Broken: py-spy stops or ends the server in one of its modes."""
     recording = sampled(record(mode=mode), 0.2)
     assert recording.failure is None
     assert target.poll() is None
@@ -149,6 +151,7 @@ def test_target_that_ends_leaves_its_recording(record, target):
 
 
 def test_process_without_python_is_reported_in_pyspys_words(record):
+    """Broken: the user does not see py-spy's own reason."""
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             with pytest.raises(RecorderFailed, match=r"did not start to sample: .*[Ee]rror.*python"):
@@ -179,6 +182,7 @@ def test_pyspy_that_is_killed_is_a_recording_without_file(record, tmp_path):
 
 
 def test_output_that_cannot_be_written_is_a_failure_with_pyspys_words(record, tmp_path):
+    """Broken: a full or missing folder gives no reason."""
     recording = sampled(record(output=tmp_path / "missing" / "recording.json"), 0.1)
     assert recording.file is None
     assert "no recording" in recording.failure
@@ -198,6 +202,7 @@ def test_pyspy_that_does_not_end_is_killed(record, monkeypatch):
 
 
 def test_pyspy_that_does_not_start_to_sample_is_killed(record, target, monkeypatch, tmp_path):
+    """Broken: the capture waits forever for a py-spy that never samples."""
     mute = tmp_path / "mute"
     mute.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho cannot\nexec sleep 60\n")
     mute.chmod(0o755)
@@ -233,6 +238,7 @@ def test_pyspy_may_exit_cleanly_before_it_is_killed(record):
 
 
 def test_hanging_pyspy_does_not_delay_a_stop(record):
+    """Broken: a stop waits for a py-spy that hangs."""
     py_spy = record()
     time.sleep(0.3)  # its SIGINT handler is installed a moment after it reports that it samples
     os.kill(py_spy._process.pid, signal.SIGSTOP)
@@ -241,6 +247,7 @@ def test_hanging_pyspy_does_not_delay_a_stop(record):
 
 
 def test_kill_after_the_target_is_gone_is_no_error(record, target):
+    """Broken: cleaning up after the server has ended raises an error."""
     py_spy = record()
     target.kill()
     target.wait()
@@ -249,6 +256,7 @@ def test_kill_after_the_target_is_gone_is_no_error(record, target):
 
 
 def test_no_permission_is_a_parameter_error_with_the_reason(monkeypatch, tmp_path):
+    """Broken: missing permission is noticed after the launch, without a way to grant it."""
     refusing = tmp_path / "py-spy"
     refusing.write_text("#!/bin/sh\necho 'Permission Denied: Try running again with elevated' >&2\nexit 1\n")
     refusing.chmod(0o755)
@@ -261,6 +269,7 @@ def test_no_permission_is_a_parameter_error_with_the_reason(monkeypatch, tmp_pat
 
 
 def test_no_pyspy_is_a_parameter_error(monkeypatch, tmp_path):
+    """Broken: a missing py-spy gives a traceback."""
     monkeypatch.setattr(pyspy.sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ParameterError, match="py_spy_mode='on': py-spy is not installed"):
@@ -309,6 +318,7 @@ def test_main_thread_has_the_pid_as_its_id(target):
 
 
 def test_pthread_ids_are_those_of_python(tmp_path):
+    """Broken: lost ticks are assigned to the wrong thread."""
     program = "import threading, time; print(threading.get_ident(), flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -319,6 +329,7 @@ def test_pthread_ids_are_those_of_python(tmp_path):
 
 
 def test_thread_ids_that_cannot_be_known_are_none():
+    """Broken: made-up thread ids are used for a process that cannot be read."""
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             assert thread_ids(process.pid) == {}
@@ -341,6 +352,7 @@ def test_thread_ids_that_cannot_be_known_are_none():
     ],
 )
 def test_largest_delay(output, behind_s):
+    """Broken: the report does not say how far py-spy fell behind."""
     assert pyspy_recording._largest_delay_s(output) == pytest.approx(behind_s)
 
 
@@ -382,6 +394,7 @@ def test_every_error_line_is_a_lost_tick_with_time_process_and_thread(record, tm
 
 
 def test_counts_that_were_not_printed_are_unknown(record, tmp_path, monkeypatch):
+    """Broken: counts that py-spy did not print are shown as 0."""
     output = scripted(tmp_path, monkeypatch, "py-spy> Sampling process 100 times a second.\n")
     recording = sampled(record(output=output), 0.1)
     assert (recording.samples, recording.errors, recording.lost) == (None, None, ())

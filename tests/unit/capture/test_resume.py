@@ -88,6 +88,7 @@ def state(path):
 
 
 def test_every_measured_parameter_is_tried_below():
+    """Broken: a measured parameter is missing from the test below."""
     assert set(CHANGED) == set(MEASURED)
     assert all(getattr(Parameters(), name) != value for name, value in CHANGED.items())
 
@@ -110,6 +111,7 @@ def test_resuming_with_another_measured_parameter_is_refused(tmp_path, name):
 
 @pytest.mark.usefixtures("no_launch")
 def test_resuming_captures_only_what_is_missing(tmp_path):
+    """Broken: a resumed run captures finished phases again."""
     parameters = Parameters(run_dir=str(tmp_path))
     folder_with(tmp_path, parameters, "single", requested=("single", "small", "large"))
     with pytest.raises(Prepared) as caught:
@@ -167,6 +169,7 @@ def test_damaged_manifest_is_a_parameter_error_and_is_kept(tmp_path):
 
 
 def test_run_folder_that_cannot_be_made_is_a_parameter_error(tmp_path):
+    """Broken: a run folder that cannot be created gives a traceback."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ParameterError, match=r"run_dir=.*cannot be written"):
         capture(Parameters(run_dir=str(tmp_path / "file" / "run")), quiet)
@@ -229,6 +232,7 @@ def test_phases_of_a_new_run(tmp_path, phases, missing):
 
 @pytest.mark.usefixtures("no_launch")
 def test_phase_can_be_added_to_a_complete_run(tmp_path):
+    """Broken: a complete run cannot get another phase."""
     folder_with(tmp_path, Parameters(), "single", requested=("single",), status="complete")
     with pytest.raises(Prepared) as caught:
         capture(Parameters(run_dir=str(tmp_path), phases="large"), quiet)

@@ -51,6 +51,7 @@ def pids_of(server):
 
 
 def test_healthy_server(launch):
+    """Broken: a healthy server is not recognised, or its processes are listed wrongly."""
     server = launch()
     server.wait_healthy(LIMIT_S)
     server.check_alive()
@@ -75,6 +76,7 @@ def test_server_that_dies_at_its_start_is_reported_at_once(launch, switch, how):
 
 
 def test_server_that_never_gets_healthy(launch):
+    """Broken: the capture waits forever for a server that does not become healthy."""
     server = launch("sick")
     wait_until(lambda: "ready" in server.log.lines(), "the server's start")
     with pytest.raises(ServerFailed, match=r"not healthy after 1 s \(parameter startup_s\).*\n(.*\n)*ready"):
@@ -90,6 +92,7 @@ def test_helper_process_that_ends_while_the_server_starts_is_no_failure(launch):
 
 
 def test_server_that_dies_later_is_noticed(launch):
+    """Broken: a server that dies while it is measured is not noticed."""
     server = launch()
     server.wait_healthy(LIMIT_S)
     child = pids_of(server)[1]
@@ -111,6 +114,7 @@ def test_end_of_one_process_of_the_server_is_noticed(launch, tmp_path):
 
 
 def test_failure_shows_only_the_end_of_a_long_log(tmp_path):
+    """Broken: a failure repeats the whole log."""
     log = ServerLog(tmp_path / "server.log", Redactor())
     for number in range(100):
         log.note(f"line {number}")
@@ -119,6 +123,7 @@ def test_failure_shows_only_the_end_of_a_long_log(tmp_path):
 
 
 def test_stop_leaves_no_process(launch):
+    """Broken: a process of the server survives a stop."""
     server = launch()
     server.wait_healthy(LIMIT_S)
     pids = pids_of(server)
@@ -138,6 +143,7 @@ def test_stop_ends_grandchildren_that_ignore_sigterm(launch, tmp_path, monkeypat
 
 
 def test_stop_ends_grandchildren_of_a_server_that_is_dead_already(launch, tmp_path):
+    """Broken: grandchildren of a server that is already dead survive a stop."""
     server = launch(f"grandchild={tmp_path / 'pid'}")
     server.wait_healthy(LIMIT_S)
     grandchild = pid_in(tmp_path / "pid")
@@ -163,6 +169,7 @@ def test_stop_ends_a_daemon_of_a_server_that_never_got_healthy(launch, tmp_path)
 
 
 def test_stop_twice_and_after_a_death_is_no_error(launch):
+    """Broken: a second stop raises an error."""
     server = launch("dies")
     with pytest.raises(ServerFailed):
         server.wait_healthy(LIMIT_S)
@@ -172,6 +179,7 @@ def test_stop_twice_and_after_a_death_is_no_error(launch):
 
 
 def test_stop_spares_processes_that_are_not_the_servers(launch):
+    """Broken: a stop ends processes of somebody else."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
         try:
             server = launch()
@@ -193,6 +201,7 @@ def test_processes_of_a_server_that_is_gone_are_a_server_failure(launch):
 
 
 def test_clock_of_a_dead_server_can_be_switched(launch):
+    """Broken: switching the clock of a dead server raises an error."""
     server = launch("dies")
     wait_until(lambda: server.exit_code is not None, "the server's end")
     server.enable_clock(True)
@@ -217,6 +226,7 @@ def test_temporary_files_of_the_server_are_removed_with_it(launch, tmp_path):
 
 @pytest.mark.parametrize("switch", ["dies", "sick"])
 def test_temporary_files_are_removed_when_the_start_fails(launch, tmp_path, switch):
+    """Broken: a failed start leaves temporary files behind."""
     temporary = tmp_path / "t"
     temporary.mkdir()
     server = launch("socket", switch, environment={"TMPDIR": str(temporary)})
@@ -227,6 +237,7 @@ def test_temporary_files_are_removed_when_the_start_fails(launch, tmp_path, swit
 
 
 def test_command_that_cannot_be_started_leaves_nothing(tmp_path, monkeypatch):
+    """Broken: a command that cannot be started leaves files or processes behind."""
     monkeypatch.setattr(server_module.sys, "executable", str(tmp_path / "missing"))
     temporary = tmp_path / "t"
     temporary.mkdir()
@@ -256,6 +267,7 @@ def test_log_lines_have_the_kits_time_and_no_secret(launch, tmp_path):
 
 
 def test_secret_flag_is_not_in_the_process_list(launch):
+    """Broken: the report's list of processes shows a secret."""
     server = launch("--api-key", SECRET)
     server.wait_healthy(LIMIT_S)
     commands = [process.command for process in server.processes()]
@@ -279,4 +291,5 @@ def test_port_in_use_is_a_parameter_error():
 
 
 def test_free_port_is_free():
+    """Broken: the kit launches a server on a port that is taken."""
     check_port_free(free_port())

@@ -20,10 +20,12 @@ def follow(tmp_path, content):
 
 
 def test_log_keeps_the_last_state_of_a_progress_bar(tmp_path):
+    """Broken: a progress bar fills the log with its intermediate states."""
     assert follow(tmp_path, b"a\r10%\r100%\r\nb\r\n") == ["100%", "b"]
 
 
 def test_log_survives_bytes_that_are_no_text_and_a_last_line_without_end(tmp_path):
+    """Broken: undecodable bytes or a missing line end lose the rest of the log."""
     assert follow(tmp_path, b"caf\xff\n\nlast") == ["caf\ufffd", "", "last"]
     assert read_log(tmp_path / "server.log")["text"].tolist() == ["caf\ufffd", "", "last"]
 
@@ -39,6 +41,7 @@ def test_log_of_a_resumed_run_goes_on(tmp_path):
 
 
 def test_lines_can_be_read_on_from_a_number(tmp_path):
+    """Broken: a reader of new lines gets old ones again."""
     log = ServerLog(tmp_path / "server.log", Redactor())
     for text in "abc":
         log.note(text)

@@ -38,6 +38,7 @@ from tests.support.schemas import assert_matches_schema
 
 
 def test_same_runs_are_no_meaningful_change():
+    """Broken: identical sides get another verdict than no meaningful change."""
     runs = side()
     comparison = compare(runs, runs, 0)
     assert set(verdicts(comparison).values()) == {NO_CHANGE}
@@ -46,6 +47,7 @@ def test_same_runs_are_no_meaningful_change():
 
 
 def test_twenty_percent_slower():
+    """Broken: a comparison misses a regression of 20 %."""
     comparison = compared(test=side(1.2, at=1))
     assert verdicts(comparison) == dict.fromkeys(("p50", "p90", "throughput", "CPU per request"), REGRESSION)
     assert report_of(comparison).verdict == REGRESSION
@@ -53,6 +55,7 @@ def test_twenty_percent_slower():
 
 
 def test_twenty_percent_faster():
+    """Broken: a comparison misses an improvement of 20 %."""
     comparison = compared(test=side(1 / 1.2, at=1))
     assert set(verdicts(comparison).values()) == {IMPROVEMENT}
     assert report_of(comparison).verdict == IMPROVEMENT
@@ -71,18 +74,21 @@ def test_the_component_that_changed_is_named_with_its_size():
 
 
 def test_a_component_that_only_one_side_has():
+    """Broken: a component that is new on one side has no row."""
     comparison = compared(test=side(path={**BASE, "softmax": 5.0}, at=1))
     softmax = comparison.components.set_index("component").loc["softmax"]
     assert (softmax["control_ms"], softmax["verdict"]) == (0, REGRESSION)
 
 
 def test_three_pairs_are_insufficient():
+    """Broken: a comparison of three pairs gets a verdict."""
     comparison = compared(side(pairs=3), side(2.0, pairs=3, at=1))
     assert set(verdicts(comparison).values()) == {INSUFFICIENT}
     assert "insufficient" in sentence(report_of(comparison))
 
 
 def test_one_run_a_side_is_suggestive_at_most():
+    """Broken: a single pair gets a firm verdict."""
     comparison = compared(side(pairs=1), side(1.5, pairs=1, at=1))
     assert verdicts(comparison)["p50"] == f"suggestive {REGRESSION}"
     assert verdicts(comparison)["throughput"] == NOT_KNOWN
@@ -91,6 +97,8 @@ def test_one_run_a_side_is_suggestive_at_most():
 
 
 def test_one_phase_faster_and_one_slower_is_mixed():
+    """Broken: a branch that is faster in one phase and slower in another gets a one-sided verdict."""
+
     def both(number, single, small):
         return run(phase(factor=single, name="single"), phase(factor=small), started_s=1e9 + number)
 
@@ -124,6 +132,7 @@ def test_measured_noise_widens_the_margin_of_its_own_metric_and_component():
 
 
 def test_noise_is_what_a_comparison_with_itself_could_not_exclude():
+    """Broken: the noise floor is smaller than what a comparison with itself allows."""
     metrics = pd.DataFrame({"phase": ["small"], "metric": ["p50"], "low": [0.92], "high": [1.04]})
     paths = pd.DataFrame(
         {
@@ -169,12 +178,14 @@ def test_other_scores_block_an_improvement_and_come_first():
 
 
 def test_scores_within_a_rounding_step_are_the_same():
+    """Broken: a rounding step of the scores blocks a comparison."""
     comparison = compared(test=side(scores=0.25 + 2**-8, at=1))
     assert not comparison.blocked
     assert list(comparison.correctness.scores["same"]) == [True]
 
 
 def test_tolerance_is_that_of_the_number_format():
+    """Broken: the tolerance is that of another number format."""
     provenance = {"command": "python --dtype float32"}
     comparison = compared(side(provenance=provenance), side(scores=0.25 + 2**-8, at=1, provenance=provenance))
     assert comparison.blocked
@@ -182,12 +193,14 @@ def test_tolerance_is_that_of_the_number_format():
 
 
 def test_number_format_of_the_flag_then_of_the_model():
+    """Broken: the number format ignores the server's flag."""
     assert dtype_of({"command": "x --dtype=float16"}) == "float16"
     assert dtype_of({"command": "x --dtype auto", "model_dtype": "float32"}) == "float32"
     assert dtype_of({"command": "x"}) == "not known"
 
 
 def test_another_number_of_scores_is_another_answer():
+    """Broken: an answer with another number of scores counts as the same."""
     control, test = side(), side(at=1)
     for one in test:
         requests = one.phases[0].phase.requests
@@ -196,6 +209,7 @@ def test_another_number_of_scores_is_another_answer():
 
 
 def test_payloads_of_one_side_only_are_counted():
+    """Broken: payloads that only one side sent are ignored."""
     test = side(at=1)
     for one in test:
         one.phases[0].phase.requests["payload"] += 1
@@ -257,12 +271,14 @@ def test_tables_json_and_headline_agree_on_what_is_blocked():
 
 
 def test_missing_pairs_are_said_in_every_file():
+    """Broken: a file does not mention missing pairs."""
     report = report_of(compared(), missing="test of pair 6: the server ended")
     assert as_json(report)["missing"] == "test of pair 6: the server ended"
     assert "not all pairs were captured: test of pair 6" in as_markdown(report)
 
 
 def test_more_failures_block_an_improvement():
+    """Broken: a branch that fails more often counts as an improvement."""
     comparison = compared(test=side(0.5, failed=5, at=1))
     assert comparison.correctness.failures_changed
     assert verdicts(comparison)["p50"] == BLOCKED
@@ -294,6 +310,7 @@ def test_compiles_and_batches_of_a_run_are_compared_over_the_pairs():
 
 
 def test_what_the_log_does_not_tell_is_not_known():
+    """Broken: counts that the log does not show appear as zero."""
     control, test = side(), side(at=1)
     for one in (*control, *test):
         one.phases[0].requests.table["split"] = pd.Series([pd.NA] * 40, dtype="boolean")
@@ -321,12 +338,14 @@ def test_what_the_log_does_not_tell_is_not_known():
     ],
 )
 def test_unlike_captures_are_named(change, what):
+    """Broken: sides captured differently are compared without a warning."""
     comparison = compared(test=side(at=1, **change))
     assert list(comparison.incomparable["what"]) == ([what] if what else [])
     assert report_of(comparison).mark == ("UNLIKE CAPTURES: " if what else "")
 
 
 def test_what_is_compared_is_not_unlike():
+    """Broken: the difference under test is reported as incomparable."""
     source = {"sglang_jax_source": {"commit": "abc", "branch": "serving-fixes"}, "sglang_jax": "0.0.3"}
     comparison = compared(
         test=side(at=1, label="serving-fixes", provenance=source, parameters={"server_flags": "--x 1"})
@@ -342,10 +361,12 @@ def test_what_is_compared_is_not_unlike():
 
 
 def test_the_same_model_in_another_folder_is_the_same():
+    """Broken: the same model in two folders is called different."""
     assert compared(test=side(at=1, parameters={"model_path": "/mnt/models/tiny/"})).incomparable.empty
 
 
 def test_a_run_of_a_side_that_is_unlike_the_others_is_found():
+    """Broken: a run that differs from the others of its side goes unnoticed."""
     test = side(at=1)
     test[3].run.provenance["cpus"] = 8
     row = compare(side(), test, 0).incomparable.iloc[0]
@@ -370,6 +391,7 @@ def test_a_side_of_two_commits_is_no_side():
 
 
 def test_the_model_may_differ_where_that_is_asked_for():
+    """Broken: two models cannot be compared on request, or are without it."""
     test = side(at=1, parameters={"model_path": "/models/int8"})
     assert list(compared(test=test).incomparable["what"]) == ["model"]
     parameters = CompareParameters(test_model_path="/models/int8").compared
@@ -387,6 +409,7 @@ def test_sides_are_checked_before_they_are_captured():
 
 
 def test_sides_that_were_not_measured_in_turn_are_said():
+    """Broken: sides that were not measured in turn are compared without a warning."""
     later = side(at=1)
     for run_ in later:
         run_.run.manifest.started_s += 1e6
@@ -398,6 +421,7 @@ def test_sides_that_were_not_measured_in_turn_are_said():
 
 
 def test_runs_without_a_partner_and_phases_of_one_side_are_named():
+    """Broken: runs without a partner, or phases of one side, are dropped silently."""
     test = side(pairs=7, at=1)
     test[2].phases = (*test[2].phases, phase(name="large"))
     comparison = compare(side(), test, 0)
@@ -414,6 +438,7 @@ def test_pairs_are_made_in_the_order_of_time():
 
 
 def test_no_common_phase_is_an_error():
+    """Broken: sides without a common phase give an empty report."""
     with pytest.raises(ValueError, match="no phase is in every run"):
         compare([run(phase(name="small"))], [run(phase(name="large"))], 0)
 
@@ -427,6 +452,7 @@ def test_stacks_that_vanished_and_that_are_new():
 
 
 def test_the_same_code_in_another_installation_and_on_another_line_is_the_same_stack():
+    """Broken: the same function in another installation or on another line is called new."""
     control = side(stack="work@/opt/server/lib/python3.12/site-packages/sgl_jax/a.py:7")
     test = side(stack="work@/opt/baseline/lib/python3.12/site-packages/sgl_jax/a.py:9", at=1)
     comparison = compare(control, test, 0)
@@ -435,6 +461,7 @@ def test_the_same_code_in_another_installation_and_on_another_line_is_the_same_s
 
 
 def test_functions_by_the_change_of_their_time():
+    """Broken: functions are not sorted by the change of their time."""
     row = tables.functions_table(compared(test=side(2.0, at=1))).iloc[0]
     assert row["function"] == "work (sgl_jax/a.py)"
     assert row["time"] == "self"
@@ -469,10 +496,12 @@ def test_gate_does_not_pass_what_could_not_be_judged():
 
 
 def test_gate_stops_what_returns_other_scores():
+    """Broken: a gate passes a branch that returns other scores."""
     assert report_of(compared(test=side(0.5, scores=0.35, at=1)), fail_on="regression").gate_fails
 
 
 def test_json_is_json_and_says_what_the_report_says(tmp_path):
+    """Broken: comparison.json is not valid JSON, or differs from the report."""
     report = report_of(compared(side(pairs=1), side(1.5, pairs=1, at=1)), compare_dir=tmp_path)
     write_files(report)
     written = json.loads((tmp_path / "comparison.json").read_text())

@@ -40,6 +40,7 @@ def write(folder, started_at, label="main", p50=44.5, **changes):
 
 
 def test_runs_are_in_the_order_of_time_across_zones_and_folders(tmp_path):
+    """Broken: a history is out of order when runs come from several time zones or folders."""
     write(tmp_path / "z" / "first", "2026-11-24T10:00:00+00:00")
     write(tmp_path / "a", "2026-11-24T13:00:00+02:00", label="fixes")
     history = read_history(tmp_path)
@@ -57,6 +58,7 @@ def test_only_the_summary_is_read(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"started_at": "yesterday", "phases": {}}'])
 def test_damaged_summary_is_named(tmp_path, text):
+    """Broken: one damaged summary ends the history."""
     write(tmp_path / "good", "2026-11-24T10:00:00+00:00")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "summary.json").write_text(text)
@@ -67,6 +69,7 @@ def test_damaged_summary_is_named(tmp_path, text):
 
 
 def test_unknown_p50_stays_unknown(tmp_path):
+    """Broken: an unknown p50 is drawn as a number."""
     write(tmp_path / "run", "2026-11-24T10:00:00+00:00", p50=None)
     assert math.isnan(float(read_history(tmp_path).runs["p50_ms"].iloc[0]))
 
@@ -89,6 +92,7 @@ def test_a_bucket_is_answered_with_what_to_do():
 
 
 def test_empty_folder(tmp_path):
+    """Broken: an empty folder ends the notebook with a traceback."""
     assert read_history(tmp_path).runs.empty
     assert read_history(tmp_path / "missing").runs.empty
 

@@ -31,6 +31,7 @@ def test_parameter_cell_is_the_class():
 
 
 def test_parameter_cell_has_the_defaults():
+    """Broken: the comparison notebook shows a default that does not hold."""
     cell = next(c for c in nbformat.read(NOTEBOOK, 4).cells if "parameters" in c.metadata.get("tags", []))
     namespace = {}
     exec(cell.source, namespace)
@@ -54,6 +55,7 @@ def test_parameter_cell_has_the_defaults():
     ],
 )
 def test_wrong_value_is_named(name, value, named):
+    """Broken: a wrong value is accepted, or the error names another parameter."""
     with pytest.raises(ParameterError, match=f"parameter {named}="):
         from_mapping(**{name: value})
 
@@ -67,6 +69,7 @@ def test_wrong_value_of_a_side_has_the_sides_name():
 
 
 def test_each_side_has_its_own_server_and_shares_the_rest():
+    """Broken: a side gets the other side's server, or the sides do not share the rest."""
     parameters = from_mapping(
         test_server_flags="--x 1", model_path="/models/a", test_model_path="/models/b", phase_s=9, rate_hz=50
     )
@@ -99,6 +102,7 @@ def test_a_gate_needs_enough_pairs_for_a_verdict():
 
 
 def test_each_run_has_a_results_folder_of_its_own():
+    """Broken: two runs of a comparison share a results folder."""
     parameters = from_mapping(results_dir="/results/x")
     assert (
         parameters.of_run("test", Path("c/runs/pair-01-test")).results_dir == "/results/x/runs/pair-01-test"
@@ -106,6 +110,7 @@ def test_each_run_has_a_results_folder_of_its_own():
 
 
 def test_run_folders_by_name_and_by_pattern(tmp_path):
+    """Broken: run folders cannot be given by name or by pattern."""
     for name in ("main-1", "main-2", "fixes-1"):
         make_run(tmp_path / name, "single")
     parameters = from_mapping(control=f"{tmp_path}/main-*", test=f"{tmp_path}/fixes-1, {tmp_path}/main-2")
@@ -115,6 +120,7 @@ def test_run_folders_by_name_and_by_pattern(tmp_path):
 
 @pytest.mark.parametrize("text", ["{0}/nothing", "{0}/none-*", "{0}/run, {0}/run"])
 def test_name_without_a_run_is_an_error(tmp_path, text):
+    """Broken: a name without a run is dropped silently."""
     make_run(tmp_path / "run", "single")
     parameters = from_mapping(control=text.format(tmp_path), test=str(tmp_path / "run"))
     with pytest.raises(ParameterError, match="control"):
@@ -144,6 +150,7 @@ def test_file_that_cannot_be_used_is_named_before_anything_is_launched(tmp_path,
 
 
 def test_files_that_can_be_used_pass(tmp_path):
+    """Broken: usable files are refused."""
     run = make_run(tmp_path / "runs" / "one", "single").path
     (run / "summary.json").write_text("{}")
     (tmp_path / "comparison.json").write_text("{}")
@@ -166,6 +173,7 @@ def test_files_of_a_comparison_with_runs_are_left_to_the_capture(tmp_path, name)
 
 @pytest.mark.parametrize("name", ["compare_dir", "results_dir"])
 def test_history_may_begin_with_the_runs_that_are_captured_now(tmp_path, name):
+    """Broken: a history is refused because the runs that will fill it are not captured yet."""
     folder = tmp_path / "made-by-the-capture"
     values = {"test_server_flags": "--x 1", "history": str(folder), name: str(folder / "new")}
     from_mapping(**values).check_files()

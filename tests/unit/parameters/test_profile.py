@@ -62,6 +62,7 @@ def test_default_types_in_the_cell_are_the_declared_ones():
 
 
 def test_defaults_of_the_cell_are_accepted():
+    """Broken: the notebook's own defaults are refused."""
     assert (
         Parameters.from_mapping({name: default for name, _, default, _ in parameter_cell()}) == Parameters()
     )
@@ -74,6 +75,7 @@ def test_measured_names_are_parameters():
 
 
 def test_default_list_is_not_shared():
+    """Broken: changing one parameter set's list changes another's."""
     Parameters().label_token_ids.append(1)
     assert Parameters().label_token_ids == []
 
@@ -155,6 +157,7 @@ def test_native_mode_is_bounded_to_20_hz():
 
 
 def test_file_phase_needs_a_file():
+    """Broken: the file phase starts without a file."""
     with pytest.raises(ParameterError, match="requests_file='': phase file needs"):
         Parameters.from_mapping({"phases": "file"})
 
@@ -169,6 +172,7 @@ def test_misspelt_name_gets_the_right_one(wrong, right):
 
 
 def test_name_like_no_other_gets_the_list():
+    """Broken: an unknown name gives no list of the known ones."""
     with pytest.raises(
         ParameterError, match=r"no such parameter; there are run_dir, label, server_python, .*"
     ):
@@ -207,6 +211,7 @@ def test_text_for_a_number_is_refused(name):
 
 
 def test_phase_names_default_to_all_that_can_be_sent():
+    """Broken: a default run skips a phase, or requests one that cannot be sent."""
     assert Parameters().phase_names() == PHASES
     assert Parameters(requests_file="own.jsonl").phase_names() == (*PHASES, "file")
     assert Parameters(phases=" mixed, single ,").phase_names() == ("mixed", "single")
@@ -254,6 +259,7 @@ def test_any_simple_values_give_parameters_or_a_parameter_error(values):
 
 @given(name=st.sampled_from(sorted(FIELDS)), value=VALUES)
 def test_any_single_value_gives_parameters_or_a_parameter_error(name, value):
+    """Broken: some value gives a traceback instead of a parameter error."""
     with suppress(ParameterError):
         Parameters.from_mapping({name: value})
 
@@ -280,10 +286,12 @@ def test_file_of_a_new_run_is_checked_and_that_of_an_existing_run_is_not(tmp_pat
 
 
 def test_requests_file_is_checked_for_its_own_phase_only(tmp_path):
+    """Broken: a file that no phase uses prevents a run."""
     Parameters(requests_file=str(tmp_path / "none"), phases="single").check_files()
 
 
 def test_folder_that_is_no_model_is_named(tmp_path):
+    """Broken: a folder without a model is accepted."""
     with pytest.raises(ParameterError, match=r"model_path=.*has no config\.json"):
         Parameters(model_path=str(tmp_path)).check_files()
     (tmp_path / "config.json").write_text("{}")

@@ -17,6 +17,7 @@ def requests_file(tmp_path, text):
 
 
 def test_bodies_get_the_labels_and_model_they_lack(tmp_path):
+    """Broken: a body lacks its labels or model, or loses its own."""
     path = requests_file(
         tmp_path, BODY + '\n{"query": [1], "items": [[2]], "label_token_ids": [7], "model": "m"}'
     )
@@ -33,6 +34,7 @@ def test_bodies_get_the_labels_and_model_they_lack(tmp_path):
 
 
 def test_blank_lines_are_left_out_and_counted_in_line_numbers(tmp_path):
+    """Broken: a blank line is sent, or shifts the line numbers of errors."""
     assert len(read_requests_file(requests_file(tmp_path, f"\n{BODY}\r\n  \n{BODY}\n\n"), [5])) == 2
     with pytest.raises(ParameterError, match="line 4: not JSON"):
         read_requests_file(requests_file(tmp_path, f"\n{BODY}\n\nbroken\n"), [5])
@@ -57,6 +59,7 @@ def test_blank_lines_are_left_out_and_counted_in_line_numbers(tmp_path):
     ],
 )
 def test_file_that_cannot_be_sent_names_the_line(tmp_path, text, says):
+    """Broken: an error does not name the line."""
     path = requests_file(tmp_path, text)
     with pytest.raises(ParameterError) as caught:
         read_requests_file(path, [5])
@@ -66,6 +69,7 @@ def test_file_that_cannot_be_sent_names_the_line(tmp_path, text, says):
 
 
 def test_unreadable_file_is_a_parameter_error(tmp_path):
+    """Broken: a file that cannot be read gives a traceback."""
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "missing", tmp_path, binary):

@@ -16,6 +16,7 @@ def files(path):
 
 
 def test_copy_is_the_run_and_can_be_loaded(tmp_path):
+    """Broken: a copied run cannot be loaded."""
     make_run(tmp_path / "run", "single", "small")
     copy_run(tmp_path / "run", tmp_path / "bucket")
     assert files(tmp_path / "run") == files(tmp_path / "bucket")
@@ -92,6 +93,7 @@ def test_bucket_that_cannot_be_read_just_now_does_not_count_as_empty(tmp_path, m
 
 
 def test_unfinished_phase_is_not_copied(tmp_path):
+    """Broken: an unfinished phase reaches the bucket."""
     make_run(tmp_path / "run", "single")
     staging = tmp_path / "run" / "phases" / ".small-unfinished"
     staging.mkdir()
@@ -101,6 +103,7 @@ def test_unfinished_phase_is_not_copied(tmp_path):
 
 
 def test_another_machine_resumes_from_the_copy(tmp_path):
+    """Broken: another machine captures finished phases again."""
     make_run(tmp_path / "run", "single")
     copy_run(tmp_path / "run", tmp_path / "bucket")
     assert restore_run(tmp_path / "bucket", tmp_path / "other") == ("single",)
@@ -110,6 +113,7 @@ def test_another_machine_resumes_from_the_copy(tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "missing"])
 def test_phase_that_was_cut_off_is_captured_again(tmp_path, damage):
+    """Broken: a phase whose copy was cut off counts as finished."""
     make_run(tmp_path / "run", "single", "small")
     copy_run(tmp_path / "run", tmp_path / "bucket")
     file = tmp_path / "bucket" / "phases" / "small" / "requests.parquet"
@@ -123,6 +127,7 @@ def test_phase_that_was_cut_off_is_captured_again(tmp_path, damage):
 
 @pytest.mark.parametrize("text", ["", "{", json.dumps({"schema_version": 1})])
 def test_manifest_that_was_cut_off_is_no_run(tmp_path, text):
+    """Broken: a manifest whose copy was cut off counts as a run."""
     (tmp_path / "bucket").mkdir()
     (tmp_path / "bucket" / "manifest.json").write_text(text)
     assert restore_run(tmp_path / "bucket", tmp_path / "run") == ()
@@ -130,6 +135,7 @@ def test_manifest_that_was_cut_off_is_no_run(tmp_path, text):
 
 
 def test_local_manifest_is_never_replaced(tmp_path):
+    """Broken: the bucket's manifest replaces the newer local one."""
     make_run(tmp_path / "run", "single", "small")
     make_run(tmp_path / "bucket", "single")
     assert restore_run(tmp_path / "bucket", tmp_path / "run") == ()
@@ -137,6 +143,7 @@ def test_local_manifest_is_never_replaced(tmp_path):
 
 
 def test_two_runs_are_never_mixed(tmp_path):
+    """Broken: phases of two runs are mixed in one folder."""
     make_run(tmp_path / "run", "single", run_id="mine")
     make_run(tmp_path / "bucket", "single", run_id="another")
     with pytest.raises(ResultsError, match="another"):

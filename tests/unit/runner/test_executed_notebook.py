@@ -30,11 +30,13 @@ def secret_cell(run_dir):
 
 
 def test_executed_notebook_without_error(tmp_path):
+    """Broken: a good notebook is reported as failed, or its run folder is not known."""
     path = write_notebook(tmp_path / "out.ipynb", new_code_cell("1", outputs=[run_output(tmp_path / "run")]))
     assert read_executed_notebook(path) == ExecutedNotebook(path, None, None, tmp_path / "run")
 
 
 def test_first_error_and_the_run_folder_are_read(tmp_path):
+    """Broken: a later error hides the first one, or the run folder is lost."""
     cells = (
         new_code_cell("1", outputs=[run_output(tmp_path / "run"), error_output()]),
         new_code_cell("2", outputs=[error_output("KeyError", "later")]),
@@ -46,6 +48,7 @@ def test_first_error_and_the_run_folder_are_read(tmp_path):
 
 
 def test_notebook_that_failed_before_it_named_its_run_folder(tmp_path):
+    """Broken: a notebook that failed early ends the runner with a traceback."""
     executed = read_executed_notebook(
         write_notebook(tmp_path / "out.ipynb", new_code_cell("1", outputs=[error_output()]))
     )
@@ -90,6 +93,7 @@ def test_report_of_a_gate_is_not_called_a_failure(tmp_path):
 
 
 def test_keep_when_the_run_folder_is_gone(tmp_path):
+    """Broken: a secret stays in the notebook when its run folder is gone."""
     path = write_notebook(tmp_path / "out.ipynb", secret_cell(tmp_path / "never-made"))
     assert read_executed_notebook(path).keep() == path
     assert SECRET not in path.read_text(encoding="utf-8")
