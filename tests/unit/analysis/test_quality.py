@@ -186,7 +186,7 @@ def threads_law(of_block):
 
 
 @pytest.mark.parametrize(
-    "found",
+    "samples",
     [
         {},
         {"scheduler_samples": N - 4, "lost": 4},

@@ -55,6 +55,7 @@ def assert_damage_is_named(folder, file):
 
 
 def test_run_survives_the_round_trip(folder):
+    """Broken: a run changes when it is written and read back."""
     run = load_run(folder.path)
     assert list(run.phases) == ["single", "small"]
     assert run.manifest.phases_done == ("single", "small")
@@ -71,11 +72,13 @@ def test_run_survives_the_round_trip(folder):
 
 
 def test_only_blocks_with_a_file_have_a_recording_path(folder):
+    """Broken: a block without a file claims a recording."""
     phase = load_run(folder.path).phases["single"]
     assert [(block.number, path.exists()) for block, path in phase.recording_paths()] == [(1, True)]
 
 
 def test_manifest_survives_the_round_trip(folder):
+    """Broken: a manifest changes when it is written and read back."""
     read = folder.read_manifest()
     assert replace(read, sha256={}, phases_done=()) == manifest("single", "small")
     assert sorted(read.sha256)[:2] == [
@@ -93,12 +96,14 @@ def test_times_keep_their_nanoseconds(folder):
 
 
 def test_run_without_any_phase_loads(tmp_path):
+    """Broken: a run without a finished phase cannot be loaded."""
     run = load_run(write_run(tmp_path, requested=("single",)).path)
     assert dict(run.phases) == {}
     assert run.manifest.phases_done == ()
 
 
 def test_server_log_and_provenance_may_be_missing(folder):
+    """Broken: a run without a log or provenance cannot be loaded."""
     folder.log_path.unlink()
     (folder.path / "provenance.json").unlink()
     run = load_run(folder.path)
@@ -132,6 +137,7 @@ def test_damaged_file_of_a_phase_is_named(folder, name, content):
 @pytest.mark.parametrize("name", ["manifest.json", "provenance.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe\x00\x01"])
 def test_damaged_json_of_the_run_is_named(folder, name, content):
+    """Broken: the user does not learn which file is damaged."""
     (folder.path / name).write_bytes(content)
     assert_damage_is_named(folder, folder.path / name)
 
@@ -145,18 +151,21 @@ def test_other_schema_version_is_refused(folder, version):
 
 @pytest.mark.parametrize("name", ["requests.parquet", "threads.parquet"])
 def test_missing_table_is_named(folder, name):
+    """Broken: the user does not learn which table is missing."""
     (folder.phase_path("small") / name).unlink()
     with pytest.raises(RunFolderError, match=name):
         load_run(folder.path)
 
 
 def test_missing_recording_is_named(folder):
+    """Broken: the user does not learn which recording is missing."""
     path = folder.phase_path("small") / "recording-1.speedscope.json"
     path.unlink()
     assert_damage_is_named(folder, path)
 
 
 def test_changed_recording_differs_from_its_checksum(folder):
+    """Broken: a changed recording is analysed."""
     path = folder.phase_path("small") / "recording-1.speedscope.json"
     path.write_text('{"profiles": [ ]}')
     assert_damage_is_named(folder, path)
@@ -171,6 +180,7 @@ def test_table_that_was_replaced_differs_from_its_checksum(folder):
 
 @pytest.mark.parametrize("missing", ["", "nowhere"])
 def test_folder_without_manifest_is_named(tmp_path, missing):
+    """Broken: a folder without a manifest gives a traceback."""
     with pytest.raises(RunFolderError, match=r"manifest\.json: missing"):
         load_run(tmp_path / missing)
 
@@ -214,6 +224,7 @@ def escapes(folder, file):
 
 
 def test_any_wrong_value_in_phase_json_is_a_run_folder_error(tmp_path):
+    """Broken: a wrong value in phase.json gives a traceback."""
     folder = write_run(tmp_path, "single")
     assert escapes(folder, folder.phase_path("single") / "phase.json") == []
 
@@ -236,6 +247,7 @@ def test_wrong_field_is_named(folder, path, value, place):
 
 
 def test_any_wrong_value_in_the_manifest_is_a_run_folder_error(tmp_path):
+    """Broken: a wrong value in the manifest gives a traceback."""
     folder = write_run(tmp_path, "single")
     assert escapes(folder, folder.manifest_path) == []
 
@@ -258,6 +270,7 @@ def test_any_flipped_byte_of_a_table_is_a_run_folder_error(tmp_path):
 
 
 def test_staged_phase_leaves_nothing_on_an_error(tmp_path):
+    """Broken: a failed capture leaves half a phase."""
     folder = RunFolder(tmp_path)
 
     def interrupted():
@@ -271,6 +284,7 @@ def test_staged_phase_leaves_nothing_on_an_error(tmp_path):
 
 
 def test_staged_phase_appears_only_when_it_is_complete(tmp_path):
+    """Broken: a reader sees a phase before it is complete."""
     folder = RunFolder(tmp_path)
     with folder.staged_phase("single") as staging:
         assert not folder.phase_path("single").exists()
@@ -289,6 +303,8 @@ def test_staged_phase_replaces_the_old_one_entirely(tmp_path):
 
 
 def test_failed_second_capture_keeps_the_old_phase(folder):
+    """Broken: a failed second capture destroys the first one's phase."""
+
     def failing():
         with folder.staged_phase("single"):
             raise RuntimeError
@@ -335,6 +351,7 @@ def test_replaced_file_is_readable_by_others(tmp_path):
 
 
 def test_log_with_stamps(tmp_path):
+    """Broken: the log's times are lost."""
     path = tmp_path / "server.log"
     path.write_text(
         "1700000000.000001 first\n1700000001.999999   indented 1700000000.000001 x\n1700000002.000000 \n"
@@ -353,6 +370,7 @@ def test_log_without_stamps_has_time_zero(tmp_path):
 
 
 def test_log_with_bytes_that_are_not_text(tmp_path):
+    """Broken: undecodable bytes end the analysis."""
     path = tmp_path / "server.log"
     path.write_bytes(b"1700000000.000001 caf\xff\n")
     assert read_log(path)["text"].tolist() == ["caf\ufffd"]
@@ -367,4 +385,5 @@ def test_one_line_of_the_log_is_one_row(tmp_path, mark):
 
 
 def test_no_log_is_an_empty_table(tmp_path):
+    """Broken: a run without a log ends the analysis."""
     assert read_log(tmp_path / "server.log").empty
