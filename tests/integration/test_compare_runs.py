@@ -228,6 +228,7 @@ def implied(row: dict[str, Any]) -> str:
 
 def test_verdicts_are_what_their_own_rows_say(spin: Compared, small: Compared) -> None:
     for one in (spin, small):
+        assert one.content["metrics"]
         assert [row["verdict"] for row in one.content["metrics"]] == list(
             map(implied, one.content["metrics"])
         )
@@ -271,7 +272,9 @@ def test_report_and_its_files_are_there(spin: Compared) -> None:
 
 
 def test_each_run_is_a_run_folder_of_its_own(spin: Compared) -> None:
-    for run in (spin.folder / "runs").iterdir():
+    runs = sorted((spin.folder / "runs").iterdir())
+    assert runs
+    for run in runs:
         assert json.loads((run / "summary.json").read_text())["status"] == "complete"
 
 

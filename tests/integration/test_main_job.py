@@ -68,23 +68,24 @@ def test_every_file_is_there(demo: Finished) -> None:
 @pytest.mark.parametrize("phase", PHASES)
 def test_summary_keeps_the_contract(summary: dict, phase: str) -> None:
     """Broken: tools outside cannot read a run, or its numbers do not add up."""
-    found = summary["phases"][phase]
-    requests = found["requests"]
+    measured = summary["phases"][phase]
+    requests = measured["requests"]
     assert requests["sent"] > 0
     assert requests["ok"] == requests["sent"]
     assert requests["failed"] == 0
-    assert found["latency_ms"]["mean"] > 0
-    path = found["request_path_ms"]
-    mean = found["profiled_latency_ms"]["mean"]
+    assert measured["latency_ms"]["mean"] > 0
+    path = measured["request_path_ms"]
+    mean = measured["profiled_latency_ms"]["mean"]
     assert sum(part["mean"] for part in path.values()) == pytest.approx(mean, rel=1e-6)
     assert all(part["ci95"][0] <= part["mean"] <= part["ci95"][1] for part in path.values())
-    for thread in found["threads"]:
+    assert measured["threads"]
+    for thread in measured["threads"]:
         assert sum(thread["share"].values()) == pytest.approx(1.0, abs=1e-9)
-    assert found["quality"]["unclassified_share"] < 0.02
-    assert found["quality"]["ticks"] > 100
-    assert found["cpu_ms_per_request"]["native_threads"]["mean"] > 0
+    assert measured["quality"]["unclassified_share"] < 0.02
+    assert measured["quality"]["ticks"] > 100
+    assert measured["cpu_ms_per_request"]["native_threads"]["mean"] > 0
     failed = [
-        check for check in found["checks"] if check["passed"] is False and check["name"] != COMMON_TICKS
+        check for check in measured["checks"] if check["passed"] is False and check["name"] != COMMON_TICKS
     ]
     assert not failed
 
@@ -118,9 +119,9 @@ def test_servers_log_is_understood(demo: Finished) -> None:
 
 
 def test_items_per_request_are_those_of_the_phases(summary: dict) -> None:
-    found = {name: phase["requests"]["items_per_request"] for name, phase in summary["phases"].items()}
-    assert (found["single"], found["small"], found["large"]) == (1, 4, 32)
-    assert 1 < found["mixed"] < 32
+    items = {name: phase["requests"]["items_per_request"] for name, phase in summary["phases"].items()}
+    assert (items["single"], items["small"], items["large"]) == (1, 4, 32)
+    assert 1 < items["mixed"] < 32
 
 
 def test_every_server_thread_is_found(summary: dict) -> None:
@@ -144,6 +145,7 @@ def test_findings_are_in_words_and_largest_first(summary: dict) -> None:
 
 
 def test_scores_are_checked(summary: dict) -> None:
+    assert summary["phases"].keys() == set(PHASES)
     for phase in summary["phases"].values():
         assert phase["scores"]["consistent"] is True
         assert len(phase["scores"]["digest"]) == 64
@@ -156,7 +158,9 @@ def without_nulls(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def test_recordings_open_in_speedscope(demo: Finished) -> None:
     """Broken: the recordings cannot be used outside the kit. They are validated with speedscope's schema."""
     schema = json.loads((ROOT / "tests/captures/speedscope/file-format-schema.json").read_text())
-    for path in demo.folder.glob("phases/*/recording-*.speedscope.json"):
+    paths = sorted(demo.folder.glob("phases/*/recording-*.speedscope.json"))
+    assert {path.parent.name for path in paths} == set(PHASES)
+    for path in paths:
         # py-spy writes null where the format leaves a field out; speedscope takes both.
         document = json.loads(path.read_text(), object_pairs_hook=without_nulls)
         jsonschema.validate(document, schema)
@@ -230,14 +234,17 @@ def test_no_secret_and_no_environment_in_the_folder(
     secret = "s3cretApiKey4711"
     flags = f"--api-key {secret}"
     run_in(tmp_path, {"HF_TOKEN": "hf_abcdefghijklmnop"}, server_flags=flags, phases="single", phase_s=2)
-    for path in (tmp_path / "run").rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            assert secret.encode() not in content, path
-            assert b"hf_abcdefghijklmnop" not in content, path
+    paths = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert tmp_path / "run" / "server.log" in paths
+    for path in paths:
+        content = path.read_bytes()
+        assert secret.encode() not in content, path
+        assert b"hf_abcdefghijklmnop" not in content, path
 
 
 def test_repository_notebooks_carry_no_outputs() -> None:
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert paths
+    for path in paths:
         cells = json.loads(path.read_text())["cells"]
         assert not [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")], path

@@ -87,9 +87,9 @@ def test_request_path_is_the_truth(measured: PhaseAnalysis, component: str) -> N
 
 def test_most_of_the_request_path_lies_in_its_own_intervals(measured: PhaseAnalysis) -> None:
     """Broken: the intervals are too narrow, or a part of every stage is attributed to others."""
-    found = {name: half_widths(measured)[name] for name in STAGES}
-    within = [abs(mean - STAGES[name]) <= half + ROUNDING_MS for name, (mean, half) in found.items()]
-    assert sum(within) >= MOST, found
+    stages = {name: half_widths(measured)[name] for name in STAGES}
+    within = [abs(mean - STAGES[name]) <= half + ROUNDING_MS for name, (mean, half) in stages.items()]
+    assert sum(within) >= MOST, stages
 
 
 def test_intervals_hold_the_truth(measured: PhaseAnalysis) -> None:

@@ -71,7 +71,7 @@ THREADS = [
 ]
 
 
-def make_run(path, *done, run_id="first", asked=("single", "small")):
+def make_run(path, *done, run_id="first", requested=("single", "small")):
     folder = RunFolder(path)
     for name in done:
         with folder.staged_phase(name) as staging:
@@ -81,6 +81,8 @@ def make_run(path, *done, run_id="first", asked=("single", "small")):
     folder.log_path.write_text("1000000000.000000 ready\n")
     folder.write_provenance({"kit": "1"})
     folder.write_manifest(
-        Manifest(run_id=run_id, label="run", parameters={}, phases=asked, started_s=1e9, status="capturing")
+        Manifest(
+            run_id=run_id, label="run", parameters={}, phases=requested, started_s=1e9, status="capturing"
+        )
     )
     return folder

@@ -8,6 +8,7 @@ from tests.support.paths import ROOT
 
 
 def test_package_project_and_changelog_agree_on_the_version():
+    """Broken: the package, pyproject.toml and the changelog name different versions."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     released = re.findall(
         r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
@@ -16,5 +17,6 @@ def test_package_project_and_changelog_agree_on_the_version():
 
 
 def test_unreleased_changes_come_first():
+    """Broken: a released section stands above the unreleased changes."""
     headings = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings[0] == "Unreleased"

@@ -30,10 +30,12 @@ def test_costs_that_share_an_error_are_biased_though_each_agrees():
 
 
 def test_precise_costs_weigh_more_in_the_common_error():
+    """Broken: an imprecise cost weighs as much as a precise one."""
     bias = common_bias([cost(10.0, 11.0, 0.5), cost(10.0, 9.0, 1.0)])
     assert bias.mean == pytest.approx((4 * 0.1 - 0.1) / 5)
 
 
 def test_components_that_moved_are_named_unless_they_are_unsteady():
+    """Broken: a component that varies anyway is said to have moved, or one that moved is not named."""
     others = {"batch": (3.0, 1.0), "output": (2.0, 1.0), "host_prep": (3.0, 4.0), "device_wait": (9.0, 1.0)}
     assert set(cost(10.0, 10.0, 1.0, **others).moved()) == {"batch"}

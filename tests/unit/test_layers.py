@@ -71,19 +71,19 @@ def is_module(name: str) -> bool:
 def imports(path: Path, *, at_load: bool = False) -> set[str]:
     """Every module that a file imports, inside functions too unless ``at_load``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = set()
+    imported = set()
     for node in tree.body if at_load else ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             modules = {name for name in inner if name.startswith("scoreprof_nb") and is_module(name)}
-            found |= modules
+            imported |= modules
             if len(modules) < len(inner):
-                found.add(node.module)
-    return found
+                imported.add(node.module)
+    return imported
 
 
 def own(path: Path, **how: bool) -> set[str]:
@@ -95,7 +95,7 @@ def label(path: Path) -> str:
 
 
 def test_modules_are_found():
-    """Else every test below passes on nothing."""
+    """Broken: every test below passes on an empty list."""
     assert {"run_folder/store.py", "capture/session.py", "plots/bars.py"} <= {label(path) for path in MODULES}
     assert "scoreprof_nb.capture.session" in own(PACKAGE / "notebook" / "profile.py")
     assert "scoreprof_nb" in own(PACKAGE / "capture" / "provenance.py")
@@ -103,6 +103,7 @@ def test_modules_are_found():
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_imports_go_downwards(path):
+    """Broken: a folder imports one that lies above it."""
     part = part_of(name_of(path))
     assert part in MAY_IMPORT, f"a new folder needs a line in {Path(__file__).name}"
     wrong = {name for name in own(path) if part_of(name) not in MAY_IMPORT[part] | {part}}
@@ -111,7 +112,7 @@ def test_imports_go_downwards(path):
 
 @pytest.mark.parametrize("name", STAND_ALONE)
 def test_stand_alone_programs_import_nothing_of_the_kit(name):
-    """The interpreter that runs them has no kit."""
+    """Broken: a program that runs in an interpreter without the kit imports the kit."""
     assert not own(PACKAGE / name)
 
 
@@ -122,14 +123,14 @@ def test_parent_of_others_needs_the_standard_library_only(name):
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_matplotlib_is_in_the_plots_only(path):
-    """Analysis must run where nothing can be drawn."""
+    """Broken: the analysis needs a plotting library."""
     if any(name.split(".")[0] == "matplotlib" for name in imports(path)):
         assert label(path).startswith(("plots/", "notebook/"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_jupyter_is_in_the_notebook_part_only(path):
-    """The core needs no Jupyter."""
+    """Broken: the core needs Jupyter."""
     jupyter = {"IPython", "nbformat", "nbconvert", "papermill", "ipykernel"}
     if {name.split(".")[0] for name in imports(path)} & jupyter:
         assert label(path).startswith(("notebook/", "runner/"))
@@ -137,13 +138,14 @@ def test_jupyter_is_in_the_notebook_part_only(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_serving_packages_are_in_the_servers_programs_only(path):
-    """A run folder is read on machines without JAX and sglang-jax."""
+    """Broken: a run folder cannot be read on a machine without JAX and sglang-jax."""
     serving = {"jax", "jaxlib", "sgl_jax", "transformers", "safetensors", "tokenizers", "ml_dtypes", "flax"}
     if {name.split(".")[0] for name in imports(path)} & serving:
         assert label(path) in STAND_ALONE
 
 
 def test_no_import_goes_in_a_circle():
+    """Broken: two modules import each other."""
     graph = {name_of(path): own(path) - {name_of(path)} for path in MODULES}
     done: set[str] = set()
 
@@ -160,7 +162,9 @@ def test_no_import_goes_in_a_circle():
 
 
 def test_contributing_has_the_same_table():
-    """The page of architecture shows what this file enforces; on failure, paste the right-hand side."""
+    """Broken: the architecture page shows another table than this file enforces; paste the right-hand side
+    there.
+    """
     section = (
         (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("| may import |\n")[2]
     )

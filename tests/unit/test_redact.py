@@ -4,14 +4,9 @@ import json
 import subprocess
 import sys
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from papermill.execute import ERROR_MARKER_TAG
 
 from scoreprof_nb.redact import MASK, Redactor
-from scoreprof_nb.run_folder.files import RUN_MIME
-from scoreprof_nb.runner.executed_notebook import ExecutedNotebook, read_executed_notebook
 from tests.support.paths import CAPTURES
 
 SECRET = "s3cr3tvalue42"
@@ -34,11 +29,13 @@ HF = "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH"
     ],
 )
 def test_secret_is_removed(text):
+    """Broken: a secret in a usual form is published."""
     assert SECRET not in Redactor()(text)
     assert MASK in Redactor()(text)
 
 
 def test_hugging_face_token_is_removed_wherever_it_stands():
+    """Broken: a Hugging Face token is published."""
     for text in (HF, f"HF_TOKEN={HF}", f"token {HF} is bad", f'"{HF}"'):
         assert HF not in Redactor()(text)
 
@@ -59,7 +56,7 @@ def test_hugging_face_token_is_removed_wherever_it_stands():
     ],
 )
 def test_text_without_a_secret_stays(text):
-    """A log or recording with gaps cannot be analysed."""
+    """Broken: a log or recording has gaps and cannot be analysed."""
     assert Redactor()(text) == text
 
 
@@ -83,7 +80,7 @@ def test_text_without_a_secret_stays(text):
     ],
 )
 def test_secret_with_a_secrets_name_is_removed(text):
-    """Broken: each of these was kept."""
+    """Broken: a secret is published although its name says that it is one."""
     clean = Redactor()(text)
     assert "hunter2" not in clean
     assert MASK in clean
@@ -114,7 +111,7 @@ TOKENS = {
 @pytest.mark.parametrize("kind", TOKENS)
 @pytest.mark.parametrize("around", ["{}", "token {} is bad", '"{}"', "x={}", "<{}>", "[{},"])
 def test_token_is_removed_by_its_form(kind, around):
-    """Whatever its name: a server may print it in a sentence. No part of it is left."""
+    """Broken: a token that a server prints within a sentence is published, in whole or in part."""
     token = TOKENS[kind]
     clean = Redactor()(around.format(token))
     assert MASK in clean
@@ -123,7 +120,7 @@ def test_token_is_removed_by_its_form(kind, around):
 
 @pytest.mark.parametrize("newline", ["\n", "\\n"])
 def test_private_key_is_removed(newline):
-    """Also in JSON, where it is a single line."""
+    """Broken: a private key is published, or one on a single line of JSON is."""
     marks = [joined("-----", mark, " RSA PRIVATE", " KEY-----") for mark in ("BEGIN", "END")]
     text = newline.join(["before", marks[0], "MIIEowIBAAKCAQEA7", "q1w2e3r4", marks[1], "after"])
     clean = Redactor()(text)
@@ -135,6 +132,7 @@ def test_private_key_is_removed(newline):
 
 @pytest.mark.parametrize("key", ["aws_secret_access_key", "AWS_SESSION_TOKEN"])
 def test_only_the_secret_of_an_assignment_is_replaced(key):
+    """Broken: redaction removes the name beside the secret."""
     secret = joined("wJalrXUtnFEMI", "/K7MDENG/", "bPxRfiCYEXAMPLEKEY")
     assert Redactor()(f"{key} = '{secret}'") == f"{key} = '{MASK}'"
 
@@ -155,11 +153,12 @@ def test_only_the_secret_of_an_assignment_is_replaced(key):
     ],
 )
 def test_ordinary_text_stays(text):
+    """Broken: ordinary text with words such as key or token is changed."""
     assert Redactor()(text) == text
 
 
 def test_servers_log_stays():
-    """Requests are matched with lines of the log: a changed line may be lost."""
+    """Broken: a line of the log is changed, and requests can no longer be matched with it."""
     log = (CAPTURES / "server-main.log").read_text()
     assert len(log.splitlines()) > 50
     assert Redactor()(log) == log
@@ -169,7 +168,7 @@ def test_servers_log_stays():
 
 
 def test_inherited_secrets_are_removed_wherever_they_are_echoed():
-    """Broken: the server inherits them, and may print them without their name."""
+    """Broken: the server prints a secret that it inherited, without its name, and the report publishes it."""
     inherited = {
         "OPENAI_APIKEY": "plain words here",
         "GITHUB_PAT": "abcdefgh",
@@ -187,7 +186,7 @@ def test_inherited_secrets_are_removed_wherever_they_are_echoed():
 
 
 def test_inherited_values_that_cannot_be_secrets_stay():
-    """A log without its numbers and paths cannot be analysed."""
+    """Broken: numbers and paths vanish from the log because a variable's name looks like a secret's."""
     inherited = {
         "MAX_TOKEN": "1024",
         "USE_TOKEN": "true",
@@ -202,7 +201,9 @@ def test_inherited_values_that_cannot_be_secrets_stay():
 
 
 def test_detect_secrets_is_loaded_only_for_text_that_may_hold_a_token():
-    """It takes longer to import than all of the kit: a wrong parameter must be reported at once."""
+    """Broken: a wrong parameter takes seconds to report: importing detect-secrets takes longer than the whole
+    kit.
+    """
     program = (
         "import sys; from scoreprof_nb.redact import Redactor; "
         "Redactor()('phase_s=-1, must be from 2 to 86400'); print('detect_secrets' in sys.modules); "
@@ -213,12 +214,13 @@ def test_detect_secrets_is_loaded_only_for_text_that_may_hold_a_token():
 
 
 def test_only_the_value_is_replaced():
+    """Broken: redaction removes the flag or what follows it."""
     assert Redactor()(f"run --api-key {SECRET} --port 1") == f"run --api-key {MASK} --port 1"
     assert Redactor()(f"run --hf-token={SECRET} --port 1") == f"run --hf-token={MASK} --port 1"
 
 
 def test_value_of_a_secret_flag_is_removed_wherever_it_is_echoed():
-    """A server prints its arguments in its own formats."""
+    """Broken: a server that prints its arguments in its own format publishes a secret."""
     redact = Redactor.for_server(f"--device cpu --api-key {SECRET} --hf-token='{SECRET}2'")
     assert (
         redact(f"listening, key is <{SECRET}>, other <{SECRET}2>")
@@ -227,13 +229,13 @@ def test_value_of_a_secret_flag_is_removed_wherever_it_is_echoed():
 
 
 def test_short_values_and_broken_quotes_do_not_blank_the_log():
-    """``--api-key 1`` must not replace every digit 1, and an unclosed quote must not fail here."""
+    """Broken: ``--api-key 1`` replaces every digit 1, or an unclosed quote ends the run."""
     assert Redactor.for_server("--api-key 1")("11 of 111") == "11 of 111"
     assert SECRET not in Redactor.for_server(f"--api-key {SECRET} 'open")(SECRET)
 
 
 def test_quotes_around_a_flag_survive():
-    """Python source and JSON that contain a command line must stay valid."""
+    """Broken: redaction breaks Python source or JSON that contains a command line."""
     for text in (f'server_flags = "--api-key {SECRET}"', f"server_flags = '--hf-token={SECRET}'"):
         clean = Redactor()(text)
         assert SECRET not in clean
@@ -241,7 +243,7 @@ def test_quotes_around_a_flag_survive():
 
 
 def test_recording_stays_json_when_a_command_line_in_it_is_redacted():
-    """py-spy's speedscope file is compact JSON and holds the command line of every process."""
+    """Broken: redaction breaks py-spy's compact JSON, which holds the command line of every process."""
     command = f'process 12:"/usr/bin/python3 -m sgl_jax.launch_server --api-key {SECRET}"'
     recording = {"shared": {"frames": [{"name": command, "file": ""}, {"name": "main", "file": "a.py"}]}}
     text = json.dumps(recording, separators=(",", ":"))
@@ -251,95 +253,8 @@ def test_recording_stays_json_when_a_command_line_in_it_is_redacted():
         assert json.loads(clean)["shared"]["frames"][1] == {"name": "main", "file": "a.py"}
 
 
-# ---- the executed notebook
-
-
-def write_notebook(path, *cells):
-    nbformat.write(new_notebook(cells=list(cells)), path)
-    return path
-
-
-def run_output(run_dir):
-    return new_output("display_data", data={RUN_MIME: {"run_dir": str(run_dir)}, "text/plain": "run folder"})
-
-
-def error_output(name="ParameterError", value="parameter port=1: bad"):
-    return new_output("error", ename=name, evalue=value, traceback=["the traceback"])
-
-
-def secret_cell(run_dir):
-    printed = new_output("stream", name="stdout", text=f"api_key='{SECRET}'\nBearer {SECRET}\n")
-    return new_code_cell(f'flags = "--api-key {SECRET} --port 1"', outputs=[run_output(run_dir), printed])
-
-
-def test_executed_notebook_without_error(tmp_path):
-    path = write_notebook(tmp_path / "out.ipynb", new_code_cell("1", outputs=[run_output(tmp_path / "run")]))
-    assert read_executed_notebook(path) == ExecutedNotebook(path, None, None, tmp_path / "run")
-
-
-def test_first_error_and_the_run_folder_are_read(tmp_path):
-    cells = (
-        new_code_cell("1", outputs=[run_output(tmp_path / "run"), error_output()]),
-        new_code_cell("2", outputs=[error_output("KeyError", "later")]),
-    )
-    executed = read_executed_notebook(write_notebook(tmp_path / "out.ipynb", *cells))
-    assert executed.error_name == "ParameterError"
-    assert executed.error == "ParameterError: parameter port=1: bad"
-    assert executed.run_dir == tmp_path / "run"
-
-
-def test_notebook_that_failed_before_it_named_its_run_folder(tmp_path):
-    executed = read_executed_notebook(
-        write_notebook(tmp_path / "out.ipynb", new_code_cell("1", outputs=[error_output()]))
-    )
-    assert executed.run_dir is None
-    assert executed.keep() == executed.path
-
-
-def test_keep_redacts_and_copies_into_the_run_folder(tmp_path):
-    """The report is shared: none of its forms may contain a secret."""
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    executed = read_executed_notebook(write_notebook(tmp_path / "out.ipynb", secret_cell(run_dir)))
-    report = executed.keep()
-    assert report == run_dir / "report.ipynb"
-    for path in (executed.path, report, run_dir / "report.html"):
-        assert SECRET not in path.read_text(encoding="utf-8"), path
-    nbformat.validate(nbformat.read(report, as_version=4))
-    assert MASK in (run_dir / "report.html").read_text(encoding="utf-8")
-    assert sorted(p.name for p in run_dir.iterdir()) == ["report.html", "report.ipynb"]
-
-
-def test_keep_of_a_notebook_that_is_the_report_already(tmp_path):
-    """``make report`` writes directly into the run folder: a file cannot be copied onto itself."""
-    path = write_notebook(tmp_path / "report.ipynb", secret_cell(tmp_path))
-    assert read_executed_notebook(path).keep() == path
-    assert SECRET not in path.read_text(encoding="utf-8")
-    assert (tmp_path / "report.html").exists()
-
-
-def test_report_of_a_gate_is_not_called_a_failure(tmp_path):
-    """Broken: a complete comparison begins with papermill's red lines, since a failed gate is an exception."""
-
-    def kept(error_name):
-        red = new_markdown_cell("An Exception was encountered", metadata={"tags": [ERROR_MARKER_TAG]})
-        cell = new_code_cell("1", outputs=[run_output(tmp_path), error_output(error_name, "regression")])
-        report = read_executed_notebook(write_notebook(tmp_path / "out.ipynb", red, cell)).keep()
-        return report.read_text(encoding="utf-8")
-
-    assert "An Exception was encountered" not in kept("ComparisonGate")
-    assert "regression" in kept("ComparisonGate")
-    assert "An Exception was encountered" in kept("CaptureFailed")
-
-
-def test_keep_when_the_run_folder_is_gone(tmp_path):
-    path = write_notebook(tmp_path / "out.ipynb", secret_cell(tmp_path / "never-made"))
-    assert read_executed_notebook(path).keep() == path
-    assert SECRET not in path.read_text(encoding="utf-8")
-
-
 def test_secrets_of_every_sides_parameters_are_known():
-    """Broken: a secret of the server's environment is in the report, and in the bucket."""
+    """Broken: a secret of a server's environment is published in the report and the bucket."""
     redact = Redactor.for_parameters(
         {
             "server_flags": "--api-key 'first secret'",

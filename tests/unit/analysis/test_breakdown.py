@@ -63,6 +63,7 @@ def some_ticks(seed=0, n=500):
 
 
 def test_shares_of_each_thread_sum_to_one():
+    """Broken: the components of a thread do not add up to its time."""
     table = thread_breakdown(some_ticks(), NO_CPU, seed=1)
     sums = table.groupby(["process", "thread"])["share"].sum()
     assert len(sums) == 3
@@ -70,6 +71,7 @@ def test_shares_of_each_thread_sum_to_one():
 
 
 def test_shares_are_the_counted_ones_with_intervals_around_them():
+    """Broken: a share is not the counted one, or lies outside its interval."""
     ticks = phase_of(
         ticked([thread_ticks("http", "main", "http*3 await_request*7 " * 50)], of=block(wall_s=5.0))
     )
@@ -82,7 +84,7 @@ def test_shares_are_the_counted_ones_with_intervals_around_them():
 
 
 def test_intervals_know_that_neighbouring_samples_are_not_independent():
-    """One compile of a second is 100 samples, but one event: the interval must stay wide."""
+    """Broken: one compile of a second, which is 100 samples but a single event, gives a narrow interval."""
     scattered = phase_of(
         ticked([thread_ticks("http", "main", "http await_request*9 " * 100)], of=block(wall_s=10))
     )
@@ -99,6 +101,7 @@ def test_intervals_know_that_neighbouring_samples_are_not_independent():
 
 
 def test_threads_of_a_role_and_blocks_are_taken_together():
+    """Broken: a role's threads, or a phase's blocks, are shown one by one or counted twice."""
     pool = [
         thread_ticks("http", "pool", "http*10", tid=7),
         thread_ticks("http", "pool", "idle_wait*30", tid=8),
@@ -113,6 +116,7 @@ def test_threads_of_a_role_and_blocks_are_taken_together():
 
 
 def test_intervals_repeat_by_seed():
+    """Broken: the same run gives other intervals each time it is analysed."""
     first, again, other = (thread_breakdown(some_ticks(), NO_CPU, seed=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first, again)
     assert not first["low"].equals(other["low"])
@@ -127,6 +131,7 @@ def accounting(*rows):
 
 
 def test_kernel_cpu_joins_threads_by_their_id_and_calls_the_rest_native():
+    """Broken: CPU time is charged to another thread, or native threads are left out."""
     ticks = phase_of(
         ticked(
             [
@@ -139,8 +144,8 @@ def test_kernel_cpu_joins_threads_by_their_id_and_calls_the_rest_native():
         ),
         processes=(ServerProcess(2, 1, HTTP), ServerProcess(3, 2, SCHEDULER)),
     )
-    found = kernel_cpu(ticks, RULES)
-    by_thread = {(r.process, r.thread, r.tid): r.cpu_s for r in found.itertuples()}
+    table = kernel_cpu(ticks, RULES)
+    by_thread = {(r.process, r.thread, r.tid): r.cpu_s for r in table.itertuples()}
     assert by_thread == {
         ("http", "main", 2): pytest.approx(0.5),
         ("scheduler", "main", 3): pytest.approx(0.25),
@@ -150,7 +155,7 @@ def test_kernel_cpu_joins_threads_by_their_id_and_calls_the_rest_native():
 
 
 def test_threads_that_began_or_ended_in_the_block():
-    """Began: all it used counts. Ended: what it used is not known, and counts as none."""
+    """Broken: CPU time of a thread that began in the block is lost, or is made up for one that ended."""
     ticks = phase_of(
         ticked([thread_ticks("http", "main", "http*4", pid=2, tid=2)]),
         threads=accounting((0, 2, 2, NAN, 0.5), (0, 2, 9, 3.0, NAN)),
@@ -159,6 +164,7 @@ def test_threads_that_began_or_ended_in_the_block():
 
 
 def test_launcher_and_resource_tracker_cost_nothing():
+    """Broken: the kit's own processes appear in the CPU cost of the server."""
     ticks = phase_of(
         ticked([thread_ticks("http", "main", "http*4", pid=2, tid=2)]),
         threads=accounting((0, 1, 1, 0.0, 7.0), (0, 2, 2, 0.0, 0.5), (0, 5, 5, 0.0, 3.0)),
@@ -172,6 +178,7 @@ def test_launcher_and_resource_tracker_cost_nothing():
 
 
 def test_only_profiled_blocks_count_unless_none_was():
+    """Broken: CPU time of blocks without py-spy, which have no stacks, is spread over components."""
     rows = accounting((0, 2, 2, 0.0, 0.5), (1, 2, 2, 0.5, 2.5))
     on = ticked([thread_ticks("http", "main", "http*4", pid=2, tid=2)], of=block(0))
     mixed = phase_of(on, threads=rows)
@@ -201,6 +208,7 @@ def answered(n, wall_s=1.0):
 
 
 def test_cpu_per_request_sums_to_the_kernels_figure():
+    """Broken: the components' CPU time does not add up to the kernel's figure."""
     table = cpu_per_request(some_ticks(), CPU, answered(20, 5.0), seed=1)
     assert table["cpu_ms"].sum() == pytest.approx(13.0 * 1e3 / 20, rel=1e-9)
     assert table["cpu_ms"].tolist() == sorted(table["cpu_ms"], reverse=True)
@@ -217,11 +225,13 @@ def test_cpu_of_threads_without_ticks_has_no_known_interval():
 
 
 def test_waiting_gets_no_cpu_time():
+    """Broken: a thread that waits is charged CPU time."""
     table = cpu_per_request(some_ticks(), CPU, answered(20, 5.0), seed=1)
     assert not [name for name in table["component"] if CATALOG[name].waiting]
 
 
 def test_cpu_time_is_spread_over_the_running_components_by_their_ticks():
+    """Broken: CPU time is not spread in proportion to the ticks at work."""
     ticks = phase_of(
         ticked([thread_ticks("scheduler", "main", "batch*30 idle_poll*10 wait_forward*60", pid=3, tid=3)])
     )
@@ -233,14 +243,14 @@ def test_cpu_time_is_spread_over_the_running_components_by_their_ticks():
 
 
 def test_a_thread_never_seen_running_keeps_its_cpu_time():
-    """It was spread over what the thread was seen in: dropping it would break the sum."""
+    """Broken: the CPU time of a thread that was never sampled at work is dropped, and the sum is too small."""
     ticks = phase_of(ticked([thread_ticks("scheduler", "forward", "device_wait*10", pid=3, tid=4)]))
     table = cpu_per_request(ticks, cpu_table(("scheduler", "forward", 3, 4, 0.1)), answered(1), seed=1)
     assert table[["component", "cpu_ms"]].to_numpy().tolist() == [["device_wait", pytest.approx(100)]]
 
 
 def test_cpu_without_stacks_or_without_requests_is_not_known():
-    """Without stacks nothing says what a thread's time was for: it must not be shown as XLA's."""
+    """Broken: without stacks, the CPU time of Python threads is shown as XLA's."""
     for empty in (
         cpu_per_request(phase_of(), CPU, answered(10), seed=1),
         cpu_per_request(some_ticks(), CPU, measured(), seed=1),
@@ -259,7 +269,7 @@ def simulated_cpu(seed):
     """Two blocks of requests one after the other, whose stages' CPU times vary by a third, and what the
     kernel charged; ticks at random times, 100 a second. Gives the arguments of cpu_per_request."""
     rng = np.random.default_rng(seed)
-    rows, found, cpu_s = [], [], dict.fromkeys(("http", "detokenizer"), 0.0)
+    rows, of_blocks, cpu_s = [], [], dict.fromkeys(("http", "detokenizer"), 0.0)
     for number in range(BLOCKS):
         of = block(number, START_S + 20 * number, BLOCK_S)
         n = rng.poisson(BLOCK_S * 100)
@@ -282,9 +292,9 @@ def simulated_cpu(seed):
             replace(thread_ticks(process, "main", f"http*{n}", pid=pid, tid=pid), components=seen[process])
             for pid, process in enumerate(cpu_s)
         ]
-        found.append(replace(ticked(threads, of=of), tick_s=of.start_s + tick_s))
+        of_blocks.append(replace(ticked(threads, of=of), tick_s=of.start_s + tick_s))
     kernel = cpu_table(*((process, "main", pid, pid, cpu_s[process]) for pid, process in enumerate(cpu_s)))
-    return phase_of(*found), kernel, measured(*rows)
+    return phase_of(*of_blocks), kernel, measured(*rows)
 
 
 def test_cpu_intervals_hold_the_truth_as_often_as_they_say():
@@ -317,6 +327,7 @@ def test_cpu_of_a_thread_with_one_component_is_not_exact():
 
 
 def test_requests_that_lie_in_a_block_in_part_count_in_part():
+    """Broken: a request that lies only partly in a block counts whole or not at all."""
     blocks = [block(0, START_S, 1.0, profiled=False), block(1, START_S + 1, 1.0), block(2, START_S + 3, 1.0)]
     requests = measured(
         {"at_ms": 0, "latency_ms": 100},  # in no profiled block
@@ -329,8 +340,8 @@ def test_requests_that_lie_in_a_block_in_part_count_in_part():
 
     def served(of, *readable):
         threads = [thread_ticks("http", "main", "tokenize*100")]
-        found = tuple(ticked(threads, of=one) for one in readable)
-        return requests_served(PhaseTicks(phase(of), found, ()), requests)
+        of_blocks = tuple(ticked(threads, of=one) for one in readable)
+        return requests_served(PhaseTicks(phase(of), of_blocks, ()), requests)
 
     assert served(blocks, *blocks[1:]) == pytest.approx(0.75 + 1 + 0.25 + 1000 / 1200)
     assert served(blocks, blocks[2]) == pytest.approx(1000 / 1200)  # no stacks of block 1: half a truth
@@ -351,7 +362,9 @@ LOOP = "run_scheduler_process@scheduler.py > Scheduler.event_loop_overlap@schedu
 
 
 def test_self_is_the_innermost_frame_and_cumulative_is_anywhere():
-    """10 ticks in 1 s, 2 requests: a tick is 50 ms a request."""
+    """Broken: self and cumulative time of a function are mixed up, or a tick has the wrong length (here 50
+    ms).
+    """
     deep = f"{LOOP} > calc_priority@schedule_policy.py > helper@schedule_policy.py"
     table = hot(
         [deep] * 3
@@ -379,6 +392,7 @@ def test_no_answered_request_means_no_milliseconds_per_request():
 
 
 def test_recursion_is_counted_once():
+    """Broken: a recursive function is charged several times for one tick."""
     deep = f"{LOOP} > calc_priority@schedule_policy.py > " + " > ".join(
         f"walk@radix_cache.py:{line}" for line in (10, 12, 12, 12)
     )
@@ -387,12 +401,14 @@ def test_recursion_is_counted_once():
 
 
 def test_lost_ticks_have_no_stack_and_are_in_no_function():
+    """Broken: lost ticks, which have no stack, are charged to a function."""
     torn = "calc_priority@schedule_policy.py"
     table = hot([f"{LOOP} > calc_priority@schedule_policy.py"] * 9 + [torn])
     assert table.loc["calc_priority", "self_ms"] == pytest.approx(900)
 
 
 def test_component_of_a_function_is_the_one_of_most_of_its_self_time():
+    """Broken: a function gets a component in which it spends little of its self time."""
     batch = f"{LOOP} > calc_priority@schedule_policy.py > helper@util.py"
     prep = f"{LOOP} > get_model_worker_batch@schedule_batch.py > helper@util.py"
     assert hot([batch] * 6 + [prep] * 4).loc["helper", "component"] == "batch"
@@ -400,7 +416,7 @@ def test_component_of_a_function_is_the_one_of_most_of_its_self_time():
 
 
 def test_component_of_a_function_does_not_go_by_what_it_calls():
-    """That most of what it calls prepares batches says nothing of its own time."""
+    """Broken: a function gets the component of what it calls most, although its own time is something else."""
     own = f"{LOOP} > run_batch@scheduler.py"
     callee = f"{own} > calc_priority@schedule_policy.py > get_model_worker_batch@schedule_batch.py"
     table = hot([own] * 2 + [callee] * 8)
@@ -409,6 +425,7 @@ def test_component_of_a_function_does_not_go_by_what_it_calls():
 
 
 def test_hot_functions_of_nothing_is_an_empty_table():
+    """Broken: a phase without samples ends the report."""
     assert hot_functions(phase_of(), 1.0).empty
 
 
@@ -416,7 +433,7 @@ def test_hot_functions_of_nothing_is_an_empty_table():
 
 
 def test_utilisation_is_the_share_of_working_ticks():
-    """Polling burns CPU, and device_wait waits: but busy is what moves a request on."""
+    """Broken: polling counts as work, or waiting for the device counts as idle."""
     ticks = phase_of(
         ticked([thread_ticks("scheduler", "main", "batch*20 device_wait*10 idle_poll*30 wait_forward*40")])
     )

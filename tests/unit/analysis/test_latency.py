@@ -36,6 +36,7 @@ def by_which(requests):
 
 
 def test_a_row_says_mean_and_percentiles_with_intervals():
+    """Broken: the latency table lacks the mean, a percentile or an interval."""
     row = latency("small", "all", measured(*plain(range(1, 101))).table)
     assert row["requests"] == 100
     assert row["mean_ms"] == pytest.approx(50.5)
@@ -48,6 +49,7 @@ def test_a_row_says_mean_and_percentiles_with_intervals():
 
 
 def test_too_few_requests_give_no_number_rather_than_a_wrong_one():
+    """Broken: a percentile is shown although there are too few requests for it."""
     row = latency("small", "all", measured(*plain([10] * 28)).table)
     assert row["p50_ms"] == pytest.approx(10)
     for name in ("p90", "p95", "p99"):
@@ -62,6 +64,7 @@ def test_too_few_requests_give_no_number_rather_than_a_wrong_one():
 
 
 def test_rows_tell_apart_what_hit_a_request():
+    """Broken: requests hit by a compile or a split are mixed with the others."""
     requests = measured(
         *plain([10, 11]),
         *plain([1000], compile_hit=True),
@@ -82,12 +85,13 @@ def test_rows_tell_apart_what_hit_a_request():
 
 
 def test_without_a_log_no_row_claims_to_know_what_hit():
+    """Broken: a run without a log claims that nothing was compiled or split."""
     unknown = measured(*plain([10, 11], compile_hit=pd.NA, split=pd.NA, prefills=pd.NA))
     assert list(by_which(unknown)) == ["all", "with py-spy"]
 
 
 def test_requests_whose_split_is_not_known_are_not_dropped():
-    """Above concurrency 1 the log tells compiles but not splits."""
+    """Broken: requests are dropped above concurrency 1, where the log shows compiles but not splits."""
     requests = measured(*plain([10, 11], split=pd.NA, prefills=pd.NA))
     assert by_which(requests)["not compiled (splits not known)"]["requests"] == 2
     assert "neither compiled nor split" not in by_which(requests)
@@ -97,6 +101,7 @@ def test_requests_whose_split_is_not_known_are_not_dropped():
 
 
 def test_throughput_counts_what_was_answered_in_the_blocks_without_py_spy():
+    """Broken: throughput includes requests that py-spy slowed down, or misses some."""
     blocks = [
         block(0, START_S, 2.0, profiled=False),
         block(1, START_S + 2, 2.0),
@@ -112,6 +117,7 @@ def test_throughput_counts_what_was_answered_in_the_blocks_without_py_spy():
 
 
 def test_throughput_is_not_known_without_a_block_without_py_spy():
+    """Broken: a throughput is shown although every block was profiled."""
     assert throughput(phase([block(0)]), measured(*rows_of([10]))) is None
 
 
@@ -119,13 +125,14 @@ def test_throughput_is_not_known_without_a_block_without_py_spy():
 
 
 def test_observer_effect_is_the_ratio_of_the_medians():
+    """Broken: the observer effect is not the ratio of the medians with and without py-spy."""
     effect = observer_effect(measured(*plain([98, 100, 102] * 5), *rows_of([108, 110, 112] * 5)), seed=1)
     assert effect.p50_ratio == pytest.approx(1.1)
     assert 1.05 < effect.low <= 1.1 <= effect.high < 1.15
 
 
 def test_observer_effect_compares_like_with_like():
-    """More large requests fell into the blocks with py-spy: that is not py-spy's doing."""
+    """Broken: py-spy is blamed for more large requests in the blocks that it recorded."""
     requests = measured(
         *plain([10] * 30, kind="single", items=1),
         *plain([100] * 3, kind="large", items=32),
@@ -136,7 +143,7 @@ def test_observer_effect_compares_like_with_like():
 
 
 def test_observer_effect_compares_split_requests_with_split_ones():
-    """A split costs 50 ms, and where it falls is chance: it is not py-spy's doing."""
+    """Broken: py-spy is blamed for requests that happened to be split, at 50 ms each."""
     requests = measured(
         *plain([50] * 9),
         *plain([100] * 2, split=True),
@@ -147,6 +154,7 @@ def test_observer_effect_compares_split_requests_with_split_ones():
 
 
 def test_observer_effect_averages_the_kinds_geometrically():
+    """Broken: the kind of request sent most often decides the observer effect."""
     requests = measured(
         *plain([10] * 3, items=1),
         *rows_of([40] * 3, items=1),
@@ -157,6 +165,7 @@ def test_observer_effect_averages_the_kinds_geometrically():
 
 
 def test_observer_effect_leaves_out_requests_hit_by_a_compile():
+    """Broken: a compile in a profiled block is charged to py-spy."""
     requests = measured(
         *plain([100] * 3),
         *plain([2000] * 9, compile_hit=True),
@@ -178,12 +187,14 @@ def test_observer_effect_of_few_requests_leaves_compiles_out_as_long_as_it_can()
 
 
 def test_observer_effect_is_not_known_with_one_request_a_side():
+    """Broken: an observer effect is shown for a single request on each side."""
     nothing = observer_effect(measured(*plain([100] * 9), *rows_of([110])), seed=1)
     assert (nothing.p50_ratio, nothing.low, nothing.high) == (None, None, None)
     assert observer_effect(measured(), seed=1).p50_ratio is None
 
 
 def test_observer_effect_works_without_a_log_and_repeats_by_seed():
+    """Broken: without a log there is no observer effect, or it changes with each analysis."""
     requests = measured(
         *plain([90, 100, 120, 101], compile_hit=pd.NA), *rows_of([100, 110, 130, 112], compile_hit=pd.NA)
     )
@@ -209,6 +220,7 @@ TWO_BLOCKS = [block(0, START_S, 1.0, profiled=False), block(1, START_S + 1, 1.0)
 
 
 def test_requests_get_their_block_and_the_warm_up_is_left_out():
+    """Broken: requests are assigned to the wrong block, or the warm-up is measured."""
     table = sent(
         {"at_ms": 500, "latency_ms": 100},
         {"at_ms": 10, "latency_ms": 100, "warmup": True},
@@ -217,22 +229,22 @@ def test_requests_get_their_block_and_the_warm_up_is_left_out():
         {"at_ms": 100, "latency_ms": 100},
         {"at_ms": 1400, "latency_ms": 3, "error": "connection"},
     )
-    found = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1)
-    assert found.table["sent_ns"].is_monotonic_increasing
-    assert found.table["block"].tolist() == [0, 0, -1, 1, 1]
-    assert found.table["profiled"].tolist() == [False, False, False, True, True]
-    assert found.table["latency_ms"].tolist() == [pytest.approx(100)] * 4 + [pytest.approx(3)]
-    assert len(found.plain()) == 2
-    assert len(found.profiled()) == 1
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1)
+    assert requests.table["sent_ns"].is_monotonic_increasing
+    assert requests.table["block"].tolist() == [0, 0, -1, 1, 1]
+    assert requests.table["profiled"].tolist() == [False, False, False, True, True]
+    assert requests.table["latency_ms"].tolist() == [pytest.approx(100)] * 4 + [pytest.approx(3)]
+    assert len(requests.plain()) == 2
+    assert len(requests.profiled()) == 1
 
 
 def test_a_block_in_which_py_spy_failed_is_neither_with_it_nor_without():
     """Broken: an observer effect of nothing, and latencies of blocks that py-spy may have slowed down."""
     failed = Block(1, START_S + 1, START_S + 2, Recording(None, START_S, START_S, 100, failure="died"))
     table = sent(*({"at_ms": at_ms, "latency_ms": 100} for at_ms in (100, 1100, 1300)))
-    found = measured_requests(phase([TWO_BLOCKS[0], failed], requests=table), NO_LOG, 1)
-    assert (len(found.plain()), len(found.profiled()), len(found.succeeded())) == (1, 0, 3)
-    assert observer_effect(found, 1).p50_ratio is None
+    requests = measured_requests(phase([TWO_BLOCKS[0], failed], requests=table), NO_LOG, 1)
+    assert (len(requests.plain()), len(requests.profiled()), len(requests.succeeded())) == (1, 0, 3)
+    assert observer_effect(requests, 1).p50_ratio is None
 
 
 def test_requests_sent_while_a_block_waits_for_its_last_answer_are_not_in_it():
@@ -247,6 +259,7 @@ def test_requests_sent_while_a_block_waits_for_its_last_answer_are_not_in_it():
 
 
 def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():
+    """Broken: a split or a compile is charged to another request than the one it hit."""
     table = sent(*({"at_ms": at_ms, "latency_ms": 100} for at_ms in (0, 200, 400, 600)))
     lines = log(
         (20, PREFILL.format(4)),
@@ -259,17 +272,18 @@ def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():
         (620, PREFILL.format(4)),
         (630, MISS.format(0)),
     )
-    found = measured_requests(phase(TWO_BLOCKS, requests=table), lines, 1).table
-    assert found["prefills"].tolist() == [1, 2, 1, 1]
-    assert found["split"].tolist() == [False, True, False, False]
-    assert found["compile_hit"].tolist() == [False, True, True, False]
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), lines, 1).table
+    assert requests["prefills"].tolist() == [1, 2, 1, 1]
+    assert requests["split"].tolist() == [False, True, False, False]
+    assert requests["compile_hit"].tolist() == [False, True, True, False]
 
 
 def test_without_a_log_hits_are_unknown_not_false():
+    """Broken: unknown hits are shown as none."""
     table = sent({"at_ms": 0, "latency_ms": 100})
-    found = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1).table
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1).table
     for column in ("prefills", "split", "compile_hit"):
-        assert found[column].isna().all()
+        assert requests[column].isna().all()
 
 
 def test_a_log_that_tells_nothing_is_not_one_that_says_none():
@@ -277,23 +291,24 @@ def test_a_log_that_tells_nothing_is_not_one_that_says_none():
     table = sent({"at_ms": 100, "latency_ms": 100})
     quiet = log((-500, "launching"), (-400, PREFILL.format(4)), (150, "WARNING: deprecated"))
     one = phase(TWO_BLOCKS, requests=table)
-    found = measured_requests(one, quiet, 1)
+    requests = measured_requests(one, quiet, 1)
     for column in ("prefills", "split", "compile_hit"):
-        assert found.table[column].isna().all()
-    row = batching_row(one, quiet, found)
+        assert requests.table[column].isna().all()
+    row = batching_row(one, quiet, requests)
     assert row["compiles"] is None
     assert row["prefill_batches"] is None
 
 
 def test_above_concurrency_one_splits_are_unknown():
-    """Two requests in flight: a prefill belongs to none of them for sure."""
+    """Broken: with two requests in flight, a prefill is assigned to one of them by chance."""
     table = sent({"at_ms": 0, "latency_ms": 100})
-    found = measured_requests(phase(TWO_BLOCKS, requests=table), log((20, PREFILL.format(4))), 2).table
-    assert found["split"].isna().all()
-    assert found["compile_hit"].tolist() == [False]
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), log((20, PREFILL.format(4))), 2).table
+    assert requests["split"].isna().all()
+    assert requests["compile_hit"].tolist() == [False]
 
 
 def test_events_of_the_log():
+    """Broken: prefills or compiles in the log are misread."""
     lines = log(
         (1, PREFILL.format(4)), (2, MISS.format(3)), (3, "Decode batch. #running-req: 1"), (4, "INFO: 200 OK")
     )
@@ -328,7 +343,7 @@ def test_decode_steps_are_bounded_by_how_often_the_server_logs_one(interval, at_
 
 
 def test_detectable_change_shrinks_with_more_requests_and_is_unknown_with_few():
-    """A report that cannot say what it could have seen lets noise pass for a result."""
+    """Broken: the report cannot say what it could have detected, so noise passes for a result."""
     rng = np.random.default_rng(3)
 
     def detectable(n):

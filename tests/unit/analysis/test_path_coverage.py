@@ -56,8 +56,8 @@ def test_intervals_of_few_requests_are_wide_enough(requests):
     for seed in range(SEEDS):
         table = estimated(seed, requests)
         if "device_wait" in table.index:
-            found = table.loc["device_wait"]
-            held += found["low"] <= TRUTH["device_wait"][0] <= found["high"]
+            wait = table.loc["device_wait"]
+            held += wait["low"] <= TRUTH["device_wait"][0] <= wait["high"]
     assert held / SEEDS >= (0.88 if requests > 1 else 0.4)  # what one request took is all that is known
 
 
@@ -65,9 +65,9 @@ def test_mean_over_seeds_is_the_truth():
     """Broken: the estimate is biased."""
     means = {name: [] for name in TRUTH}
     for seed in range(SEEDS):
-        found = estimated(seed)["mean_ms"]
+        estimate = estimated(seed)["mean_ms"]
         for name in TRUTH:
-            means[name].append(found.get(name, 0.0))
+            means[name].append(estimate.get(name, 0.0))
     for name, (mean, _) in TRUTH.items():
         off = abs(np.mean(means[name]) - mean)
         assert off <= 4 * np.std(means[name]) / np.sqrt(SEEDS), f"{name}: {np.mean(means[name]):.3f}"
@@ -208,8 +208,8 @@ def test_observer_effect_holds_the_truth_as_often_as_it_says():
             for profiled in (True, False)
             for number in range(count)
         ]
-        found = observer_effect(measured(*rows), seed)
-        held["observer"] += found.low <= slowdown <= found.high
+        effect = observer_effect(measured(*rows), seed)
+        held["observer"] += effect.low <= slowdown <= effect.high
     _as_often_as_said(held)
 
 

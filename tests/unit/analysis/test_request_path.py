@@ -69,10 +69,12 @@ ONE_PATH = (
 
 
 def test_one_request_waits_for_one_thing_after_the_other():
+    """Broken: the path of a simple request names other causes than those it waited for."""
     assert causes(joint(**ONE_REQUEST)) == ONE_PATH
 
 
 def test_one_request_in_milliseconds():
+    """Broken: ticks are converted to milliseconds wrongly."""
     path = path_of(joint(**ONE_REQUEST), {"at_ms": 0, "latency_ms": 100})
     assert path.method == "joint"
     assert path.reason is None
@@ -93,130 +95,142 @@ def test_one_request_in_milliseconds():
 
 
 def test_the_http_threads_work_wins_over_everything_else():
-    found = joint(
+    """Broken: a request is charged to another thread while the HTTP thread works on it."""
+    ticks = joint(
         "http*2 ipc await_request", "batch wait_forward*2 output", "dispatch device_wait*3", "detokenize*4"
     )
-    assert causes(found)[:2] == ["http"] * 2
+    assert causes(ticks)[:2] == ["http"] * 2
 
 
 def test_tokenising_beside_the_last_requests_decode_step_is_no_hand_over():
-    """The decode step of the request before runs on while the next is tokenised in one long call."""
-    found = joint(
+    """Broken: tokenising the next request is charged to the decode step of the previous one, which runs beside
+    it.
+    """
+    ticks = joint(
         "tokenize*3 await_request*2",
         "~wait_forward*3 batch*2",
         "device_wait*3 idle_wait*2",
         "idle_wait*5",
     )
-    assert causes(found) == ["tokenize"] * 3 + ["batch"] * 2
+    assert causes(ticks) == ["tokenize"] * 3 + ["batch"] * 2
 
 
 def test_a_thread_that_wakes_the_next_one_gives_way_to_it():
-    """The waker is put off the CPU within its last call: the request waits for the one that works."""
-    found = joint(
+    """Broken: the request is charged to the thread that woke the next one, and not to the one that works on
+    it.
+    """
+    ticks = joint(
         "tokenize ipc*2 await_request*3",
         "idle_poll batch*2 output*2 idle_poll",
         "idle_wait*6",
         "idle_wait*4 detokenize*2",
     )
-    assert causes(found) == ["tokenize", "batch", "batch", "output", "detokenize", "detokenize"]
+    assert causes(ticks) == ["tokenize", "batch", "batch", "output", "detokenize", "detokenize"]
 
 
 def test_waiting_for_the_forward_thread_is_replaced_by_what_it_does():
-    found = joint(
+    """Broken: the path shows a wait for the forward thread, and not what that thread does."""
+    ticks = joint(
         "await_request*4", "wait_forward*4", "dispatch device_wait transfer idle_wait", "idle_wait*4"
     )
-    assert causes(found) == ["dispatch", "device_wait", "transfer", LEFT]
-    assert "wait_forward" not in causes(found)
+    assert causes(ticks) == ["dispatch", "device_wait", "transfer", LEFT]
+    assert "wait_forward" not in causes(ticks)
 
 
 def test_the_scheduler_in_the_shadow_of_its_forward_thread_does_not_count():
-    """It prepares the next batch, and then waits for this one all the same: a cost in the forward
-    thread would be found too small."""
-    found = joint(
+    """Broken: a cost in the forward thread looks too small, because the scheduler prepares the next batch
+    meanwhile.
+    """
+    ticks = joint(
         "await_request*6",
         "batch host_prep*2 wait_forward output idle_poll",
         "idle_wait dispatch device_wait*2 idle_wait*2",
     )
-    assert causes(found) == ["batch", "dispatch", "device_wait", "device_wait", "output", LEFT]
+    assert causes(ticks) == ["batch", "dispatch", "device_wait", "device_wait", "output", LEFT]
 
 
 def test_the_scheduler_that_ends_after_its_forward_thread_counts():
-    """The forward thread's work was in its shadow."""
-    found = joint(
+    """Broken: the forward thread is charged although the scheduler finished after it."""
+    ticks = joint(
         "await_request*5", "batch host_prep*2 output idle_poll", "idle_wait device_wait idle_wait*3"
     )
-    assert causes(found) == ["batch", "host_prep", "host_prep", "output", LEFT]
+    assert causes(ticks) == ["batch", "host_prep", "host_prep", "output", LEFT]
 
 
 def test_only_what_the_forward_thread_does_without_a_pause_shadows_the_scheduler():
-    """Before a pause it worked on something else."""
-    found = joint("await_request*4", "batch*3 wait_forward", "device_wait idle_wait device_wait*2")
-    assert causes(found) == ["batch", "batch", "device_wait", "device_wait"]
+    """Broken: work that the forward thread did for something else, before a pause, is charged to the request."""
+    ticks = joint("await_request*4", "batch*3 wait_forward", "device_wait idle_wait device_wait*2")
+    assert causes(ticks) == ["batch", "batch", "device_wait", "device_wait"]
 
 
 def test_waiting_for_a_decode_step_shadows_nothing():
-    found = joint("await_request*4", "batch*2 ~wait_forward batch", "device_wait*4")
-    assert causes(found) == ["batch", "batch", "decode_step", "batch"]
+    """Broken: a decode step is charged to whatever the forward thread does meanwhile."""
+    ticks = joint("await_request*4", "batch*2 ~wait_forward batch", "device_wait*4")
+    assert causes(ticks) == ["batch", "batch", "decode_step", "batch"]
 
 
 def test_idle_poll_is_no_work():
-    found = joint("await_request*3", "idle_poll*2 batch", "idle_wait*3", "idle_wait*3")
-    assert causes(found) == [LEFT, LEFT, "batch"]
+    """Broken: polling counts as work on the request."""
+    ticks = joint("await_request*3", "idle_poll*2 batch", "idle_wait*3", "idle_wait*3")
+    assert causes(ticks) == [LEFT, LEFT, "batch"]
 
 
 def test_a_decode_step_before_the_last_prefill_counts_after_it_it_does_not():
-    """The server split the request: the second part waits for the decode step of the first."""
-    found = joint(
+    """Broken: a split request's second part does not show its wait for the decode step of the first."""
+    ticks = joint(
         "await_request*9",
         "batch wait_forward ~wait_forward*2 ~decode_step batch wait_forward ~wait_forward ~decode_step",
         "idle_wait device_wait device_wait*2 idle_wait idle_wait device_wait device_wait idle_wait",
         "idle_wait*9",
     )
-    assert causes(found) == (
+    assert causes(ticks) == (
         ["batch", "device_wait"] + ["decode_step"] * 3 + ["batch", "device_wait"] + [LEFT] * 2
     )
 
 
 def test_a_compile_in_a_decode_step_is_trace_compile():
-    found = joint(
+    """Broken: a compile during a decode step is hidden in the decode step."""
+    ticks = joint(
         "await_request*5",
         "batch ~wait_forward*2 ~trace_compile batch",
         "idle_wait trace_compile device_wait idle_wait*2",
         "idle_wait*5",
     )
-    assert causes(found) == ["batch", "trace_compile", "decode_step", "trace_compile", "batch"]
+    assert causes(ticks) == ["batch", "trace_compile", "decode_step", "trace_compile", "batch"]
 
 
 def test_a_compile_in_the_decode_step_after_the_last_prefill_does_not_count():
-    found = joint("await_request*3", "batch ~wait_forward*2", "idle_wait trace_compile*2", "idle_wait*3")
-    assert causes(found) == ["batch", LEFT, LEFT]
+    """Broken: a compile after the last prefill, for which nobody waits, is charged to the request."""
+    ticks = joint("await_request*3", "batch ~wait_forward*2", "idle_wait trace_compile*2", "idle_wait*3")
+    assert causes(ticks) == ["batch", LEFT, LEFT]
 
 
 def test_the_detokenizer_counts_only_after_the_last_prefill():
-    """Of a split request: what the detokenizer does for the first part, nobody waits for."""
-    found = joint("await_request*4", "batch idle_poll wait_forward idle_poll", "idle_wait*4", "detokenize*4")
-    assert causes(found) == ["batch", LEFT, LEFT, "detokenize"]
+    """Broken: the first part of a split request is charged for a detokenizer that nobody waited for."""
+    ticks = joint("await_request*4", "batch idle_poll wait_forward idle_poll", "idle_wait*4", "detokenize*4")
+    assert causes(ticks) == ["batch", LEFT, LEFT, "detokenize"]
 
 
 def test_each_request_has_its_own_last_prefill():
-    found = joint(
+    """Broken: one request's last prefill is taken for another's."""
+    ticks = joint(
         "await_request*6",
         "batch ~wait_forward ~wait_forward ~wait_forward batch ~wait_forward",
         "idle_wait device_wait*3 idle_wait device_wait",
         "idle_wait*6",
     )
-    assert causes(found, [0, 0, 0, 1, 1, 1]) == ["batch", LEFT, LEFT, "decode_step", "batch", LEFT]
+    assert causes(ticks, [0, 0, 0, 1, 1, 1]) == ["batch", LEFT, LEFT, "decode_step", "batch", LEFT]
 
 
 def test_two_requests_in_milliseconds():
-    """Ticks between the requests (http, 100 to 120 ms) belong to none."""
-    found = joint(
+    """Broken: ticks between two requests are charged to one of them."""
+    ticks = joint(
         "http*2 await_request*8 http*2 http await_request*5",
         "idle_poll*2 wait_forward*6 idle_poll*2 idle_poll*2 idle_poll wait_forward*3 idle_poll*2",
         "idle_wait*2 device_wait*6 idle_wait*2 idle_wait*2 idle_wait dispatch device_wait*2 idle_wait*2",
         "idle_wait*8 detokenize*2 idle_wait*2 idle_wait*4 detokenize*2",
     )
-    path = path_of(found, {"at_ms": 0, "latency_ms": 100}, {"at_ms": 120, "latency_ms": 60})
+    path = path_of(ticks, {"at_ms": 0, "latency_ms": 100}, {"at_ms": 120, "latency_ms": 60})
     # 16 ticks in requests; mean latency 80 ms
     assert means(path) == {
         "device_wait": pytest.approx(8 * 5),
@@ -227,6 +241,7 @@ def test_two_requests_in_milliseconds():
 
 
 def test_requests_of_two_blocks_are_taken_together():
+    """Broken: a phase of two blocks shows only one of them."""
     first = joint("http*10", of=block(0, START_S, 0.1))
     second = joint("response*10", of=block(1, START_S + 1, 0.1))
     path = path_of(
@@ -238,6 +253,7 @@ def test_requests_of_two_blocks_are_taken_together():
 
 
 def test_only_profiled_successful_requests_count():
+    """Broken: a failed request, or one without stacks, changes the path."""
     path = path_of(
         joint("http*10 await_request*10"),
         {"at_ms": 0, "latency_ms": 100},
@@ -253,8 +269,9 @@ def test_only_profiled_successful_requests_count():
 
 
 def test_what_is_left_is_split_into_client_and_ipc():
-    found = joint("http*5 await_request*5", "idle_poll*10")
-    path = path_of(found, {"at_ms": 0, "latency_ms": 100, "client_cpu_ns": 12_000_000})
+    """Broken: the client's own CPU time is charged to sockets and wake-ups."""
+    ticks = joint("http*5 await_request*5", "idle_poll*10")
+    path = path_of(ticks, {"at_ms": 0, "latency_ms": 100, "client_cpu_ns": 12_000_000})
     assert means(path) == {
         "http": pytest.approx(50),
         IPC_AND_WAKEUP: pytest.approx(38),
@@ -263,12 +280,14 @@ def test_what_is_left_is_split_into_client_and_ipc():
 
 
 def test_the_client_cannot_take_more_than_is_left():
-    found = joint("http*9 await_request", "idle_poll*10")
-    path = path_of(found, {"at_ms": 0, "latency_ms": 100, "client_cpu_ns": 40_000_000})
+    """Broken: the client is charged more than what is left, and the rest is negative."""
+    ticks = joint("http*9 await_request", "idle_poll*10")
+    path = path_of(ticks, {"at_ms": 0, "latency_ms": 100, "client_cpu_ns": 40_000_000})
     assert means(path) == {"http": pytest.approx(90), CLIENT: pytest.approx(10)}
 
 
 def test_a_component_that_is_the_whole_path_has_no_finite_speedup():
+    """Broken: a component that is the whole path has an infinite speedup in the report."""
     path = path_of(joint("http*10"), {"at_ms": 0, "latency_ms": 100})
     assert path.table["max_speedup"].tolist() == [np.inf]
 
@@ -277,13 +296,14 @@ def test_a_component_that_is_the_whole_path_has_no_finite_speedup():
 
 
 def test_intervals_contain_the_mean_and_repeat_by_seed():
+    """Broken: a mean lies outside its interval, or the intervals change with each analysis."""
     rng = np.random.default_rng(2)
     n = 20
     http = " ".join(f"http*{k} await_request*{10 - k}" for k in rng.integers(1, 9, n))
     scheduler = " ".join(f"idle_poll*{k} batch*{10 - k}" for k in rng.integers(1, 9, n))
-    found = joint(http, scheduler)
+    ticks = joint(http, scheduler)
     rows = [{"at_ms": 100 * i, "latency_ms": 99, "client_cpu_ns": 500_000} for i in range(n)]
-    first, again, other = (path_of(found, *rows, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (path_of(ticks, *rows, seed=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first.table, again.table)
     assert not first.table["low"].equals(other.table["low"])
     assert first.table["mean_ms"].tolist() == other.table["mean_ms"].tolist()
@@ -297,6 +317,7 @@ def test_intervals_contain_the_mean_and_repeat_by_seed():
 
 
 def test_none_above_concurrency_one_and_says_why():
+    """Broken: a path is shown with several requests in flight, where it is not defined."""
     path = path_of(joint("http*10"), {"at_ms": 0, "latency_ms": 100}, concurrency=2)
     assert path.table.empty
     assert path.method is None
@@ -305,6 +326,7 @@ def test_none_above_concurrency_one_and_says_why():
 
 
 def test_none_without_stacks_requests_or_ticks_and_says_why():
+    """Broken: a phase without data has no path and no reason."""
     row = {"at_ms": 0, "latency_ms": 100}
     assert path_of([], row).reason == "no stacks were recorded"
     assert path_of(joint("http*10"), row | {"profiled": False}).reason == "no profiled request"
@@ -322,7 +344,9 @@ def marginal(**how):
 
 
 def test_without_a_clock_the_path_is_marginal_and_says_so():
-    """Waiting is replaced by the next thread's share: 20 + 30 + min(50, 40) + the rest."""
+    """Broken: without a clock, the shares of the threads do not add up to the latency, or pass for a joint
+    path.
+    """
     path = path_of(marginal(timed=False), {"at_ms": 0, "latency_ms": 100})
     assert path.method == "marginal"
     assert path.reason == "the processes' samples could not be put on common ticks"
@@ -336,13 +360,13 @@ def test_without_a_clock_the_path_is_marginal_and_says_so():
 
 def test_a_marginal_path_names_decode_steps_after_all_else():
     """Broken: what the server works at is called sockets and wake-ups."""
-    found = joint(
+    ticks = joint(
         "http*2 await_request*8",
         "batch*2 ~decode_step*2 ~wait_forward*4 idle_poll*2",
         "idle_wait*4 ~trace_compile*3 ~device_wait idle_wait*2",
         timed=False,
     )
-    assert means(path_of(found, {"at_ms": 0, "latency_ms": 100})) == {
+    assert means(path_of(ticks, {"at_ms": 0, "latency_ms": 100})) == {
         "http": pytest.approx(20),
         "batch": pytest.approx(20),
         "trace_compile": pytest.approx(30),
@@ -351,9 +375,11 @@ def test_a_marginal_path_names_decode_steps_after_all_else():
 
 
 def test_lost_ticks_without_a_time_make_the_path_marginal():
-    """Each one shifts all ticks of its process before it against the others."""
-    found = joint("http*10")
-    many = replace(found, recording=replace(found.recording, errors=3))
+    """Broken: a lost tick without a time shifts one process against the others, and the path still counts as
+    joint.
+    """
+    ticks = joint("http*10")
+    many = replace(ticks, recording=replace(ticks.recording, errors=3))
     assert path_of(many, {"at_ms": 0, "latency_ms": 100}).method == "marginal"
 
 
@@ -366,15 +392,15 @@ def test_lost_ticks_without_a_time_make_the_path_marginal():
 )
 def test_without_a_thread_that_every_request_passes_there_is_no_path(role, reason):
     """Broken: what it did is called sockets and wake-ups."""
-    found = marginal()
-    found = replace(found, threads=tuple(t for t in found.threads if (t.role.process, t.role.thread) != role))
-    path = path_of(found, {"at_ms": 0, "latency_ms": 100})
+    ticks = marginal()
+    ticks = replace(ticks, threads=tuple(t for t in ticks.threads if (t.role.process, t.role.thread) != role))
+    path = path_of(ticks, {"at_ms": 0, "latency_ms": 100})
     assert (path.method, path.reason) == (None, reason)
 
 
 def test_a_thread_that_lacks_samples_makes_the_path_marginal():
     """Broken: a thread whose samples are cut short counts as one that never works."""
-    found = marginal()
+    ticks = marginal()
     short = tuple(
         replace(
             thread,
@@ -385,9 +411,9 @@ def test_a_thread_that_lacks_samples_makes_the_path_marginal():
         )
         if thread.role.thread == "forward"
         else thread
-        for thread in found.threads
+        for thread in ticks.threads
     )
-    path = path_of(replace(found, threads=short), {"at_ms": 0, "latency_ms": 100})
+    path = path_of(replace(ticks, threads=short), {"at_ms": 0, "latency_ms": 100})
     assert path.method == "marginal"
     assert path.reason == "scheduler / forward has samples at 9 of 10 ticks"
     assert means(path)["device_wait"] == pytest.approx(40)  # 4 of 9, at most what the scheduler waits
@@ -409,11 +435,13 @@ def test_as_many_slices_as_requests_are_still_slices():
 
 
 def test_processes_that_differ_in_ticks_give_a_marginal_path():
+    """Broken: processes whose ticks do not match are combined as if they did."""
     assert path_of(marginal(mismatch=40), {"at_ms": 0, "latency_ms": 100}).method == "marginal"
     assert path_of(marginal(mismatch=15), {"at_ms": 0, "latency_ms": 100}).method == "joint"
 
 
 def test_one_block_that_is_not_aligned_makes_all_marginal():
+    """Broken: blocks with a joint and with a marginal path are averaged."""
     blocks = [
         joint("http*10", of=block(0, START_S, 0.1)),
         joint("http*10", of=block(1, START_S + 1, 0.1), timed=False),
@@ -440,6 +468,7 @@ ANY_TEXT = st.lists(
 def test_the_path_always_sums_to_the_mean_latency_and_nothing_is_negative(
     texts, requests, client_cpu_ns, timed
 ):
+    """Broken: a path does not add up to the mean latency, or a component is negative."""
     at_ms, rows = 0.0, []
     for gap, length in requests:
         at_ms += gap * 2.5

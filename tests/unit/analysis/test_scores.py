@@ -18,21 +18,23 @@ def answers(*payload_and_scores):
 
 
 def test_equal_payloads_with_equal_scores_are_consistent():
-    found = scores(
+    """Broken: scores within the tolerance are called inconsistent."""
+    result = scores(
         answers((0, [[0.25, 0.75]]), (1, [[0.5, 0.5], [0.1, 0.9]]), (0, [[0.251, 0.749]])), BFLOAT16
     )
-    assert found.consistent is True
-    assert found.max_difference == pytest.approx(0.001)
+    assert result.consistent is True
+    assert result.max_difference == pytest.approx(0.001)
 
 
 def test_equal_payloads_with_other_scores_are_inconsistent():
-    found = scores(answers((0, [[0.25, 0.75]]), (0, [[0.27, 0.73]])), BFLOAT16)
-    assert found.consistent is False
-    assert found.max_difference == pytest.approx(0.02)
+    """Broken: scores beyond the tolerance are called consistent."""
+    result = scores(answers((0, [[0.25, 0.75]]), (0, [[0.27, 0.73]])), BFLOAT16)
+    assert result.consistent is False
+    assert result.max_difference == pytest.approx(0.02)
 
 
 def test_the_warm_ups_answers_count_too():
-    """A payload that the warm-up and the measurement sent once each has come twice."""
+    """Broken: a payload sent once in the warm-up and once in the measurement is not checked for equal scores."""
     twice = sent(
         {"at_ms": 0, "latency_ms": 10, "warmup": True, "scores": [[0.25, 0.75]]},
         {"at_ms": 100, "latency_ms": 10, "scores": [[0.75, 0.25]]},
@@ -41,19 +43,22 @@ def test_the_warm_ups_answers_count_too():
 
 
 def test_payloads_that_came_once_say_nothing_about_consistency():
-    found = scores(answers((0, [[0.25, 0.75]]), (1, [[0.9, 0.1]])), BFLOAT16)
-    assert found.consistent is None
-    assert found.max_difference is None
-    assert found.digest is not None
+    """Broken: payloads sent only once are called consistent."""
+    result = scores(answers((0, [[0.25, 0.75]]), (1, [[0.9, 0.1]])), BFLOAT16)
+    assert result.consistent is None
+    assert result.max_difference is None
+    assert result.digest is not None
 
 
 def test_without_answers_nothing_is_known_of_scores():
+    """Broken: a run without answers claims something about its scores."""
     failed = sent({"at_ms": 0, "latency_ms": 1, "error": "timeout", "scores": None})
     assert scores(failed, BFLOAT16).digest is None
     assert scores(failed, BFLOAT16).consistent is None
 
 
 def test_digest_says_whether_two_runs_gave_the_same_scores():
+    """Broken: equal scores of two runs have different digests, or different scores the same one."""
     one = scores(answers((0, [[0.25, 0.75]]), (1, [[0.5, 0.5]])), BFLOAT16)
     reordered = scores(answers((1, [[0.5, 0.5]]), (0, [[0.25, 0.75]]), (0, [[0.2501, 0.7499]])), BFLOAT16)
     other = scores(answers((0, [[0.25, 0.75]]), (1, [[0.6, 0.4]])), BFLOAT16)
@@ -73,6 +78,7 @@ def test_the_tolerance_is_the_precision_of_the_models_own_format(dtype, consiste
 
 
 def test_dtype_is_the_servers_flag_else_the_models_own():
+    """Broken: the tolerance is that of another number format than the server used."""
     assert dtype_of({"command": "x --dtype float16", "model_dtype": "float32"}) == "float16"
     assert dtype_of({"command": "x --dtype=auto", "model_dtype": "float32"}) == "float32"
     assert dtype_of({}) == "not known"

@@ -50,13 +50,13 @@ def wait_handlers(pid):
 
 @pytest.mark.parametrize("code", [0, 1, 3, 42, 255])
 def test_exit_code_is_the_childs(code):
-    """Exit code 2 is how the kit tells a refused flag from a crash."""
+    """Broken: a refused flag (exit code 2) cannot be distinguished from a crash."""
     assert ended(f"raise SystemExit({code})") == code
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGINT", "SIGUSR2"])
 def test_ends_by_the_signal_of_the_child(name):
-    """``the server ended by signal SIGKILL`` is how a user recognises the out-of-memory killer."""
+    """Broken: a user cannot see that the out-of-memory killer ended the server."""
     program = (
         "import os, resource, signal; resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
         f"signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.{name})"
@@ -65,6 +65,7 @@ def test_ends_by_the_signal_of_the_child(name):
 
 
 def test_child_gets_its_arguments_and_output(tmp_path):
+    """Broken: the server does not get its arguments, or its output is lost."""
     program = "import sys; print(sys.argv[1:]); print('err', file=sys.stderr); print(sys.stdin.read())"
     answer = subprocess.run(
         [sys.executable, str(LAUNCHER), sys.executable, "-c", program, "--a b", "", "-p"],
@@ -78,6 +79,7 @@ def test_child_gets_its_arguments_and_output(tmp_path):
 
 
 def test_command_that_is_not_there_is_an_error():
+    """Broken: a missing command looks like a server that started."""
     answer = subprocess.run(
         [sys.executable, str(LAUNCHER), "/no/such/program"], capture_output=True, timeout=10
     )
@@ -87,7 +89,7 @@ def test_command_that_is_not_there_is_an_error():
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_signal_is_passed_on(signum, tmp_path):
-    """The server must get the chance to shut down cleanly."""
+    """Broken: the server has no chance to shut down cleanly."""
     program = (
         "import signal, sys, time\n"
         f"signal.signal({int(signum)}, lambda *_: sys.exit(9))\n"
@@ -103,7 +105,7 @@ def test_signal_is_passed_on(signum, tmp_path):
 
 
 def test_child_is_killed_when_the_launcher_is(tmp_path):
-    """No server may be left after any end. SIGKILL cannot be forwarded: the kernel sends it."""
+    """Broken: the server survives a SIGKILL of its launcher."""
     with launched(
         f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WRITE_PID} time.sleep(60)",
         str(tmp_path / "pid"),
@@ -118,7 +120,7 @@ def test_child_is_killed_when_the_launcher_is(tmp_path):
 
 
 def test_launcher_is_killed_when_its_parent_is(tmp_path):
-    """When the notebook kernel is killed, the launcher ends, and with it the server."""
+    """Broken: the server survives a SIGKILL of the notebook's kernel."""
     program = f"{WRITE_PID} time.sleep(60)"
     code = (
         "import subprocess, sys, time;"
@@ -145,7 +147,9 @@ def test_launcher_is_killed_when_its_parent_is(tmp_path):
 
 
 def test_reader_of_the_clock_agrees_with_it():
-    """The analysis does not import the capture, so it has a copy of these numbers."""
+    """Broken: the analysis, which has its own copy of the clock's numbers, reads other times than the clock
+    shows.
+    """
     names = ("CLOCK_FILE", "SLOT_S", "SLOTS", "FIRST_LINE")
     assert [getattr(clock, name) for name in names] == [getattr(launcher, name) for name in names]
 
@@ -178,7 +182,7 @@ def clock_line(py_spy, pid):
 
 
 def test_clock_is_off_at_first(py_spy, tmp_path):
-    """It wakes up 250 times a second, which blocks without py-spy must not pay for."""
+    """Broken: the clock wakes up 250 times a second in blocks without py-spy too."""
     with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
         pid_in(tmp_path / "pid")
         wait_handlers(process.pid)
@@ -186,7 +190,7 @@ def test_clock_is_off_at_first(py_spy, tmp_path):
 
 
 def test_clock_shows_the_time_to_py_spy_and_can_be_switched(py_spy, tmp_path):
-    """Every time in the analysis of a recording rests on this line number."""
+    """Broken: py-spy does not see the line number from which the analysis computes every time."""
     with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
         child = pid_in(tmp_path / "pid")
         wait_handlers(process.pid)
@@ -205,7 +209,7 @@ def test_clock_shows_the_time_to_py_spy_and_can_be_switched(py_spy, tmp_path):
 
 
 def test_lines_of_the_clock_are_its_slots():
-    """``wait(slot)`` of slot n is on line FIRST_LINE + n."""
+    """Broken: ``wait(slot)`` of slot n is not on line FIRST_LINE + n."""
     lines = []
 
     class Child:
@@ -220,6 +224,7 @@ def test_lines_of_the_clock_are_its_slots():
 
 
 def test_child_that_ends_while_the_clock_runs_is_noticed(tmp_path):
+    """Broken: the launcher outlives its server while the clock runs."""
     with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
         child = pid_in(tmp_path / "pid")
         wait_handlers(process.pid)
@@ -229,7 +234,7 @@ def test_child_that_ends_while_the_clock_runs_is_noticed(tmp_path):
 
 
 def test_off_and_on_at_once_end_in_on(py_spy, tmp_path):
-    """Two blocks follow each other without a pause: else the second would have no times."""
+    """Broken: the second of two blocks without a pause between them has no times."""
     with launched(f"{WRITE_PID} time.sleep(60)", str(tmp_path / "pid")) as process:
         pid_in(tmp_path / "pid")
         wait_handlers(process.pid)

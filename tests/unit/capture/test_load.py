@@ -53,6 +53,7 @@ def assert_failed(load, kind, status, message):
 
 
 def test_answer_is_recorded_with_its_scores():
+    """Broken: a good answer is recorded without its scores, kind or payload."""
     load = answered(lambda handler, body: handler.reply_json(scores_for(body)))
     assert load.failures == {}
     for row in load.rows:
@@ -61,6 +62,7 @@ def test_answer_is_recorded_with_its_scores():
 
 
 def test_times_are_in_order_and_hold_the_wait():
+    """Broken: times are out of order, or latencies miss part of the wait."""
     load = answered(lambda handler, body: (time.sleep(0.02), handler.reply_json(scores_for(body))), n=3)
     for row in load.rows:
         assert row["intended_ns"] <= row["sent_ns"]
@@ -72,6 +74,7 @@ def test_times_are_in_order_and_hold_the_wait():
 
 
 def test_bodies_are_sent_in_turn_over_and_over():
+    """Broken: some bodies are never sent."""
     bodies = [RequestBody("single", 1, json.dumps({"items": ["a"], "n": n}).encode(), 2) for n in range(3)]
     with standin(lambda handler, body: handler.reply_json(scores_for(body))) as server:
         load = run_load(server.url, 7, bodies=bodies)
@@ -80,6 +83,7 @@ def test_bodies_are_sent_in_turn_over_and_over():
 
 
 def test_timeout():
+    """Broken: a server that never answers is not counted as a timeout."""
     release = threading.Event()
     try:
         load = answered(lambda handler, body: release.wait(10), n=1, timeout_s=0.2)
@@ -99,27 +103,31 @@ def stalled(handler, pause_s, pieces):
 
 
 def test_answer_that_stops_half_way_is_a_timeout():
+    """Broken: an answer that stops half-way is not counted as a timeout."""
     load = answered(lambda handler, body: stalled(handler, 0.6, 1), n=1, timeout_s=0.2)
     assert_failed(load, "timeout", 0, "")
 
 
 def test_answer_that_trickles_is_a_timeout():
-    """request_s limits the whole request, not each read of its answer."""
+    """Broken: an answer that arrives byte by byte never times out."""
     load = answered(lambda handler, body: stalled(handler, 0.1, 8), n=1, timeout_s=0.3)
     assert load.rows[0]["error"] == "timeout"
 
 
 def test_nobody_listens():
+    """Broken: a refused connection is counted as another kind of failure."""
     assert_failed(run_load(f"http://127.0.0.1:{free_port()}"), "connection", 0, "refused")
 
 
 def test_server_hangs_up():
+    """Broken: a connection closed without an answer is counted as another kind of failure."""
     load = answered(lambda handler, body: handler.hang_up())
     assert_failed(load, "connection", 0, "onnection")
 
 
 @pytest.mark.parametrize("status", [500, 503, 400, 404])
 def test_http_error_keeps_its_status_and_text(status):
+    """Broken: an HTTP error loses its status or its text."""
     load = answered(lambda handler, body: handler.reply(status, b"the model\n is on fire"))
     assert_failed(load, f"http_{status}", status, "the model is on fire")
 
@@ -139,6 +147,7 @@ def test_http_error_keeps_its_status_and_text(status):
     ],
 )
 def test_malformed_answer(content):
+    """Broken: a malformed answer counts as a good one."""
     load = answered(lambda handler, body: handler.reply(200, content), n=1)
     assert_failed(load, "bad_answer", 200, repr(content[:20])[:-1])
 
@@ -156,21 +165,21 @@ def test_malformed_answer(content):
     ],
 )
 def test_wrong_scores(content, problem):
-    """A wrong answer must not count as a fast request."""
+    """Broken: a wrong answer counts as a fast request."""
     load = answered(lambda handler, body: handler.reply(200, content), n=1)
     assert_failed(load, "bad_scores", 200, problem)
 
 
 @pytest.mark.parametrize("scores", ["[[], []]", "[[0.5, 0.5], [0.5]]", "[[0.5], [0.5]]"])
 def test_wrong_number_of_scores_of_an_item(scores):
-    """Rows of unequal length would break the comparison of scores later."""
+    """Broken: rows of unequal length end the comparison of scores."""
     load = answered(lambda handler, body: handler.reply(200, f'{{"scores": {scores}}}'.encode()), n=1)
     assert load.rows[0]["error"] == "bad_scores"
 
 
 @pytest.mark.parametrize("score", ["1" + "0" * 400, "true"])
 def test_score_that_is_no_float_does_not_end_the_client(score, tmp_path):
-    """A client thread that dies leaves a phase without requests and without a reason."""
+    """Broken: a client thread dies, and its phase has no requests and no reason."""
     content = f'{{"scores": [[{score}, 0.5], [0.5, 0.5]]}}'.encode()
     with standin(lambda handler, body: handler.reply(200, content)) as server:
         load = LoadGenerator(server.url, [BODY], 1, 5)
@@ -184,12 +193,13 @@ def test_score_that_is_no_float_does_not_end_the_client(score, tmp_path):
 
 
 def test_long_error_text_is_bounded():
-    """It is shown in the report."""
+    """Broken: one long error fills the report."""
     load = answered(lambda handler, body: handler.reply(500, b"x" * 100_000), n=1)
     assert len(load.failures["http_500"]) == 400
 
 
 def test_first_message_of_each_kind_is_kept():
+    """Broken: the report shows a later message, and not the first of each kind."""
     numbers = iter(range(1000))
 
     def answer(handler, body):
@@ -200,14 +210,14 @@ def test_first_message_of_each_kind_is_kept():
 
 
 def test_load_goes_on_after_failures():
-    """One bad answer is a row, not the end of the phase."""
+    """Broken: one bad answer ends the phase."""
     answers = iter([lambda h, b: h.hang_up(), lambda h, b: h.reply(500, b"x")])
     load = answered(lambda h, b: next(answers, lambda h, b: h.reply_json(scores_for(b)))(h, b), n=3)
     assert [row["error"] for row in load.rows[:3]] == ["connection", "http_500", None]
 
 
 def test_all_kinds_of_rows_can_be_written(tmp_path):
-    """A row that parquet refuses would lose the whole phase."""
+    """Broken: a row that Parquet refuses loses the whole phase."""
     answers = iter(
         [lambda h, b: h.hang_up(), lambda h, b: h.reply(500, b"x"), lambda h, b: h.reply(200, b"{")]
     )
@@ -220,7 +230,7 @@ def test_all_kinds_of_rows_can_be_written(tmp_path):
 
 
 def test_warm_up_is_marked():
-    """Rows of the warm-up must not count as measured, nor the other way round."""
+    """Broken: requests of the warm-up count as measured, or measured ones as warm-up."""
     with standin(lambda handler, body: handler.reply_json(scores_for(body))) as server:
         load = LoadGenerator(server.url, [BODY], 1, 5)
         load.start()
@@ -237,7 +247,7 @@ def test_warm_up_is_marked():
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_concurrency_is_the_number_in_flight(concurrency):
-    """Fewer would measure another load; more would break the request path."""
+    """Broken: another load is measured than was requested."""
     gate = threading.Barrier(concurrency, timeout=5)
 
     def answer(handler, body):
@@ -260,7 +270,7 @@ def test_concurrency_is_the_number_in_flight(concurrency):
 
 
 def test_waiting_for_answers_gives_an_instant_between_two_requests():
-    """A block that begins or ends there cuts off no request. A failed request counts as answered."""
+    """Broken: a block begins or ends while a request is in flight, or waits forever after a failed one."""
     answers = iter([lambda h, b: h.reply_json(scores_for(b)), lambda h, b: h.reply(500, b"x")] * 500)
     with standin(lambda handler, body: next(answers)(handler, body)) as server:
         load = LoadGenerator(server.url, [BODY], 1, 5)
@@ -291,7 +301,7 @@ def test_waiting_for_an_answer_that_never_comes_ends():
 
 
 def test_stop_lets_the_request_in_flight_end():
-    """A request that was sent is a row: none is lost at the end of a phase."""
+    """Broken: the last request of a phase is lost."""
     started, release = threading.Event(), threading.Event()
 
     def answer(handler, body):
@@ -310,6 +320,7 @@ def test_stop_lets_the_request_in_flight_end():
 
 
 def test_abandon_does_not_wait():
+    """Broken: stopping a failed run waits for the requests in flight."""
     release = threading.Event()
     with standin(lambda handler, body: release.wait(10)) as server:
         load = LoadGenerator(server.url, [BODY], 1, 30)
@@ -321,7 +332,7 @@ def test_abandon_does_not_wait():
 
 
 def test_proxy_of_the_environment_is_ignored(monkeypatch):
-    """With http_proxy set, the load would measure the proxy."""
+    """Broken: with http_proxy set, the load measures the proxy."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     load = answered(lambda handler, body: handler.reply_json(scores_for(body)), n=1)

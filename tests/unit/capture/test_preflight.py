@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from scoreprof_nb.capture import preflight, provenance
-from scoreprof_nb.capture.preflight import prepare
+from scoreprof_nb.capture import provenance
+from scoreprof_nb.capture.preflight import check_folders, prepare
 from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
@@ -49,6 +49,7 @@ def plan(model, **parameters):
 
 
 def test_plan_of_a_launch(model, interpreter):
+    """Broken: what is launched or sent is not what the parameters say."""
     made = plan(model, server_flags="--page-size 8", server_environment="A=1")
     assert made.attached is None
     assert made.command[0] == sys.executable
@@ -69,6 +70,7 @@ def test_plan_of_a_launch(model, interpreter):
 
 @pytest.mark.usefixtures("interpreter")
 def test_colours_of_a_notebooks_kernel_do_not_reach_the_log(model, monkeypatch):
+    """Broken: the log contains colour codes, and its lines are not recognised."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert "FORCE_COLOR" not in plan(model).environment
 
@@ -85,6 +87,8 @@ def test_secrets_of_flags_environment_and_shell_are_known(model, monkeypatch):
 
 @pytest.mark.usefixtures("interpreter")
 def test_recorder_is_checked_before_anything_else(model, monkeypatch):
+    """Broken: missing permission for py-spy is noticed after slower checks."""
+
     def refuse(recorder):
         raise ParameterError("py_spy_mode", "native", "no permission")
 
@@ -95,6 +99,7 @@ def test_recorder_is_checked_before_anything_else(model, monkeypatch):
 
 
 def test_interpreter_without_the_engine_is_refused(model, interpreter):
+    """Broken: an interpreter without the engine is launched."""
     interpreter["versions"]["packages"]["sglang-jax"] = None
     with pytest.raises(ParameterError, match=r"server_python=.*has no sglang-jax"):
         plan(model)
@@ -110,37 +115,41 @@ def test_interpreter_without_the_engine_is_refused(model, interpreter):
     ],
 )
 def test_wrong_parameters(model, parameters, message):
+    """Broken: a wrong parameter is noticed after the launch."""
     with pytest.raises(ParameterError, match=message):
         plan(model, **parameters)
 
 
 def test_labels_of_several_tokens_are_refused(model, interpreter):
+    """Broken: a label of several tokens is scored by its first one."""
     interpreter["labels"]["ids"] = {" Yes": [5, 7], " No": [6]}
     with pytest.raises(ParameterError, match="' Yes' is 2 tokens"):
         plan(model)
     assert plan(model, label_token_ids=[1, 2]).provenance["label_token_ids"] == [1, 2]
 
 
-def test_tiny_model_is_made_again_when_its_program_changes(monkeypatch, tmp_path):
-    """Broken: a new version of the kit measures the model of the old one from the cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    program = tmp_path / "make_model.py"
-    monkeypatch.setattr(preflight.demo, "TINY_MODEL", program)
-    folders = []
-    for version in (1, 2, 2):
-        program.write_text(
-            "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(parents=True)\n"
-            f"(p / 'config.json').write_text('{{\"version\": {version}}}')"
-        )
-        folders.append(preflight._tiny_model(sys.executable))
-    assert folders[0] != folders[1] == folders[2]
-    program.write_text("import sys; sys.exit('no numpy')")
-    with pytest.raises(ParameterError, match="cannot make the tiny model: no numpy"):
-        preflight._tiny_model(sys.executable)
-
-
 @pytest.mark.parametrize("path", ["missing", "empty"])
 def test_folder_without_a_model_is_refused(tmp_path, interpreter, path):
+    """Broken: a folder without a model is served."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(ParameterError, match=r"model_path=.*(no such folder|has no config.json)"):
         plan(tmp_path / path)
+
+
+# ---- the results folder
+
+
+@pytest.mark.parametrize("inside", ["run", "run/results", "."])
+def test_results_folder_must_be_outside_the_run_folder(tmp_path, inside):
+    """Broken: the results folder is copied into itself without end."""
+    parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / inside))
+    with pytest.raises(ParameterError, match="results_dir"):
+        check_folders(parameters)
+
+
+def test_results_folder_that_cannot_be_written_is_reported_before_anything_is_launched(tmp_path):
+    """Broken: an unwritable results folder is noticed after the capture."""
+    (tmp_path / "file").write_text("")
+    parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / "file" / "bucket"))
+    with pytest.raises(ParameterError, match="results_dir.*cannot be written"):
+        check_folders(parameters)

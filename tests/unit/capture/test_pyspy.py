@@ -93,6 +93,7 @@ def sampled(py_spy, seconds=0.5):
 
 
 def test_recording_has_a_file_samples_and_our_wall_clock(record, tmp_path):
+    """Broken: a recording has no samples, or its times are not on the kit's wall clock."""
     before_s = time.time()
     recording = sampled(record())
     after_s = time.time()
@@ -110,7 +111,7 @@ def test_recording_has_a_file_samples_and_our_wall_clock(record, tmp_path):
 
 
 def test_secret_of_the_command_line_is_not_in_the_recording(record, tmp_path):
-    """py-spy puts the command line of every process into its file."""
+    """Broken: py-spy's file, which holds the command line of every process, publishes a secret."""
     assert sampled(record(), 0.2).failure is None
     text = (tmp_path / "recording.json").read_text()
     assert "--api-key" in text
@@ -119,7 +120,7 @@ def test_secret_of_the_command_line_is_not_in_the_recording(record, tmp_path):
 
 
 def test_recording_with_a_redacted_command_line_can_be_read(record, tmp_path):
-    """A recording that is no longer JSON is a phase without stacks."""
+    """Broken: redaction leaves a file that is no longer JSON, and the phase has no stacks."""
     recording = sampled(record(), 0.2)
     profiles = json.loads((tmp_path / "recording.json").read_text())["profiles"]
     assert sum(len(profile["samples"]) for profile in profiles) == recording.samples
@@ -127,6 +128,7 @@ def test_recording_with_a_redacted_command_line_can_be_read(record, tmp_path):
 
 @pytest.mark.parametrize("mode", ["blocking", "nonblocking"])
 def test_target_goes_on_after_a_recording(record, target, mode):
+    """Broken: py-spy stops or ends the server in one of its modes."""
     recording = sampled(record(mode=mode), 0.2)
     assert recording.failure is None
     assert target.poll() is None
@@ -134,7 +136,7 @@ def test_target_goes_on_after_a_recording(record, target, mode):
 
 
 def test_target_that_ends_leaves_its_recording(record, target):
-    """The samples up to that point are kept."""
+    """Broken: the samples before the server's end are lost."""
     py_spy = record()
     time.sleep(0.3)
     target.kill()
@@ -149,6 +151,7 @@ def test_target_that_ends_leaves_its_recording(record, target):
 
 
 def test_process_without_python_is_reported_in_pyspys_words(record):
+    """Broken: the user does not see py-spy's own reason."""
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             with pytest.raises(RecorderFailed, match=r"did not start to sample: .*[Ee]rror.*python"):
@@ -159,7 +162,7 @@ def test_process_without_python_is_reported_in_pyspys_words(record):
 
 
 def test_process_that_is_gone_is_a_pyspy_failure(record):
-    """The server may die at that moment: the capture expects RecorderFailed."""
+    """Broken: a server that ends while py-spy attaches raises something that the capture does not expect."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     with pytest.raises(RecorderFailed):
@@ -167,7 +170,7 @@ def test_process_that_is_gone_is_a_pyspy_failure(record):
 
 
 def test_pyspy_that_is_killed_is_a_recording_without_file(record, tmp_path):
-    """Only SIGINT makes it write its file: another end must not look like an empty recording."""
+    """Broken: a py-spy that was killed before it wrote its file looks like an empty recording."""
     py_spy = record()
     py_spy._process.kill()
     py_spy._process.wait()
@@ -179,6 +182,7 @@ def test_pyspy_that_is_killed_is_a_recording_without_file(record, tmp_path):
 
 
 def test_output_that_cannot_be_written_is_a_failure_with_pyspys_words(record, tmp_path):
+    """Broken: a full or missing folder gives no reason."""
     recording = sampled(record(output=tmp_path / "missing" / "recording.json"), 0.1)
     assert recording.file is None
     assert "no recording" in recording.failure
@@ -186,7 +190,7 @@ def test_output_that_cannot_be_written_is_a_failure_with_pyspys_words(record, tm
 
 
 def test_pyspy_that_does_not_end_is_killed(record, monkeypatch):
-    """It can hang; the capture must go on."""
+    """Broken: the capture waits forever for a py-spy that does not end."""
     monkeypatch.setattr(pyspy_recording, "STOP_S", 0.5)
     py_spy = record()
     time.sleep(0.3)  # its SIGINT handler is installed a moment after it reports that it samples
@@ -198,6 +202,7 @@ def test_pyspy_that_does_not_end_is_killed(record, monkeypatch):
 
 
 def test_pyspy_that_does_not_start_to_sample_is_killed(record, target, monkeypatch, tmp_path):
+    """Broken: the capture waits forever for a py-spy that never samples."""
     mute = tmp_path / "mute"
     mute.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho cannot\nexec sleep 60\n")
     mute.chmod(0o755)
@@ -214,7 +219,7 @@ def test_pyspy_that_does_not_start_to_sample_is_killed(record, target, monkeypat
 
 
 def test_kill_continues_a_stopped_target(record, target):
-    """A py-spy that hangs in blocking mode leaves the server stopped: it would never answer again."""
+    """Broken: a py-spy that hangs in blocking mode leaves the server stopped for good."""
     py_spy = record()
     os.kill(target.pid, signal.SIGSTOP)
     process = psutil.Process(target.pid)
@@ -233,6 +238,7 @@ def test_pyspy_may_exit_cleanly_before_it_is_killed(record):
 
 
 def test_hanging_pyspy_does_not_delay_a_stop(record):
+    """Broken: a stop waits for a py-spy that hangs."""
     py_spy = record()
     time.sleep(0.3)  # its SIGINT handler is installed a moment after it reports that it samples
     os.kill(py_spy._process.pid, signal.SIGSTOP)
@@ -241,6 +247,7 @@ def test_hanging_pyspy_does_not_delay_a_stop(record):
 
 
 def test_kill_after_the_target_is_gone_is_no_error(record, target):
+    """Broken: cleaning up after the server has ended raises an error."""
     py_spy = record()
     target.kill()
     target.wait()
@@ -249,6 +256,7 @@ def test_kill_after_the_target_is_gone_is_no_error(record, target):
 
 
 def test_no_permission_is_a_parameter_error_with_the_reason(monkeypatch, tmp_path):
+    """Broken: missing permission is noticed after the launch, without a way to grant it."""
     refusing = tmp_path / "py-spy"
     refusing.write_text("#!/bin/sh\necho 'Permission Denied: Try running again with elevated' >&2\nexit 1\n")
     refusing.chmod(0o755)
@@ -261,6 +269,7 @@ def test_no_permission_is_a_parameter_error_with_the_reason(monkeypatch, tmp_pat
 
 
 def test_no_pyspy_is_a_parameter_error(monkeypatch, tmp_path):
+    """Broken: a missing py-spy gives a traceback."""
     monkeypatch.setattr(pyspy.sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ParameterError, match="py_spy_mode='on': py-spy is not installed"):
@@ -271,7 +280,7 @@ def test_no_pyspy_is_a_parameter_error(monkeypatch, tmp_path):
 
 
 def test_recorder_assigns_lost_ticks_to_threads(target, tmp_path):
-    """Its errors name pthread ids: the recorder asks for them before it records."""
+    """Broken: lost ticks have no thread, because the pthread ids were not read before the recording."""
     recorder = pyspy.PySpy("nonblocking", 200, Redactor())
     recorder.check()
     recorder.observe([target.pid])
@@ -284,7 +293,7 @@ def test_recorder_assigns_lost_ticks_to_threads(target, tmp_path):
 
 
 def test_redacting_a_recording_changes_texts_only(tmp_path):
-    """Numbers are most of a file: they are not searched, and the file stays JSON."""
+    """Broken: redaction changes numbers, or leaves a file that is not JSON."""
     path = tmp_path / "recording.json"
     frames = [{"name": f'process 1:"run --api-key {SECRET} \\"x\\""'}, {"name": "main"}]
     content = {"frames": frames, "samples": [[0, 1], [1]], "weights": [0.01, 0.01]}
@@ -300,7 +309,7 @@ def test_redacting_a_recording_changes_texts_only(tmp_path):
 
 
 def test_main_thread_has_the_pid_as_its_id(target):
-    """This maps the pthread ids in py-spy's errors to the OS ids in its recordings."""
+    """Broken: the pthread ids in py-spy's errors cannot be mapped to the OS ids in its recordings."""
     ids = thread_ids(target.pid)
     tids = {thread.id for thread in psutil.Process(target.pid).threads()}
     assert len(ids) == 2
@@ -309,6 +318,7 @@ def test_main_thread_has_the_pid_as_its_id(target):
 
 
 def test_pthread_ids_are_those_of_python(tmp_path):
+    """Broken: lost ticks are assigned to the wrong thread."""
     program = "import threading, time; print(threading.get_ident(), flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -319,6 +329,7 @@ def test_pthread_ids_are_those_of_python(tmp_path):
 
 
 def test_thread_ids_that_cannot_be_known_are_none():
+    """Broken: made-up thread ids are used for a process that cannot be read."""
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             assert thread_ids(process.pid) == {}
@@ -341,6 +352,7 @@ def test_thread_ids_that_cannot_be_known_are_none():
     ],
 )
 def test_largest_delay(output, behind_s):
+    """Broken: the report does not say how far py-spy fell behind."""
     assert pyspy_recording._largest_delay_s(output) == pytest.approx(behind_s)
 
 
@@ -357,7 +369,7 @@ def scripted(tmp_path, monkeypatch, words):
 
 
 def test_every_error_line_is_a_lost_tick_with_time_process_and_thread(record, tmp_path, monkeypatch):
-    """Lost ticks are mostly busy ones: each must be restored at its time and in its thread."""
+    """Broken: busy ticks, which are lost most often, are restored at the wrong time or in the wrong thread."""
     words = (
         "py-spy> Sampling process 100 times a second. Press Control-C to exit.\n"
         "[2026-03-01T12:00:00.123456789Z WARN  py_spy] Failed to get stack trace from 11: "
@@ -382,13 +394,14 @@ def test_every_error_line_is_a_lost_tick_with_time_process_and_thread(record, tm
 
 
 def test_counts_that_were_not_printed_are_unknown(record, tmp_path, monkeypatch):
+    """Broken: counts that py-spy did not print are shown as 0."""
     output = scripted(tmp_path, monkeypatch, "py-spy> Sampling process 100 times a second.\n")
     recording = sampled(record(output=output), 0.1)
     assert (recording.samples, recording.errors, recording.lost) == (None, None, ())
 
 
 def test_words_of_a_real_recording_are_understood(record, target):
-    """A version of py-spy with another output would silently lose the counts."""
+    """Broken: a version of py-spy with other output silently loses the counts."""
     recording = sampled(record(rate_hz=500), 0.6)
     assert recording.samples is not None
     assert recording.errors is not None
@@ -398,7 +411,7 @@ def test_words_of_a_real_recording_are_understood(record, target):
 
 
 def test_no_thread_of_ours_is_left(record):
-    """The reader ends with py-spy."""
+    """Broken: the thread that reads py-spy's output outlives it."""
     before = set(threading.enumerate())
     sampled(record(), 0.1)
     wait_until(lambda: set(threading.enumerate()) <= before, "the reader's end")

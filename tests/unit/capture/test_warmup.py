@@ -70,7 +70,7 @@ def test_every_batch_that_a_split_can_make_is_compiled_before_the_phase():
 
 
 def test_server_that_pads_is_not_asked_for_every_size():
-    """Its batches have few shapes: the time is better spent on measuring."""
+    """Broken: time is spent on warming up sizes that the server pads to a few shapes anyway."""
     server = CompilingServer(shape=lambda size: size > 4)
     warmup = warm_up(server)
     assert server.compiled == {False, True}
@@ -79,7 +79,7 @@ def test_server_that_pads_is_not_asked_for_every_size():
 
 
 def test_sizes_that_were_met_before_are_not_sent_again():
-    """``mixed`` comes after the phases that have warmed its sizes."""
+    """Broken: ``mixed`` repeats the warm-up of the phases before it."""
     server = CompilingServer(shape=lambda size: size)
     warm_up(server, "large")
     server.sizes.clear()
@@ -89,12 +89,14 @@ def test_sizes_that_were_met_before_are_not_sent_again():
 
 
 def test_batches_of_one_item_need_one_size():
+    """Broken: single-item phases warm up sizes that cannot occur."""
     server = CompilingServer(shape=lambda size: size)
     warm_up(server, "single")
     assert set(server.sizes) == {1}
 
 
 def test_users_own_requests_are_shortened_too(tmp_path):
+    """Broken: the user's requests are not warmed up in the sizes that splits cause."""
     path = tmp_path / "own.jsonl"
     lines = [{"query": "q", "items": [str(n) for n in range(count)]} for count in (2, 5)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -104,7 +106,7 @@ def test_users_own_requests_are_shortened_too(tmp_path):
 
 
 def test_server_whose_log_tells_of_no_batch_gets_no_further_sizes():
-    """It could not be seen whether they help."""
+    """Broken: sizes are sent although the log cannot show whether they help."""
     server = CompilingServer(shape=lambda size: size, tells=False)
     warmup = warm_up(server)
     assert set(server.sizes) == {32}
@@ -112,6 +114,7 @@ def test_server_whose_log_tells_of_no_batch_gets_no_further_sizes():
 
 
 def test_server_without_a_log_gets_the_phases_requests_only():
+    """Broken: the warm-up of a server without a log sends sizes whose effect it cannot see."""
     server = CompilingServer(shape=lambda size: size)
     server.log = None
     assert warm_up(server).compiles is None
@@ -119,6 +122,7 @@ def test_server_without_a_log_gets_the_phases_requests_only():
 
 
 def test_time_limit_holds_for_a_server_that_always_compiles():
+    """Broken: a server that always compiles never leaves its warm-up."""
     server = CompilingServer(shape=lambda size: object())
     warmup = warm_up(server, warmup_s=1.0)
     assert not warmup.warm
@@ -131,13 +135,14 @@ def test_time_limit_holds_for_a_server_that_always_compiles():
 
 @pytest.mark.parametrize("largest", [1, 2, 3, 4, 5, 31, 32, 33])
 def test_all_sizes_of_small_requests(largest):
+    """Broken: a batch size of small requests is not warmed up, and compiles while it is measured."""
     sizes = split_sizes(largest)
     assert sorted(sizes) == list(range(1, largest + 1))
     assert sizes[0] == largest
 
 
 def test_sizes_of_large_requests_are_bounded():
-    """A compile takes seconds: a thousand would never end."""
+    """Broken: the warm-up of large requests compiles a thousand shapes, seconds each."""
     sizes = split_sizes(100_000)
     assert len(sizes) == len(set(sizes)) == 64
     assert {1, 2, 65_536, 99_999, 100_000} <= set(sizes)

@@ -18,16 +18,17 @@ def payloads(phase, **parameters):
 
 @pytest.mark.parametrize("phase", ["single", "small", "large", "mixed"])
 def test_same_seed_gives_the_same_bytes(phase):
-    """Control and test must do the same work."""
+    """Broken: control and test do different work."""
     assert payloads(phase, seed=7) == payloads(phase, seed=7)
 
 
 def test_other_seed_gives_other_bytes():
+    """Broken: every seed gives the same requests."""
     assert not set(payloads("small", seed=1)) & set(payloads("small", seed=2))
 
 
 def test_bytes_depend_on_nothing_but_seed_kind_and_items():
-    """A longer phase or a higher rate must not change what is sent."""
+    """Broken: a longer phase or a higher rate changes what is sent."""
     plain = payloads("small", seed=1)
     assert plain == payloads(
         "small", seed=1, phase_s=100, rate_hz=7, concurrency=3, single_items=5, label="x"
@@ -37,6 +38,7 @@ def test_bytes_depend_on_nothing_but_seed_kind_and_items():
 
 
 def test_bodies_are_score_requests_of_the_asked_size():
+    """Broken: a phase sends requests of another size, or none that the Score API accepts."""
     for phase, items in (("single", 1), ("small", 4), ("large", 32)):
         bodies = request_bodies(Parameters(), phase, [294, 293])
         assert len({body.payload for body in bodies}) == DISTINCT_PAYLOADS
@@ -48,7 +50,7 @@ def test_bodies_are_score_requests_of_the_asked_size():
 
 
 def test_mixed_alternates_the_kinds_and_sends_their_bytes():
-    """``mixed`` is compared with the other phases: it must send the same requests, in turn."""
+    """Broken: ``mixed`` sends other requests than the phases that it is compared with."""
     mixed = request_bodies(Parameters(), "mixed", [294, 293])
     assert [body.kind for body in mixed] == ["single", "small", "large"] * DISTINCT_PAYLOADS
     for kind in ("single", "small", "large"):
@@ -72,6 +74,7 @@ def test_description_tells_other_bytes_and_nothing_else_apart():
 
 
 def test_file_phase_sends_the_users_bodies(tmp_path):
+    """Broken: the phase of the user's file sends something else."""
     path = tmp_path / "own.jsonl"
     path.write_text('{"query": "q", "items": ["a", "b", "c"]}\n')
     (body,) = request_bodies(Parameters(requests_file=str(path)), "file", [1])

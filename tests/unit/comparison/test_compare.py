@@ -38,6 +38,7 @@ from tests.support.schemas import assert_matches_schema
 
 
 def test_same_runs_are_no_meaningful_change():
+    """Broken: identical sides get another verdict than no meaningful change."""
     runs = side()
     comparison = compare(runs, runs, 0)
     assert set(verdicts(comparison).values()) == {NO_CHANGE}
@@ -46,6 +47,7 @@ def test_same_runs_are_no_meaningful_change():
 
 
 def test_twenty_percent_slower():
+    """Broken: a comparison misses a regression of 20 %."""
     comparison = compared(test=side(1.2, at=1))
     assert verdicts(comparison) == dict.fromkeys(("p50", "p90", "throughput", "CPU per request"), REGRESSION)
     assert report_of(comparison).verdict == REGRESSION
@@ -53,13 +55,14 @@ def test_twenty_percent_slower():
 
 
 def test_twenty_percent_faster():
+    """Broken: a comparison misses an improvement of 20 %."""
     comparison = compared(test=side(1 / 1.2, at=1))
     assert set(verdicts(comparison).values()) == {IMPROVEMENT}
     assert report_of(comparison).verdict == IMPROVEMENT
 
 
 def test_the_component_that_changed_is_named_with_its_size():
-    """The question after "is it slower" is "where"."""
+    """Broken: the report says that the server is slower, but not where."""
     comparison = compared(test=side(path={**BASE, "tokenize": 14.0}, at=1))
     first = comparison.components.iloc[0]
     assert first["component"] == "tokenize"
@@ -71,18 +74,21 @@ def test_the_component_that_changed_is_named_with_its_size():
 
 
 def test_a_component_that_only_one_side_has():
+    """Broken: a component that is new on one side has no row."""
     comparison = compared(test=side(path={**BASE, "softmax": 5.0}, at=1))
-    found = comparison.components.set_index("component").loc["softmax"]
-    assert (found["control_ms"], found["verdict"]) == (0, REGRESSION)
+    softmax = comparison.components.set_index("component").loc["softmax"]
+    assert (softmax["control_ms"], softmax["verdict"]) == (0, REGRESSION)
 
 
 def test_three_pairs_are_insufficient():
+    """Broken: a comparison of three pairs gets a verdict."""
     comparison = compared(side(pairs=3), side(2.0, pairs=3, at=1))
     assert set(verdicts(comparison).values()) == {INSUFFICIENT}
     assert "insufficient" in sentence(report_of(comparison))
 
 
 def test_one_run_a_side_is_suggestive_at_most():
+    """Broken: a single pair gets a firm verdict."""
     comparison = compared(side(pairs=1), side(1.5, pairs=1, at=1))
     assert verdicts(comparison)["p50"] == f"suggestive {REGRESSION}"
     assert verdicts(comparison)["throughput"] == NOT_KNOWN
@@ -91,6 +97,8 @@ def test_one_run_a_side_is_suggestive_at_most():
 
 
 def test_one_phase_faster_and_one_slower_is_mixed():
+    """Broken: a branch that is faster in one phase and slower in another gets a one-sided verdict."""
+
     def both(number, single, small):
         return run(phase(factor=single, name="single"), phase(factor=small), started_s=1e9 + number)
 
@@ -103,7 +111,9 @@ def test_one_phase_faster_and_one_slower_is_mixed():
 
 
 def test_measured_noise_widens_the_margin_of_its_own_metric_and_component():
-    """A machine whose launches differ by 30 % cannot show a change of 20 %; their CPU time may differ by less."""
+    """Broken: a machine whose launches differ by 30 % claims a change of 20 %, or its CPU time loses
+    precision.
+    """
     noise = {("small", "p50"): 0.3, ("small", "tokenize"): 0.3}
     comparison = compared(test=side(1.2, at=1), noise=noise)
     assert verdicts(comparison)["p50"] in (SIZE_UNCERTAIN, INCONCLUSIVE, NO_CHANGE)
@@ -122,6 +132,7 @@ def test_measured_noise_widens_the_margin_of_its_own_metric_and_component():
 
 
 def test_noise_is_what_a_comparison_with_itself_could_not_exclude():
+    """Broken: the noise floor is smaller than what a comparison with itself allows."""
     metrics = pd.DataFrame({"phase": ["small"], "metric": ["p50"], "low": [0.92], "high": [1.04]})
     paths = pd.DataFrame(
         {
@@ -155,7 +166,7 @@ STOPPED = {"control": (), "test": ("pair 6, 2026-11-24T15:00:00+00:00: the serve
 
 
 def test_other_scores_block_an_improvement_and_come_first():
-    """A branch that is fast because it is wrong."""
+    """Broken: a branch that is fast because its scores are wrong counts as an improvement."""
     comparison = compared(test=side(0.5, scores=0.35, at=1))
     assert comparison.blocked
     assert verdicts(comparison)["p50"] == BLOCKED
@@ -167,12 +178,14 @@ def test_other_scores_block_an_improvement_and_come_first():
 
 
 def test_scores_within_a_rounding_step_are_the_same():
+    """Broken: a rounding step of the scores blocks a comparison."""
     comparison = compared(test=side(scores=0.25 + 2**-8, at=1))
     assert not comparison.blocked
     assert list(comparison.correctness.scores["same"]) == [True]
 
 
 def test_tolerance_is_that_of_the_number_format():
+    """Broken: the tolerance is that of another number format."""
     provenance = {"command": "python --dtype float32"}
     comparison = compared(side(provenance=provenance), side(scores=0.25 + 2**-8, at=1, provenance=provenance))
     assert comparison.blocked
@@ -180,12 +193,14 @@ def test_tolerance_is_that_of_the_number_format():
 
 
 def test_number_format_of_the_flag_then_of_the_model():
+    """Broken: the number format ignores the server's flag."""
     assert dtype_of({"command": "x --dtype=float16"}) == "float16"
     assert dtype_of({"command": "x --dtype auto", "model_dtype": "float32"}) == "float32"
     assert dtype_of({"command": "x"}) == "not known"
 
 
 def test_another_number_of_scores_is_another_answer():
+    """Broken: an answer with another number of scores counts as the same."""
     control, test = side(), side(at=1)
     for one in test:
         requests = one.phases[0].phase.requests
@@ -194,39 +209,40 @@ def test_another_number_of_scores_is_another_answer():
 
 
 def test_payloads_of_one_side_only_are_counted():
+    """Broken: payloads that only one side sent are ignored."""
     test = side(at=1)
     for one in test:
         one.phases[0].phase.requests["payload"] += 1
-    found = compare(side(), test, 0).correctness.scores.iloc[0]
-    assert (found["payloads"], found["only_one_side"]) == (3, 2)
+    row = compare(side(), test, 0).correctness.scores.iloc[0]
+    assert (row["payloads"], row["only_one_side"]) == (3, 2)
 
 
 def test_now_and_then_a_wrong_answer_blocks_an_improvement():
-    """The median of each payload is right when two of five answers are not."""
+    """Broken: wrong answers hide behind the median: two of five may be wrong."""
     test = side(0.8, at=1)
     for run_ in test:
         table = run_.phases[0].phase.requests
         for index in table.index[table["request"] % 10 < 4]:
             table.at[index, "scores"] = [[0.9, 0.1]]
     comparison = compared(test=test)
-    found = comparison.correctness.scores.iloc[0]
-    assert found["largest_difference"] == 0
-    assert (found["control_deviating"], found["test_deviating"]) == (0, 96)
+    row = comparison.correctness.scores.iloc[0]
+    assert row["largest_difference"] == 0
+    assert (row["control_deviating"], row["test_deviating"]) == (0, 96)
     assert comparison.blocked
 
 
 def test_fewer_failures_are_no_reason_to_block():
-    """A branch that mends failures and is faster."""
+    """Broken: a branch that fixes failures and is faster is blocked."""
     comparison = compared(side(failed=5), side(0.7, at=1))
     assert not comparison.blocked
     assert report_of(comparison).verdict == "improvement"
 
 
 def test_failures_are_judged_over_all_phases_together():
-    """Twenty phases: one of them has 5 % by chance."""
+    """Broken: one of twenty phases blocks a comparison by chance (5 %)."""
     rows = [("p", "failed", 0, 0, 9, 9, 0.04, True)] + [("p", "failed", 0, 0, 9, 9, 1.0, False)] * 19
-    found = over_phases(pd.DataFrame(rows, columns=list(COUNT_COLUMNS)))
-    assert not found["changed"].any()
+    counts = over_phases(pd.DataFrame(rows, columns=list(COUNT_COLUMNS)))
+    assert not counts["changed"].any()
 
 
 def test_a_test_side_that_did_not_always_run_to_its_end_is_blocked():
@@ -246,21 +262,23 @@ def test_tables_json_and_headline_agree_on_what_is_blocked():
     assert set(verdicts(comparison).values()) == {BLOCKED}
     assert IMPROVEMENT not in set(comparison.components["verdict"])
     assert set(tables.metrics_table(comparison)["verdict"]) == {BLOCKED}
-    found = as_json(report_of(comparison))
-    assert found["blocked"] is True
-    assert {row["verdict"] for row in found["metrics"]} == {BLOCKED}
+    written = as_json(report_of(comparison))
+    assert written["blocked"] is True
+    assert {row["verdict"] for row in written["metrics"]} == {BLOCKED}
     text = as_markdown(report_of(comparison))
     assert IMPROVEMENT not in text
     assert "Scores: same." in text, "the scores did not change"
 
 
 def test_missing_pairs_are_said_in_every_file():
+    """Broken: a file does not mention missing pairs."""
     report = report_of(compared(), missing="test of pair 6: the server ended")
     assert as_json(report)["missing"] == "test of pair 6: the server ended"
     assert "not all pairs were captured: test of pair 6" in as_markdown(report)
 
 
 def test_more_failures_block_an_improvement():
+    """Broken: a branch that fails more often counts as an improvement."""
     comparison = compared(test=side(0.5, failed=5, at=1))
     assert comparison.correctness.failures_changed
     assert verdicts(comparison)["p50"] == BLOCKED
@@ -268,6 +286,7 @@ def test_more_failures_block_an_improvement():
 
 
 def test_compiles_and_splits_are_compared_as_results_of_their_own():
+    """Broken: a change of compiles or splits is hidden in the latency."""
     control, test = side(), side(at=1)
     for one in test:
         one.phases[0].requests.table.loc[:9, "compile_hit"] = True
@@ -280,23 +299,24 @@ def test_compiles_and_splits_are_compared_as_results_of_their_own():
 def test_compiles_and_batches_of_a_run_are_compared_over_the_pairs():
     """Broken: a branch that compiles more shapes, or splits each request, shows it nowhere."""
     comparison = compared(side(prefills=None), side(compiles=5, prefills=None, at=1))
-    found = comparison.batching.set_index("what")
-    assert found.loc["compiles in the warm-up", ["control", "test", "change", "low", "high"]].tolist() == [
+    batching = comparison.batching.set_index("what")
+    assert batching.loc["compiles in the warm-up", ["control", "test", "change", "low", "high"]].tolist() == [
         *(2, 5),
         *[3] * 3,
     ]
-    assert found.loc["compiles while measured", "change"] == 0
+    assert batching.loc["compiles while measured", "change"] == 0
     table = tables.batching_table(comparison).set_index("mean of the runs")["change"]
     assert table["compiles in the warm-up"] == "+3.00 (+3.00 to +3.00)"
     assert table["prefill batches per request"] == "n/a"
 
 
 def test_what_the_log_does_not_tell_is_not_known():
+    """Broken: counts that the log does not show appear as zero."""
     control, test = side(), side(at=1)
     for one in (*control, *test):
         one.phases[0].requests.table["split"] = pd.Series([pd.NA] * 40, dtype="boolean")
-    found = tables.counts_table(compare(control, test, 0))
-    assert found.set_index("requests").loc["split", "result"] == "not known"
+    counts = tables.counts_table(compare(control, test, 0))
+    assert counts.set_index("requests").loc["split", "result"] == "not known"
 
 
 # ---- unlike captures
@@ -319,12 +339,14 @@ def test_what_the_log_does_not_tell_is_not_known():
     ],
 )
 def test_unlike_captures_are_named(change, what):
+    """Broken: sides captured differently are compared without a warning."""
     comparison = compared(test=side(at=1, **change))
     assert list(comparison.incomparable["what"]) == ([what] if what else [])
     assert report_of(comparison).mark == ("UNLIKE CAPTURES: " if what else "")
 
 
 def test_what_is_compared_is_not_unlike():
+    """Broken: the difference under test is reported as incomparable."""
     source = {"sglang_jax_source": {"commit": "abc", "branch": "serving-fixes"}, "sglang_jax": "0.0.3"}
     comparison = compared(
         test=side(at=1, label="serving-fixes", provenance=source, parameters={"server_flags": "--x 1"})
@@ -340,14 +362,16 @@ def test_what_is_compared_is_not_unlike():
 
 
 def test_the_same_model_in_another_folder_is_the_same():
+    """Broken: the same model in two folders is called different."""
     assert compared(test=side(at=1, parameters={"model_path": "/mnt/models/tiny/"})).incomparable.empty
 
 
 def test_a_run_of_a_side_that_is_unlike_the_others_is_found():
+    """Broken: a run that differs from the others of its side goes unnoticed."""
     test = side(at=1)
     test[3].run.provenance["cpus"] = 8
-    found = compare(side(), test, 0).incomparable.iloc[0]
-    assert (found["what"], found["control"], found["test"]) == ("cpus", "2", "2 / 8")
+    row = compare(side(), test, 0).incomparable.iloc[0]
+    assert (row["what"], row["control"], row["test"]) == ("cpus", "2", "2 / 8")
 
 
 @pytest.mark.parametrize(
@@ -368,10 +392,11 @@ def test_a_side_of_two_commits_is_no_side():
 
 
 def test_the_model_may_differ_where_that_is_asked_for():
+    """Broken: two models cannot be compared on request, or are without it."""
     test = side(at=1, parameters={"model_path": "/models/int8"})
     assert list(compared(test=test).incomparable["what"]) == ["model"]
-    asked = CompareParameters(test_model_path="/models/int8").compared
-    assert compared(test=test, compared=asked).incomparable.empty
+    parameters = CompareParameters(test_model_path="/models/int8").compared
+    assert compared(test=test, compared=parameters).incomparable.empty
 
 
 def test_sides_are_checked_before_they_are_captured():
@@ -385,6 +410,7 @@ def test_sides_are_checked_before_they_are_captured():
 
 
 def test_sides_that_were_not_measured_in_turn_are_said():
+    """Broken: sides that were not measured in turn are compared without a warning."""
     later = side(at=1)
     for run_ in later:
         run_.run.manifest.started_s += 1e6
@@ -396,6 +422,7 @@ def test_sides_that_were_not_measured_in_turn_are_said():
 
 
 def test_runs_without_a_partner_and_phases_of_one_side_are_named():
+    """Broken: runs without a partner, or phases of one side, are dropped silently."""
     test = side(pairs=7, at=1)
     test[2].phases = (*test[2].phases, phase(name="large"))
     comparison = compare(side(), test, 0)
@@ -405,19 +432,20 @@ def test_runs_without_a_partner_and_phases_of_one_side_are_named():
 
 
 def test_pairs_are_made_in_the_order_of_time():
-    """A drift of the machine falls on both sides only when neighbours are compared."""
+    """Broken: a drift of the machine affects one side more than the other."""
     control = [run(phase(factor=2.0**number), started_s=number) for number in range(6)]
     test = [run(phase(factor=2.0**number), started_s=number + 0.5) for number in reversed(range(6))]
     assert set(compare(control, test, 0).metrics["ratio"].round(6)) == {1.0}
 
 
 def test_no_common_phase_is_an_error():
+    """Broken: sides without a common phase give an empty report."""
     with pytest.raises(ValueError, match="no phase is in every run"):
         compare([run(phase(name="small"))], [run(phase(name="large"))], 0)
 
 
 def test_stacks_that_vanished_and_that_are_new():
-    """A width that follows one side hides what only the other has."""
+    """Broken: stacks that only one side has are hidden, since widths follow the other side."""
     comparison = compared(side(stack="main@a.py > old@b.py:7"), side(stack="main@a.py > new@b.py:9", at=1))
     table = tables.stacks_table(comparison)
     assert set(table["which"]) == {"vanished", "new"}
@@ -425,6 +453,7 @@ def test_stacks_that_vanished_and_that_are_new():
 
 
 def test_the_same_code_in_another_installation_and_on_another_line_is_the_same_stack():
+    """Broken: the same function in another installation or on another line is called new."""
     control = side(stack="work@/opt/server/lib/python3.12/site-packages/sgl_jax/a.py:7")
     test = side(stack="work@/opt/baseline/lib/python3.12/site-packages/sgl_jax/a.py:9", at=1)
     comparison = compare(control, test, 0)
@@ -433,10 +462,11 @@ def test_the_same_code_in_another_installation_and_on_another_line_is_the_same_s
 
 
 def test_functions_by_the_change_of_their_time():
-    found = tables.functions_table(compared(test=side(2.0, at=1))).iloc[0]
-    assert found["function"] == "work (sgl_jax/a.py)"
-    assert found["time"] == "self"
-    assert found["change_ms"] == pytest.approx(4, abs=0.2)
+    """Broken: functions are not sorted by the change of their time."""
+    row = tables.functions_table(compared(test=side(2.0, at=1))).iloc[0]
+    assert row["function"] == "work (sgl_jax/a.py)"
+    assert row["time"] == "self"
+    assert row["change_ms"] == pytest.approx(4, abs=0.2)
 
 
 # ---- for automation
@@ -467,15 +497,17 @@ def test_gate_does_not_pass_what_could_not_be_judged():
 
 
 def test_gate_stops_what_returns_other_scores():
+    """Broken: a gate passes a branch that returns other scores."""
     assert report_of(compared(test=side(0.5, scores=0.35, at=1)), fail_on="regression").gate_fails
 
 
 def test_json_is_json_and_says_what_the_report_says(tmp_path):
+    """Broken: comparison.json is not valid JSON, or differs from the report."""
     report = report_of(compared(side(pairs=1), side(1.5, pairs=1, at=1)), compare_dir=tmp_path)
     write_files(report)
-    found = json.loads((tmp_path / "comparison.json").read_text())
-    assert_matches_schema(found, "comparison")
-    assert found["verdict"] == report.verdict
-    assert found["metrics"][1]["low"] is None
-    assert found["pairs"] == 1
+    written = json.loads((tmp_path / "comparison.json").read_text())
+    assert_matches_schema(written, "comparison")
+    assert written["verdict"] == report.verdict
+    assert written["metrics"][1]["low"] is None
+    assert written["pairs"] == 1
     assert len((tmp_path / "comparison.md").read_text()) < 6000

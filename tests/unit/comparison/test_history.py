@@ -40,16 +40,17 @@ def write(folder, started_at, label="main", p50=44.5, **changes):
 
 
 def test_runs_are_in_the_order_of_time_across_zones_and_folders(tmp_path):
+    """Broken: a history is out of order when runs come from several time zones or folders."""
     write(tmp_path / "z" / "first", "2026-11-24T10:00:00+00:00")
     write(tmp_path / "a", "2026-11-24T13:00:00+02:00", label="fixes")
-    found = read_history(tmp_path)
-    assert list(found.runs["run_id"]) == ["first", "a"]
-    assert list(found.runs["label"]) == ["main", "fixes"]
-    assert list(found.paths["component"]) == ["tokenize", "tokenize"]
+    history = read_history(tmp_path)
+    assert list(history.runs["run_id"]) == ["first", "a"]
+    assert list(history.runs["label"]) == ["main", "fixes"]
+    assert list(history.paths["component"]) == ["tokenize", "tokenize"]
 
 
 def test_only_the_summary_is_read(tmp_path):
-    """A bucket of runs holds gigabytes of recordings."""
+    """Broken: a history reads gigabytes of recordings from the bucket."""
     write(tmp_path / "run", "2026-11-24T10:00:00+00:00")
     (tmp_path / "run" / "manifest.json").write_text("not JSON")
     assert len(read_history(tmp_path).runs) == 1
@@ -57,16 +58,18 @@ def test_only_the_summary_is_read(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"started_at": "yesterday", "phases": {}}'])
 def test_damaged_summary_is_named(tmp_path, text):
+    """Broken: one damaged summary ends the history."""
     write(tmp_path / "good", "2026-11-24T10:00:00+00:00")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "summary.json").write_text(text)
-    found = read_history(tmp_path)
-    assert len(found.runs) == 1
-    assert len(found.unreadable) == 1
-    assert "bad" in found.unreadable[0]
+    history = read_history(tmp_path)
+    assert len(history.runs) == 1
+    assert len(history.unreadable) == 1
+    assert "bad" in history.unreadable[0]
 
 
 def test_unknown_p50_stays_unknown(tmp_path):
+    """Broken: an unknown p50 is drawn as a number."""
     write(tmp_path / "run", "2026-11-24T10:00:00+00:00", p50=None)
     assert math.isnan(float(read_history(tmp_path).runs["p50_ms"].iloc[0]))
 
@@ -89,6 +92,7 @@ def test_a_bucket_is_answered_with_what_to_do():
 
 
 def test_empty_folder(tmp_path):
+    """Broken: an empty folder ends the notebook with a traceback."""
     assert read_history(tmp_path).runs.empty
     assert read_history(tmp_path / "missing").runs.empty
 
@@ -98,12 +102,12 @@ def test_the_latest_of_many_runs_are_shown_and_all_are_in_a_file(tmp_path):
     for number in range(5):
         write(tmp_path / "runs" / f"r{number}", f"2026-11-2{number}T10:00:00+00:00")
     (tmp_path / "comparison").mkdir()
-    found = past_runs(
+    history = past_runs(
         CompareParameters(history=str(tmp_path / "runs"), compare_dir=str(tmp_path / "comparison"))
     )
-    write_history(found, str(tmp_path / "comparison"))
+    write_history(history, str(tmp_path / "comparison"))
     columns = (tmp_path / "comparison" / "history.csv").read_text().splitlines()[0].split(",")
     assert {"label", "started_at", "p50_ms", "tokenize_ms"} <= set(columns)
-    latest = found.latest(2)
+    latest = history.latest(2)
     assert list(latest.runs["run_id"]) == list(latest.paths["run_id"]) == ["r3", "r4"]
     assert len((tmp_path / "comparison" / "history.csv").read_text().splitlines()) == 6

@@ -22,27 +22,32 @@ def write(tmp_path, text):
 
 
 def test_own_rules_load_and_every_component_but_unclassified_can_be_reached():
+    """Broken: a component can never be reached by the kit's own rules."""
     reached = {rule.component for rule in load_rules().rules}
     assert reached == set(CATALOG.stack_names) - {"unclassified"}
 
 
 def test_user_rule_wins_over_the_kits_own(tmp_path):
+    """Broken: the kit's rule overrides the user's."""
     mine = write(tmp_path, '[[rule]]\ncomponent = "host_prep"\nany = ["match_prefix@/radix_cache.py"]\n')
     assert component_of("scheduler", "main", PREFIX_CACHE) == "batch"
     assert component_of("scheduler", "main", PREFIX_CACHE, load_rules(mine)) == "host_prep"
 
 
 def test_user_rule_leaves_the_kits_own_in_force_elsewhere(tmp_path):
+    """Broken: a user's rule switches off the kit's own elsewhere."""
     mine = write(tmp_path, '[[rule]]\ncomponent = "host_prep"\nany = ["my_branch_function"]\n')
     assert component_of("scheduler", "main", PREFIX_CACHE, load_rules(mine)) == "batch"
 
 
 def test_user_rule_for_a_role_does_not_touch_other_roles(tmp_path):
+    """Broken: a user's rule for one role changes another."""
     mine = write(tmp_path, '[[rule]]\ncomponent = "logging"\nprocess = ["http"]\nany = ["match_prefix"]\n')
     assert component_of("scheduler", "main", PREFIX_CACHE, load_rules(mine)) == "batch"
 
 
 def test_user_role_wins_and_marks_add_up(tmp_path):
+    """Broken: a user's role loses to the kit's, or removes its marks."""
     mine = write(
         tmp_path,
         '[[process]]\nrole = "router"\ncommand = ["sgl_jax.launch_server"]\n'
@@ -111,6 +116,7 @@ RULE = '[[rule]]\ncomponent = "http"\n'
     ],
 )
 def test_an_error_names_the_file_the_entry_and_the_field(tmp_path, text, says):
+    """Broken: the user does not learn which entry and field of the file are wrong."""
     path = write(tmp_path, text)
     with pytest.raises(RulesError) as raised:
         load_rules(path)
@@ -152,6 +158,7 @@ def test_text_of_a_rule_leaves_out_roles_that_no_entry_defines(tmp_path):
 
 
 def test_a_missing_file_and_one_that_is_no_text_are_named(tmp_path):
+    """Broken: a missing or unreadable rules file gives a traceback."""
     with pytest.raises(RulesError, match=r"nowhere\.toml: .*No such file"):
         load_rules(str(tmp_path / "nowhere.toml"))
     binary = tmp_path / "binary.toml"
@@ -161,7 +168,7 @@ def test_a_missing_file_and_one_that_is_no_text_are_named(tmp_path):
 
 
 def test_excluded_that_is_no_boolean_is_refused(tmp_path):
-    """``excluded = "true"`` must not silently mean false: the process would stay in every figure."""
+    """Broken: ``excluded = "true"`` is read as false, and the process stays in every figure."""
     mine = write(tmp_path, '[[process]]\nrole = "x"\ncommand = ["x"]\nexcluded = "true"\n')
     with pytest.raises(RulesError, match=r"process 1: .*excluded"):
         load_rules(mine)
@@ -204,4 +211,5 @@ def test_unqualified(name, expected):
 
 
 def test_own_rules_file_is_part_of_the_package():
+    """Broken: an installed kit has no rules."""
     assert RULES_FILE.is_file()

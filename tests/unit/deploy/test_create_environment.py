@@ -41,7 +41,7 @@ def test_uv_gets_the_options_of_pip(script):
 
 
 def test_paths_that_do_not_exist_are_not_passed_on(script):
-    """pip ignores them, uv fails."""
+    """Broken: a path that does not exist is passed to uv, which fails where pip ignores it."""
     assert script.uv_environment(script.parse_pip_config(LISTING), {})["UV_FIND_LINKS"] == "/etc"
 
 

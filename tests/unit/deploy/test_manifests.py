@@ -111,7 +111,10 @@ def test_valid_against_the_schemas(manifests):
     setup = subprocess.run(
         ["kubectl", "kustomize", str(K8S / "setup")], check=True, capture_output=True, text=True
     ).stdout
-    for manifest in [*manifests, *yaml.safe_load_all(setup)]:
+    of_setup = list(yaml.safe_load_all(setup))
+    assert manifests
+    assert of_setup
+    for manifest in [*manifests, *of_setup]:
         kubernetes_validate.validate(manifest, VERSION, strict=True)
 
 
@@ -135,7 +138,7 @@ def test_every_machine_and_capacity_is_valid(variant, machine, capacity):
 
 
 def test_every_setting_is_filled_in(manifests):
-    """Otherwise a bucket called REPLACE-ME is noticed only after the wait for a node."""
+    """Broken: a bucket called REPLACE-ME is noticed only after the wait for a node."""
     text = yaml.safe_dump_all(manifests)
     assert "REPLACE-ME" not in text
     for name, value in FILLED.items():
@@ -144,7 +147,7 @@ def test_every_setting_is_filled_in(manifests):
 
 
 def test_kustomize_starts_the_same_job_without_our_script(tmp_path):
-    """For a machine without Python: kubectl apply -k k8s."""
+    """Broken: a machine without Python, with kubectl apply -k k8s, starts another Job."""
     output = kustomized(tmp_path / "k8s", **FILLED, RUN="one").stdout
     manifests = list(yaml.safe_load_all(output))
     expected = rendered("single", RUN="one")
@@ -160,7 +163,7 @@ def test_kustomize_starts_the_same_job_without_our_script(tmp_path):
 
 @pytest.mark.parametrize("name", ["IMAGE", "MODELS_BUCKET", "RESULTS_BUCKET", "MODEL", "RUN"])
 def test_kustomize_refuses_a_placeholder(name, tmp_path):
-    """Otherwise kubectl apply -k starts a Job that waits for a TPU and then for a bucket of that name."""
+    """Broken: a Job waits for a TPU and then for a bucket called REPLACE-ME."""
     settings = {**FILLED, "RUN": "one"}
     del settings[name]
     outcome = kustomized(tmp_path / "k8s", **settings)
@@ -170,14 +173,14 @@ def test_kustomize_refuses_a_placeholder(name, tmp_path):
 
 @pytest.mark.parametrize(("name", "value"), [("MACHINE", "ct6e-standard-4t"), ("CAPACITY", "on-demand")])
 def test_kustomize_refuses_what_it_cannot_render(name, value, tmp_path):
-    """Otherwise the setting has no effect, and nobody is told."""
+    """Broken: a setting has no effect, without any message."""
     outcome = kustomized(tmp_path / "k8s", **FILLED, RUN="one", **{name: value})
     assert outcome.returncode != 0
     assert value in outcome.stderr
 
 
 def test_the_api_server_refuses_the_job_as_it_is():
-    """Names are lower-case (RFC 1123), so kubectl apply -f of the unfilled file fails at once."""
+    """Broken: the API server accepts the unfilled Job (names are lower-case by RFC 1123)."""
     base = yaml.safe_load((K8S / "score-profiling-job.yaml").read_text())
     assert base["metadata"]["name"] != base["metadata"]["name"].lower()
 
@@ -217,7 +220,7 @@ def test_the_script_renders_and_refuses():
     ],
 )
 def test_a_wrong_setting_is_refused(words, message):
-    """Otherwise the wrong Job runs on a TPU."""
+    """Broken: the wrong Job runs on a TPU."""
     assert message in refusal(*words)
 
 
@@ -246,12 +249,12 @@ def test_a_wrong_setting_is_refused(words, message):
     ],
 )
 def test_a_parameter_that_is_wrong_or_has_no_effect_is_refused(words, message):
-    """Otherwise a gate that was asked for is missing, or the mistake is reported by a TPU node."""
+    """Broken: a requested gate is missing, or a TPU node reports the mistake."""
     assert message in refusal(*words)
 
 
 def test_two_runs_in_a_row_have_two_names():
-    """A Job is immutable: applying one of the same name again fails."""
+    """Broken: a second run fails: a Job is immutable, and one of the same name cannot be applied again."""
     names = {job_of(rendered("single"))["metadata"]["name"] for _ in range(2)}
     assert len(names) == 2
     for name in names:
@@ -306,7 +309,7 @@ def test_topology_chips_and_requests_follow_the_machine(settings, machine):
     [("ct6e-standard-1t", 44, 176), ("ct6e-standard-4t", 180, 720), ("ct6e-standard-8t", 180, 1440)],
 )
 def test_requests_fit_the_machine(machine, cpus, memory_gb):
-    """The system and the sidecar (4 CPUs and 8 GiB at most) need some of it."""
+    """Broken: the Pod is pending forever: the system and the sidecar need up to 4 CPUs and 8 GiB of the node."""
     node = MACHINES[machine]
     assert 0.7 * cpus < int(node.cpu) <= 0.9 * cpus - 4
     assert 0.6 * memory_gb < int(node.memory.removesuffix("Gi")) * 1.074 <= 0.9 * memory_gb - 8
@@ -349,7 +352,7 @@ def test_another_accelerator_is_named():
     ],
 )
 def test_a_node_that_does_not_exist_is_refused(words, message):
-    """Otherwise the Pod is pending until the Job's deadline, or pays for chips that the server leaves idle."""
+    """Broken: the Pod is pending until the Job's deadline, or pays for chips that the server leaves idle."""
     assert message in refusal(*FILLED_IN, *words)
 
 
@@ -376,7 +379,7 @@ def test_capacity_selects_its_nodes(capacity, labels, tolerated):
 
 
 def test_local_disk_is_requested_and_fits_a_node(manifests, pod, container):
-    """About 96 GiB of a 200 GB boot disk are for Pods: GKE keeps 6 GiB, 35 % and the eviction threshold."""
+    """Broken: the Pod is evicted or pending: of a 200 GB boot disk GKE leaves about 96 GiB to Pods."""
     annotations = job_of(manifests)["spec"]["template"]["metadata"]["annotations"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     requested = container["resources"]["requests"]["ephemeral-storage"]
@@ -390,7 +393,7 @@ def gib(quantity):
 
 
 def test_quantities_are_sane(manifests, pod, container):
-    """The schema accepts 150GGi."""
+    """Broken: a quantity such as 150GGi, which the schema accepts, reaches the cluster."""
     quantities = [value for kind in container["resources"].values() for value in kind.values()]
     quantities += [volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if "emptyDir" in volume]
     annotations = job_of(manifests)["spec"]["template"]["metadata"]["annotations"]
@@ -436,7 +439,7 @@ def test_sys_ptrace_and_nothing_else(pod, container):
 
 
 def test_preemption_is_ignored_before_a_wrong_configuration_fails(job):
-    """The first rule that matches decides: in the other order a preempted Pod could end the Job."""
+    """Broken: a preempted Pod ends the Job, since the first rule that matches decides."""
     ignore, fail = job["spec"]["podFailurePolicy"]["rules"]
     assert ignore == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     assert fail["action"] == ("FailIndex" if "completionMode" in job["spec"] else "FailJob")
@@ -446,7 +449,7 @@ def test_preemption_is_ignored_before_a_wrong_configuration_fails(job):
 
 
 def test_retries_outlast_the_repair_of_a_node_and_are_bounded(job):
-    """A node under repair has no healthy devices for minutes. Kubernetes waits 10 s, doubled, at most 360 s."""
+    """Broken: the retries run out while a node is repaired, or never end (10 s, doubled, at most 360 s apart)."""
     spec = job["spec"]
     retries = spec["backoffLimitPerIndex" if "completionMode" in spec else "backoffLimit"]
     assert 15 * 60 <= sum(min(10 * 2**retry, 360) for retry in range(retries)) <= 30 * 60
@@ -456,7 +459,9 @@ def test_retries_outlast_the_repair_of_a_node_and_are_bounded(job):
 
 @pytest.mark.parametrize(("variant", "launches"), [("single", 1), ("matrix", 1), ("compare", 12)])
 def test_an_attempt_may_use_up_all_of_its_limits(variant, launches):
-    """Otherwise a comparison on a cold TPU is cut off after hours; the Job's deadline includes the wait."""
+    """Broken: a comparison on a cold TPU is cut off after hours; the Job's deadline includes the wait for a
+    node.
+    """
     manifests = rendered(variant)
     spec = job_of(manifests)["spec"]
     merged = parameters_of(manifests)[0]
@@ -506,7 +511,7 @@ def test_the_wait_for_a_node_can_be_chosen():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_check_needs_no_tpu_and_gives_up_soon(variant):
-    """A wrong image or bucket is found here, and not while it occupies a TPU node until the deadline."""
+    """Broken: a wrong image or bucket is found on a TPU node, which it occupies until the deadline."""
     manifests = rendered("check" if variant == "single" else f"{variant} check", RUN="one")
     for manifest in manifests:
         kubernetes_validate.validate(manifest, VERSION, strict=True)
@@ -566,7 +571,7 @@ def test_grace_is_what_a_spot_node_gives(pod):
 
 
 def test_arguments_are_parameters_of_the_notebook(container):
-    """Otherwise a misspelt one is reported by a TPU node."""
+    """Broken: a TPU node reports a misspelt parameter."""
     notebook, output, *rest = container["args"]
     known = CompareParameters if "compare" in notebook else Parameters
     assert (ROOT / notebook).exists()
@@ -585,7 +590,7 @@ def test_every_variable_in_the_arguments_is_defined(container):
 
 
 def test_every_parameter_of_a_run_can_be_given(tmp_path):
-    """In a file and on the command line; what the Job sets itself is refused instead."""
+    """Broken: a parameter cannot be given in a file or on the command line, or may override what the Job sets."""
     given = {
         **{"label": "12e4", "phases": "single,small", "phase_s": 8.0, "concurrency": 2, "rate_hz": 50},
         **{"trust_remote_code": True, "label_token_ids": [3, 4], "server_flags": "--a 'b c'", "seed": 7},
@@ -609,7 +614,7 @@ def test_the_command_line_is_stronger_than_the_file_and_the_file_than_the_defaul
 
 
 def test_nothing_in_the_arguments_overrides_a_parameter_file(container):
-    """papermill lets -p go before -f: a parameter given both ways would have no effect."""
+    """Broken: a parameter given both ways has no effect, because papermill reads -p before -f."""
     set_by_job = {"run_dir", "compare_dir", "results_dir", "device", "model_path"}
     assert {name for flag, name in pairwise(container["args"]) if flag in ("-p", "-r")} <= set_by_job
 
@@ -665,7 +670,7 @@ def test_each_run_and_each_index_has_a_folder_of_its_own(job, container):
 
 
 def test_text_that_looks_like_a_number_stays_text():
-    """A label may be a commit such as 12e4; the value of an environment variable must be text."""
+    """Broken: a label such as 12e4, a commit, becomes a number; environment variables must be text."""
     manifests = rendered("single", MODEL="12e4", LABEL="12")
     assert {"name": "MODEL", "value": "12e4"} in container_of(manifests)["env"]
     assert parameters_of(manifests)[0]["label"] == "12"

@@ -15,7 +15,7 @@ def command(version="0.1.0", flags=(), **parameters):
 
 
 def test_flags_of_the_user_come_last():
-    """For argparse the last one wins: the user's must."""
+    """Broken: the kit's flags override the user's: for argparse, the last one wins."""
     words = command(model_path="/models/m", flags=("--device", "tpu"))
     assert words[:3] == ("python", "-m", "sgl_jax.launch_server")
     assert words[-2:] == ("--device", "tpu")
@@ -28,7 +28,7 @@ def test_only_the_version_that_needs_repairs_is_started_with_them():
 
 
 def test_model_of_the_user_is_not_served_with_the_flags_of_the_tiny_one():
-    """They would shrink the KV cache of a real model to a toy's."""
+    """Broken: a real model is served with the tiny KV cache of the demo model."""
     assert "--max-total-tokens" in command()
     assert "--max-total-tokens" not in command(model_path="/models/m")
 

@@ -9,18 +9,19 @@ from scoreprof_nb.notebook import display as notebook
 @pytest.fixture
 def shown(monkeypatch):
     """What was displayed, as text."""
-    found = []
-    monkeypatch.setattr(notebook, "display", lambda what: found.append(what.data))
-    return found
+    texts = []
+    monkeypatch.setattr(notebook, "display", lambda what: texts.append(what.data))
+    return texts
 
 
 def test_function_in_angle_brackets_is_no_tag(shown):
-    """``run.<locals>.wrapper`` would lose its middle, and a log line could become a script."""
+    """Broken: ``run.<locals>.wrapper`` loses its middle, or a log line becomes a script."""
     notebook.show(pd.DataFrame({"function": ["run.<locals>.wrapper"], "ms": [1.0]}))
     assert "run.&lt;locals&gt;.wrapper" in shown[0].replace("<wbr>", "")
 
 
 def test_number_that_is_not_known_is_said(shown):
+    """Broken: an unknown number is shown as nan."""
     notebook.show(pd.DataFrame({"ms": [None, float("nan"), 0.5, 1234.5]}))
     assert shown[0].count("n/a") == 2
     assert "0.500" in shown[0]
@@ -28,5 +29,6 @@ def test_number_that_is_not_known_is_said(shown):
 
 
 def test_empty_table_is_said(shown):
+    """Broken: an empty table is shown as a bare header."""
     notebook.show(pd.DataFrame({"ms": []}))
     assert shown == ["*nothing to show*"]

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoreprof_nb.parameters.profile import MEASURED, PHASES, Parameters
-from scoreprof_nb.parameters.requests_file import read_requests_file
 from scoreprof_nb.parameters.schema import ParameterError
 from tests.support.paths import PROFILE_NOTEBOOK as NOTEBOOK
 
@@ -48,7 +47,7 @@ def parameter_cell() -> list[tuple[str, str, object, str]]:
 
 
 def test_parameter_cell_equals_the_class():
-    """Else a default shown in the notebook is not the one that holds, or a parameter cannot be passed."""
+    """Broken: the notebook shows a default that does not hold, or a parameter cannot be passed."""
     defaults = Parameters()
     expected = [
         (name, type_of(name).__name__, getattr(defaults, name), Parameters.help_of(name)) for name in FIELDS
@@ -57,24 +56,26 @@ def test_parameter_cell_equals_the_class():
 
 
 def test_default_types_in_the_cell_are_the_declared_ones():
-    """``24`` where a float is declared would compare equal, and reach papermill as another type."""
+    """Broken: ``24`` stands where a float is declared, and reaches papermill as another type."""
     for name, kind, default, _ in parameter_cell():
         assert type(default).__name__ == kind, name
 
 
 def test_defaults_of_the_cell_are_accepted():
+    """Broken: the notebook's own defaults are refused."""
     assert (
         Parameters.from_mapping({name: default for name, _, default, _ in parameter_cell()}) == Parameters()
     )
 
 
 def test_measured_names_are_parameters():
-    """A misspelt one would let a resumed run mix two measurements."""
+    """Broken: a misspelt name lets a resumed run mix two measurements."""
     assert set(MEASURED) <= set(FIELDS)
     assert len(set(MEASURED)) == len(MEASURED)
 
 
 def test_default_list_is_not_shared():
+    """Broken: changing one parameter set's list changes another's."""
     Parameters().label_token_ids.append(1)
     assert Parameters().label_token_ids == []
 
@@ -138,7 +139,7 @@ def shown(name, value):
     ids=lambda value: repr(value)[:30],
 )
 def test_bad_value_is_named_with_its_fix(name, value, fix):
-    """The user must see which parameter, what it is now, and what would work."""
+    """Broken: the user does not see which parameter is wrong, its value, and what would work."""
     with pytest.raises(ParameterError) as caught:
         Parameters.from_mapping({name: value})
     message = str(caught.value)
@@ -149,13 +150,14 @@ def test_bad_value_is_named_with_its_fix(name, value, fix):
 
 
 def test_native_mode_is_bounded_to_20_hz():
-    """Native unwinding at 100 Hz falls seconds behind, so its times would be wrong."""
+    """Broken: native unwinding at 100 Hz falls seconds behind, and its times are wrong."""
     assert Parameters.from_mapping({"py_spy_mode": "native", "rate_hz": 20}).rate_hz == 20
     with pytest.raises(ParameterError, match=r"rate_hz=21: must be from 1 to 20"):
         Parameters.from_mapping({"py_spy_mode": "native", "rate_hz": 21})
 
 
 def test_file_phase_needs_a_file():
+    """Broken: the file phase starts without a file."""
     with pytest.raises(ParameterError, match="requests_file='': phase file needs"):
         Parameters.from_mapping({"phases": "file"})
 
@@ -164,12 +166,13 @@ def test_file_phase_needs_a_file():
     ("wrong", "right"), [("rate_hertz", "rate_hz"), ("Phases", "phases"), ("concurency", "concurrency")]
 )
 def test_misspelt_name_gets_the_right_one(wrong, right):
-    """Silence would measure something else than what was asked for."""
+    """Broken: a misspelt parameter is ignored, and something else is measured than was requested."""
     with pytest.raises(ParameterError, match=rf"{wrong}=1: no such parameter; did you mean {right}\?"):
         Parameters.from_mapping({wrong: 1})
 
 
 def test_name_like_no_other_gets_the_list():
+    """Broken: an unknown name gives no list of the known ones."""
     with pytest.raises(
         ParameterError, match=r"no such parameter; there are run_dir, label, server_python, .*"
     ):
@@ -194,7 +197,7 @@ def test_name_like_no_other_gets_the_list():
     ],
 )
 def test_papermill_style_value_is_taken(name, value, taken):
-    """papermill's -p parses numbers and booleans, and knows no lists."""
+    """Broken: a list cannot be passed with papermill's -p, which parses numbers and booleans only."""
     accepted = getattr(Parameters.from_mapping({name: value}), name)
     assert accepted == taken
     assert type(accepted) is type(taken)
@@ -202,33 +205,34 @@ def test_papermill_style_value_is_taken(name, value, taken):
 
 @pytest.mark.parametrize("name", ["rate_hz", "phase_s"])
 def test_text_for_a_number_is_refused(name):
-    """papermill's -r passes text: that is a wrong type, not a number to measure with."""
+    """Broken: a number passed as text with papermill's -r is measured with."""
     with pytest.raises(ParameterError, match=rf"{name}='12': must be a .*number, not str"):
         Parameters.from_mapping({name: "12"})
 
 
 def test_phase_names_default_to_all_that_can_be_sent():
+    """Broken: a default run skips a phase, or requests one that cannot be sent."""
     assert Parameters().phase_names() == PHASES
     assert Parameters(requests_file="own.jsonl").phase_names() == (*PHASES, "file")
     assert Parameters(phases=" mixed, single ,").phase_names() == ("mixed", "single")
 
 
 def test_changed_values_are_checked_like_new_ones():
-    """pydantic's model_copy(update=...) checks nothing."""
+    """Broken: a changed value is not checked, as with pydantic's model_copy(update=...)."""
     assert Parameters(seed=3).with_values(rate_hz=50) == Parameters(seed=3, rate_hz=50)
     with pytest.raises(ParameterError, match=r"rate_hz=0: must be from 1 to 1000"):
         Parameters().with_values(rate_hz=0)
 
 
 def test_importing_the_parameters_is_cheap():
-    """The runner checks them before it imports anything slow."""
+    """Broken: the runner's check of the parameters imports slow packages."""
     program = "import sys, scoreprof_nb.parameters.compare; print(*sys.modules)"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"pandas", "numpy", "pyarrow", "IPython", "papermill"} & set(answer.stdout.split())
 
 
 def test_error_has_no_traceback_in_a_notebook():
-    """IPython shows what ``_render_traceback_`` gives."""
+    """Broken: IPython shows a traceback for a wrong parameter."""
     assert ParameterError("port", 1, "bad")._render_traceback_() == ["ParameterError: parameter port=1: bad"]
 
 
@@ -242,7 +246,7 @@ VALUES = st.one_of(
 
 @given(st.dictionaries(st.one_of(st.sampled_from(sorted(FIELDS)), st.text(max_size=8)), VALUES, max_size=4))
 def test_any_simple_values_give_parameters_or_a_parameter_error(values):
-    """Anything else would be a traceback and exit code 1 instead of one line and 42."""
+    """Broken: a wrong parameter gives a traceback and exit code 1 instead of one line and 42."""
     try:
         parameters = Parameters.from_mapping(values)
     except ParameterError as error:
@@ -255,11 +259,12 @@ def test_any_simple_values_give_parameters_or_a_parameter_error(values):
 
 @given(name=st.sampled_from(sorted(FIELDS)), value=VALUES)
 def test_any_single_value_gives_parameters_or_a_parameter_error(name, value):
+    """Broken: some value gives a traceback instead of a parameter error."""
     with suppress(ParameterError):
         Parameters.from_mapping({name: value})
 
 
-# ---- the user's own requests
+# ---- files and folders
 
 
 @pytest.mark.parametrize(
@@ -272,7 +277,7 @@ def test_any_single_value_gives_parameters_or_a_parameter_error(name, value):
 )
 @pytest.mark.parametrize("existing", ["run_dir", "results_dir"])
 def test_file_of_a_new_run_is_checked_and_that_of_an_existing_run_is_not(tmp_path, existing, name, problem):
-    """A finished run is analysed again without its model."""
+    """Broken: a finished run cannot be analysed again without its model."""
     parameters = Parameters(**{existing: str(tmp_path), name: str(tmp_path / "none")})
     with pytest.raises(ParameterError, match=f"{name}=.*{problem}"):
         parameters.check_files()
@@ -281,85 +286,13 @@ def test_file_of_a_new_run_is_checked_and_that_of_an_existing_run_is_not(tmp_pat
 
 
 def test_requests_file_is_checked_for_its_own_phase_only(tmp_path):
+    """Broken: a file that no phase uses prevents a run."""
     Parameters(requests_file=str(tmp_path / "none"), phases="single").check_files()
 
 
 def test_folder_that_is_no_model_is_named(tmp_path):
+    """Broken: a folder without a model is accepted."""
     with pytest.raises(ParameterError, match=r"model_path=.*has no config\.json"):
         Parameters(model_path=str(tmp_path)).check_files()
     (tmp_path / "config.json").write_text("{}")
     Parameters(model_path=str(tmp_path)).check_files()
-
-
-BODY = '{"query": "q", "items": ["a", "b"]}'
-
-
-def requests_file(tmp_path, text):
-    path = tmp_path / "own.jsonl"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_bodies_get_the_labels_and_model_they_lack(tmp_path):
-    path = requests_file(
-        tmp_path, BODY + '\n{"query": [1], "items": [[2]], "label_token_ids": [7], "model": "m"}'
-    )
-    first, second = read_requests_file(path, [5, 6])
-    assert (first.kind, first.items, first.labels) == ("file", 2, 2)
-    assert (second.kind, second.items, second.labels) == ("file", 1, 1)
-    assert json.loads(first.payload) == {
-        "query": "q",
-        "items": ["a", "b"],
-        "label_token_ids": [5, 6],
-        "model": "default",
-    }
-    assert json.loads(second.payload) == {"query": [1], "items": [[2]], "label_token_ids": [7], "model": "m"}
-
-
-def test_blank_lines_are_left_out_and_counted_in_line_numbers(tmp_path):
-    assert len(read_requests_file(requests_file(tmp_path, f"\n{BODY}\r\n  \n{BODY}\n\n"), [5])) == 2
-    with pytest.raises(ParameterError, match="line 4: not JSON"):
-        read_requests_file(requests_file(tmp_path, f"\n{BODY}\n\nbroken\n"), [5])
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (f'{BODY}\n{{"query": "q", "items": ["a"', "line 2: not JSON"),
-        (f"{BODY}\n[1, 2]", "line 2: not a JSON object"),
-        ('{"items": ["a"]}', "line 1: lacks 'query'"),
-        ('{"query": 3, "items": ["a"]}', "line 1: lacks 'query'"),
-        ('{"query": "q"}', "line 1: 'items' must be a list with at least one item"),
-        ('{"query": "q", "items": []}', "line 1: 'items' must be a list with at least one item"),
-        (
-            '{"query": "q", "items": ["a"], "label_token_ids": null}',
-            "line 1: 'label_token_ids' must be a list",
-        ),
-        ('{"query": "q", "items": "abc"}', "line 1: 'items' must be a list with at least one item"),
-        ("", "holds no request"),
-        ("\n \n", "holds no request"),
-    ],
-)
-def test_file_that_cannot_be_sent_names_the_line(tmp_path, text, says):
-    path = requests_file(tmp_path, text)
-    with pytest.raises(ParameterError) as caught:
-        read_requests_file(path, [5])
-    assert caught.value.name == "requests_file"
-    assert str(path) in str(caught.value)
-    assert says in str(caught.value)
-
-
-def test_unreadable_file_is_a_parameter_error(tmp_path):
-    binary = tmp_path / "binary"
-    binary.write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "missing", tmp_path, binary):
-        with pytest.raises(ParameterError, match=r"requests_file=.*cannot be read"):
-            read_requests_file(path, [])
-
-
-@pytest.mark.parametrize("mark", ["\u2028", "\x85"])
-def test_line_separators_inside_json_strings_do_not_end_a_line(tmp_path, mark):
-    """JSON text may hold them unescaped; JSONL lines end at \\n only."""
-    path = requests_file(tmp_path, json.dumps({"query": f"a{mark}b", "items": ["c"]}, ensure_ascii=False))
-    (body,) = read_requests_file(path, [5])
-    assert json.loads(body.payload)["query"] == f"a{mark}b"

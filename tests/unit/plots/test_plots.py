@@ -292,8 +292,10 @@ def test_only_unclassified_is_hatched():
 
 
 def test_waiting_is_grey():
-    for component in [component.name for component in CATALOG.components if component.group == "waiting"]:
-        assert len({CATALOG[component].colour[start : start + 2] for start in (1, 3, 5)}) == 1
+    waiting = [component for component in CATALOG.components if component.group == "waiting"]
+    assert waiting
+    for component in waiting:
+        assert len({component.colour[start : start + 2] for start in (1, 3, 5)}) == 1
 
 
 # Machado, Oliveira and Fernandes 2009, full severity; they apply to linear RGB.

@@ -161,7 +161,7 @@ def test_no_element_stems_from_a_cell_or_a_header_of_a_table(text):
 
 
 def test_usual_texts_are_not_changed():
-    """A log is read as it is."""
+    """Broken: ordinary text and log lines are shown with escape characters."""
     for text in (
         "serving-fixes",
         "20261124-100000-main",
@@ -279,7 +279,7 @@ def test_a_script_in_a_file_name_of_the_history_does_not_run():
 
 
 def test_a_script_in_a_finding_or_a_check_does_not_run():
-    """A component of the user's own rules, a log line in a check."""
+    """Broken: a script in the name of a user's component, or in a log line that a check quotes, runs."""
     phase = SimpleNamespace(name=HARMLESS)
 
     def outputs(text):

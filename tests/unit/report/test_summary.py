@@ -48,7 +48,7 @@ PHASE_KEYS = {
 
 @pytest.mark.parametrize("recording", ["failed", "off"])
 def test_latency_is_there_and_the_path_is_not(tmp_path, recording):
-    """A py-spy that fails costs the stacks, not the latencies; and an empty chart has a reason."""
+    """Broken: a py-spy that fails costs the latencies too, or leaves an empty chart without a reason."""
     write_run(tmp_path, recording=recording)
     report, summary = reported(tmp_path)
     phase = summary["phases"]["small"]
@@ -65,7 +65,7 @@ def test_latency_is_there_and_the_path_is_not(tmp_path, recording):
 
 @pytest.mark.parametrize("recording", ["failed", "off"])
 def test_cpu_without_stacks_is_not_said_to_be_of_native_threads(tmp_path, recording):
-    """No thread was looked into: its Python threads' CPU time must not be shown as XLA's."""
+    """Broken: CPU time of Python threads is shown as XLA's when there are no stacks."""
     write_run(tmp_path, recording=recording)
     summary = reported(tmp_path)[1]
     assert "native_threads" not in summary["phases"]["small"]["cpu_ms_per_request"]
@@ -81,7 +81,7 @@ def test_reason_of_a_failed_recording_is_shown(tmp_path):
 
 
 def test_requests_are_counted_and_unknown_percentiles_are_null(tmp_path):
-    """20 requests without py-spy: enough for p50, too few for p90 and above."""
+    """Broken: p90 is given for 20 requests, which are too few, or p50 is not."""
     write_run(tmp_path)
     phase = reported(tmp_path)[1]["phases"]["small"]
     assert phase["requests"] == {
@@ -137,23 +137,23 @@ def test_above_concurrency_1_the_path_is_not_defined_and_says_so(tmp_path):
     report, summary = reported(tmp_path)
     assert summary["phases"]["small"]["request_path_ms"] == {}
     text = (tmp_path / "summary.md").read_text()
-    for said in (path_notes(report), verdict_markdown(report), text):
-        assert "not defined with more than one request in flight" in said
-        assert WHY_NO_PATH in said
-    for said in (verdict_markdown(report), text):
-        assert re.search(r"Busiest thread: scheduler / main, at work 5% \(\d+% to \d+%\) of the time", said)
+    for shown in (path_notes(report), verdict_markdown(report), text):
+        assert "not defined with more than one request in flight" in shown
+        assert WHY_NO_PATH in shown
+    for shown in (verdict_markdown(report), text):
+        assert re.search(r"Busiest thread: scheduler / main, at work 5% \(\d+% to \d+%\) of the time", shown)
 
 
 def test_cpu_findings_say_their_interval_or_that_it_is_not_known(tmp_path):
     """Broken: where there is no path, the figure that is read first has no interval, or a wrong one."""
     write_run(tmp_path, concurrency=2, recording="whole")
     report, summary = reported(tmp_path)
-    found = {finding["component"]: finding for finding in summary["findings"]}
-    low, high = found["tokenize"]["ci95"]
-    assert low <= found["tokenize"]["ms_per_request"] <= high
-    assert f"(95 % interval {low:.1f} to {high:.1f})" in found["tokenize"]["text"]
-    assert found["native_threads"]["ci95"] is None
-    assert "95 % interval not known" in found["native_threads"]["text"]
+    findings = {finding["component"]: finding for finding in summary["findings"]}
+    low, high = findings["tokenize"]["ci95"]
+    assert low <= findings["tokenize"]["ms_per_request"] <= high
+    assert f"(95 % interval {low:.1f} to {high:.1f})" in findings["tokenize"]["text"]
+    assert findings["native_threads"]["ci95"] is None
+    assert "95 % interval not known" in findings["native_threads"]["text"]
     assert summary["phases"]["small"]["cpu_ms_per_request"]["native_threads"]["ci95"] is None
     assert tables.cpu_table(report).set_index("component").loc["native_threads", "small"] == "10.0 (–)"
 
@@ -177,7 +177,7 @@ def test_marginal_method_is_marked_wherever_its_numbers_are_read(tmp_path):
 
 
 def test_keys_are_those_of_the_contract(tmp_path):
-    """Whatever reads summary.json breaks when a key goes."""
+    """Broken: a program that reads summary.json fails, since a key is gone."""
     write_run(tmp_path, phases=2)
     summary = reported(tmp_path)[1]
     assert summary.keys() >= TOP_KEYS
@@ -199,7 +199,7 @@ def test_run_is_identified_with_times_and_provenance(tmp_path):
 
 
 def test_same_folder_gives_the_same_summary(tmp_path):
-    """Analysis is seeded: a report made again must not differ."""
+    """Broken: a report made again shows other numbers: the analysis is not seeded."""
     write_run(tmp_path)
     first = reported(tmp_path)[1]
     assert reported(tmp_path)[1] == first
@@ -212,7 +212,9 @@ def test_same_folder_gives_the_same_summary(tmp_path):
     ("failures", "status"), [(0, "complete"), (1, "complete"), (2, "partial"), (100, "partial")]
 )
 def test_more_than_1_percent_failed_is_partial(tmp_path, failures, status):
-    """Of 100 requests, one may fail."""
+    """Broken: a run with more than 1 % failed requests counts as complete, or one failure in 100 makes it
+    partial.
+    """
     requests = [failed(n) if n < failures else request(n) for n in range(100)]
     write_run(tmp_path, requests=requests)
     report, summary = reported(tmp_path)
@@ -240,7 +242,7 @@ def test_failures_are_counted_by_kind_and_not_in_the_latency(tmp_path):
     ids=["none", "failed", "few"],
 )
 def test_phase_with_next_to_nothing_is_still_reported(tmp_path, requests):
-    """The report is made of what there is."""
+    """Broken: a phase with hardly any data has no report."""
     write_run(tmp_path, requests=requests)
     report, summary = reported(tmp_path)
     assert summary["phases"]["small"]["latency_ms"]["p50"] is None
@@ -263,20 +265,20 @@ def test_status_of_the_capture_is_kept(tmp_path, status, phases):
 
 @pytest.mark.parametrize(("phases", "status"), [(1, "partial"), (0, "failed")])
 def test_capture_that_was_cut_off_is_not_complete(tmp_path, phases, status):
-    """SIGKILL leaves the manifest at ``capturing``."""
+    """Broken: a capture that was killed counts as complete."""
     write_run(tmp_path, status="capturing", phases=phases)
     assert reported(tmp_path)[1]["status"] == status
 
 
 def test_scores_that_differ_are_said(tmp_path):
-    """Equal payloads, other scores: a faster server that scores otherwise is not better."""
+    """Broken: a server that gives other scores to equal payloads looks correct."""
     requests = [request(n, scores=[[0.25 + 0.1 * (n == 8), 0.75]] * 4) for n in range(40)]
     write_run(tmp_path, requests=requests)
     assert reported(tmp_path)[1]["phases"]["small"]["scores"]["consistent"] is False
 
 
 def test_scores_of_unequal_length_do_not_end_the_report(tmp_path):
-    """The load accepts any number of scores per item."""
+    """Broken: scores of unequal length, which the load accepts, end the report."""
     requests = [request(n, scores=[[0.25], [0.25, 0.75], [0.25], [0.25]]) for n in range(40)]
     write_run(tmp_path, requests=requests)
     assert reported(tmp_path)[1]["phases"]["small"]["requests"]["sent"] == 40
@@ -394,7 +396,7 @@ def test_flame_graph_of_nothing_is_still_a_picture(tmp_path):
 
 
 def test_parameters_shown_are_those_of_the_capture(tmp_path):
-    """A report made again with other parameters shows what was measured, not what was asked for now."""
+    """Broken: a report made again shows its own parameters and not those of the capture."""
     write_run(tmp_path, concurrency=3)
     report, _ = reported(tmp_path)
     table = tables.parameters_table(report).set_index("parameter")["value"]

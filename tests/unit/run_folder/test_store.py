@@ -20,7 +20,7 @@ def manifest(*phases):
     )
 
 
-def write_run(path, *phases, asked=None):
+def write_run(path, *phases, requested=None):
     """Write a run folder with these phases, as the capture leaves it."""
     folder = RunFolder(path)
     for name in phases:
@@ -29,7 +29,7 @@ def write_run(path, *phases, asked=None):
             write_phase(staging, record(name), REQUESTS, THREADS)
     folder.write_provenance({"jax": "0.8.0"})
     folder.log_path.write_text("1700000000.000001 hello\n")
-    folder.write_manifest(manifest(*(asked or phases)))
+    folder.write_manifest(manifest(*(requested or phases)))
     return folder
 
 
@@ -55,6 +55,7 @@ def assert_damage_is_named(folder, file):
 
 
 def test_run_survives_the_round_trip(folder):
+    """Broken: a run changes when it is written and read back."""
     run = load_run(folder.path)
     assert list(run.phases) == ["single", "small"]
     assert run.manifest.phases_done == ("single", "small")
@@ -71,11 +72,13 @@ def test_run_survives_the_round_trip(folder):
 
 
 def test_only_blocks_with_a_file_have_a_recording_path(folder):
+    """Broken: a block without a file claims a recording."""
     phase = load_run(folder.path).phases["single"]
     assert [(block.number, path.exists()) for block, path in phase.recording_paths()] == [(1, True)]
 
 
 def test_manifest_survives_the_round_trip(folder):
+    """Broken: a manifest changes when it is written and read back."""
     read = folder.read_manifest()
     assert replace(read, sha256={}, phases_done=()) == manifest("single", "small")
     assert sorted(read.sha256)[:2] == [
@@ -86,19 +89,21 @@ def test_manifest_survives_the_round_trip(folder):
 
 
 def test_times_keep_their_nanoseconds(folder):
-    """Epoch nanoseconds do not fit in a float: latencies would be rounded to 256 ns."""
+    """Broken: latencies are rounded to 256 ns, because epoch nanoseconds do not fit in a float."""
     table = pq.read_table(folder.phase_path("single") / "requests.parquet")
     assert table["sent_ns"].to_pylist() == [row["sent_ns"] for row in REQUESTS]
     assert str(load_run(folder.path).phases["single"].requests["sent_ns"].dtype) == "int64"
 
 
 def test_run_without_any_phase_loads(tmp_path):
-    run = load_run(write_run(tmp_path, asked=("single",)).path)
+    """Broken: a run without a finished phase cannot be loaded."""
+    run = load_run(write_run(tmp_path, requested=("single",)).path)
     assert dict(run.phases) == {}
     assert run.manifest.phases_done == ()
 
 
 def test_server_log_and_provenance_may_be_missing(folder):
+    """Broken: a run without a log or provenance cannot be loaded."""
     folder.log_path.unlink()
     (folder.path / "provenance.json").unlink()
     run = load_run(folder.path)
@@ -108,7 +113,7 @@ def test_server_log_and_provenance_may_be_missing(folder):
 
 
 def test_phase_without_its_json_is_not_done(folder):
-    """phase.json is written last: a phase without it was interrupted."""
+    """Broken: a phase that was interrupted before phase.json, its last file, counts as done."""
     (folder.phase_path("small") / "phase.json").unlink()
     folder.write_manifest(manifest("single", "small"))
     assert folder.read_manifest().phases_done == ("single",)
@@ -121,7 +126,7 @@ def test_phase_without_its_json_is_not_done(folder):
 @pytest.mark.parametrize("name", ["phase.json", "requests.parquet", "threads.parquet"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00\x01", b"PAR1PAR1", None])
 def test_damaged_file_of_a_phase_is_named(folder, name, content):
-    """None: the first half of the file."""
+    """Broken: the user does not learn which file is damaged (None: its first half is left)."""
     path = folder.phase_path("small") / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
     with pytest.raises(RunFolderError) as caught:
@@ -132,38 +137,42 @@ def test_damaged_file_of_a_phase_is_named(folder, name, content):
 @pytest.mark.parametrize("name", ["manifest.json", "provenance.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe\x00\x01"])
 def test_damaged_json_of_the_run_is_named(folder, name, content):
+    """Broken: the user does not learn which file is damaged."""
     (folder.path / name).write_bytes(content)
     assert_damage_is_named(folder, folder.path / name)
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, "1", None])
 def test_other_schema_version_is_refused(folder, version):
-    """Numbers may mean something else in another version."""
+    """Broken: numbers that mean something else in another version are read."""
     edit_json(folder.manifest_path, lambda value: value.update(schema_version=version))
     assert_damage_is_named(folder, folder.manifest_path)
 
 
 @pytest.mark.parametrize("name", ["requests.parquet", "threads.parquet"])
 def test_missing_table_is_named(folder, name):
+    """Broken: the user does not learn which table is missing."""
     (folder.phase_path("small") / name).unlink()
     with pytest.raises(RunFolderError, match=name):
         load_run(folder.path)
 
 
 def test_missing_recording_is_named(folder):
+    """Broken: the user does not learn which recording is missing."""
     path = folder.phase_path("small") / "recording-1.speedscope.json"
     path.unlink()
     assert_damage_is_named(folder, path)
 
 
 def test_changed_recording_differs_from_its_checksum(folder):
+    """Broken: a changed recording is analysed."""
     path = folder.phase_path("small") / "recording-1.speedscope.json"
     path.write_text('{"profiles": [ ]}')
     assert_damage_is_named(folder, path)
 
 
 def test_table_that_was_replaced_differs_from_its_checksum(folder):
-    """The table can be read, but belongs to another run."""
+    """Broken: a table of another run is read as this run's."""
     path = folder.phase_path("small") / "threads.parquet"
     path.write_bytes((folder.phase_path("small") / "requests.parquet").read_bytes())
     assert_damage_is_named(folder, path)
@@ -171,6 +180,7 @@ def test_table_that_was_replaced_differs_from_its_checksum(folder):
 
 @pytest.mark.parametrize("missing", ["", "nowhere"])
 def test_folder_without_manifest_is_named(tmp_path, missing):
+    """Broken: a folder without a manifest gives a traceback."""
     with pytest.raises(RunFolderError, match=r"manifest\.json: missing"):
         load_run(tmp_path / missing)
 
@@ -214,6 +224,7 @@ def escapes(folder, file):
 
 
 def test_any_wrong_value_in_phase_json_is_a_run_folder_error(tmp_path):
+    """Broken: a wrong value in phase.json gives a traceback."""
     folder = write_run(tmp_path, "single")
     assert escapes(folder, folder.phase_path("single") / "phase.json") == []
 
@@ -236,12 +247,13 @@ def test_wrong_field_is_named(folder, path, value, place):
 
 
 def test_any_wrong_value_in_the_manifest_is_a_run_folder_error(tmp_path):
+    """Broken: a wrong value in the manifest gives a traceback."""
     folder = write_run(tmp_path, "single")
     assert escapes(folder, folder.manifest_path) == []
 
 
 def test_any_flipped_byte_of_a_table_is_a_run_folder_error(tmp_path):
-    """A bad disk or a broken copy: never another exception, and never loaded as if it were intact."""
+    """Broken: a bad disk or a broken copy gives a traceback, or loads as if it were intact."""
     folder = write_run(tmp_path, "single")
     path = folder.phase_path("single") / "requests.parquet"
     whole = path.read_bytes()
@@ -258,6 +270,7 @@ def test_any_flipped_byte_of_a_table_is_a_run_folder_error(tmp_path):
 
 
 def test_staged_phase_leaves_nothing_on_an_error(tmp_path):
+    """Broken: a failed capture leaves half a phase."""
     folder = RunFolder(tmp_path)
 
     def interrupted():
@@ -271,6 +284,7 @@ def test_staged_phase_leaves_nothing_on_an_error(tmp_path):
 
 
 def test_staged_phase_appears_only_when_it_is_complete(tmp_path):
+    """Broken: a reader sees a phase before it is complete."""
     folder = RunFolder(tmp_path)
     with folder.staged_phase("single") as staging:
         assert not folder.phase_path("single").exists()
@@ -280,7 +294,7 @@ def test_staged_phase_appears_only_when_it_is_complete(tmp_path):
 
 
 def test_staged_phase_replaces_the_old_one_entirely(tmp_path):
-    """Files of two captures must not be mixed."""
+    """Broken: files of two captures are mixed in one phase."""
     folder = RunFolder(tmp_path)
     for name in ("old.json", "new.json"):
         with folder.staged_phase("single") as staging:
@@ -289,6 +303,8 @@ def test_staged_phase_replaces_the_old_one_entirely(tmp_path):
 
 
 def test_failed_second_capture_keeps_the_old_phase(folder):
+    """Broken: a failed second capture destroys the first one's phase."""
+
     def failing():
         with folder.staged_phase("single"):
             raise RuntimeError
@@ -299,7 +315,7 @@ def test_failed_second_capture_keeps_the_old_phase(folder):
 
 
 def test_leftovers_of_a_killed_capture_are_removed(tmp_path):
-    """SIGKILL leaves the scratch folder behind; it must neither block the next start nor remain."""
+    """Broken: the scratch folder of a killed capture remains, or prevents the next start."""
     stale = [tmp_path / "phases" / f".{name}-unfinished" for name in ("single", "large")]
     for path in stale:
         path.mkdir(parents=True)
@@ -313,7 +329,7 @@ def test_leftovers_of_a_killed_capture_are_removed(tmp_path):
     "value", [{"a": float("nan")}, {"a": float("inf")}, {"a": object()}, {"a": "\udc80"}]
 )
 def test_value_that_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path, value):
-    """NaN is not JSON; and a reader must never see half a file, nor scratch files."""
+    """Broken: a reader sees half a file, NaN in JSON, or scratch files."""
     path = tmp_path / "summary.json"
     write_json(path, {"old": 1})
     with pytest.raises((ValueError, TypeError)):
@@ -323,7 +339,7 @@ def test_value_that_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_p
 
 
 def test_replaced_file_is_readable_by_others(tmp_path):
-    """mkstemp makes files for their owner only; other users copy the run folder."""
+    """Broken: other users cannot copy a run folder, since mkstemp makes files for their owner only."""
     write_text(tmp_path / "summary.md", "text\n")
     write_text(tmp_path / "summary.md", "new\n")
     assert (tmp_path / "summary.md").read_text() == "new\n"
@@ -335,6 +351,7 @@ def test_replaced_file_is_readable_by_others(tmp_path):
 
 
 def test_log_with_stamps(tmp_path):
+    """Broken: the log's times are lost."""
     path = tmp_path / "server.log"
     path.write_text(
         "1700000000.000001 first\n1700000001.999999   indented 1700000000.000001 x\n1700000002.000000 \n"
@@ -346,13 +363,14 @@ def test_log_with_stamps(tmp_path):
 
 
 def test_log_without_stamps_has_time_zero(tmp_path):
-    """The log of a server that the kit did not launch."""
+    """Broken: the log of a server that the kit did not launch cannot be read."""
     path = tmp_path / "server.log"
     path.write_text("Prefill batch\n170.1 short\n[2026-01-01 00:00:00] x")
     assert read_log(path)["time_ns"].tolist() == [0, 0, 0]
 
 
 def test_log_with_bytes_that_are_not_text(tmp_path):
+    """Broken: undecodable bytes end the analysis."""
     path = tmp_path / "server.log"
     path.write_bytes(b"1700000000.000001 caf\xff\n")
     assert read_log(path)["text"].tolist() == ["caf\ufffd"]
@@ -360,11 +378,12 @@ def test_log_with_bytes_that_are_not_text(tmp_path):
 
 @pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0c"])
 def test_one_line_of_the_log_is_one_row(tmp_path, mark):
-    """The kit ends lines with \\n only: another separator in a line must not make a row without a time."""
+    """Broken: another line separator within a line makes a row without a time."""
     path = tmp_path / "server.log"
     path.write_text(f"1700000000.000001 a{mark}b\n", encoding="utf-8")
     assert read_log(path)["time_ns"].tolist() == [1_700_000_000_000_001_000]
 
 
 def test_no_log_is_an_empty_table(tmp_path):
+    """Broken: a run without a log ends the analysis."""
     assert read_log(tmp_path / "server.log").empty

@@ -117,7 +117,7 @@ def wait_until_gone(folder: Path) -> None:
 
 
 def test_stop_leaves_time_for_processes_to_start_and_end():
-    """Of the 8 s that a stop may take."""
+    """Broken: a stop takes longer than the 8 s that it has."""
     assert INTERRUPTED_S < STOP_S <= 7
 
 
@@ -145,7 +145,7 @@ def test_killed_runner_leaves_no_process(tmp_path, start):
 
 
 def test_killed_guard_leaves_no_process(tmp_path):
-    """The runner ends what the guard would have ended, and its exit code is that of a failure."""
+    """Broken: processes survive a killed guard, or the exit code is that of a good run."""
     (tmp_path / "papermill.py").write_text(ESCAPES)  # python -m prefers the current folder
     command = [sys.executable, "-m", "scoreprof_nb", "in.ipynb", "out.ipynb"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:

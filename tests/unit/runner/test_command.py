@@ -60,6 +60,7 @@ def test_parameters_are_those_of_papermill(tmp_path, monkeypatch, options):
 
 @given(st.one_of(st.text(), st.integers().map(str), st.floats().map(str), st.sampled_from(["True", "None"])))
 def test_value_is_resolved_as_by_papermill(text):
+    """Broken: the runner reads a value differently than papermill does."""
     expected = papermill.cli._resolve_type(text)
     assert repr(resolve_type(text)) == repr(expected)
 
@@ -78,6 +79,7 @@ def test_value_is_resolved_as_by_papermill(text):
     ids=" ".join,
 )
 def test_what_cannot_be_read_is_left_to_papermill(tmp_path, monkeypatch, options):
+    """Broken: the runner refuses what papermill should judge."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Unreadable):
         by_the_runner((*PATHS, *options))
@@ -87,4 +89,5 @@ def test_what_cannot_be_read_is_left_to_papermill(tmp_path, monkeypatch, options
     "arguments", [(), ("in.ipynb",), ("-p", "a", "1", *PATHS), ("in.ipynb", "-p", "a", "1")]
 )
 def test_paths_come_first(arguments):
+    """Broken: an option is taken for a notebook's path."""
     assert Command.parse(arguments) is None

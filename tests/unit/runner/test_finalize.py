@@ -123,7 +123,7 @@ def test_termination_message_sums_up_the_run(tmp_path, executed, monkeypatch):
 
 
 def test_preempted_run_is_never_called_complete(tmp_path, executed, monkeypatch):
-    """The summary may belong to an earlier report of the same folder."""
+    """Broken: a preempted run is called complete because of the summary of an earlier report."""
     write_summary(make_run(tmp_path / "run", "single"))
     monkeypatch.setenv(TERMINATION_LOG, str(tmp_path / "message"))
     write_termination_message(143, executed(), None)

@@ -59,12 +59,14 @@ def wait_until_gone(folder: Path) -> None:
     ("program", "code"), [("raise SystemExit(3)", 3), ("", 0), ("import os; os.abort()", 134)]
 )
 def test_exit_code_is_that_of_the_program(guarded, program, code):
+    """Broken: the guard hides the exit code of its program."""
     process, lifeline = guarded(program)
     assert process.wait(GONE_S) == code
     os.close(lifeline)
 
 
 def test_orphan_in_its_own_session_ends_with_the_program(guarded, tmp_path):
+    """Broken: a process in its own session survives the program."""
     process, lifeline = guarded(ESCAPING)
     assert process.wait(GONE_S) == 0
     assert left_behind(tmp_path) == []
@@ -72,6 +74,7 @@ def test_orphan_in_its_own_session_ends_with_the_program(guarded, tmp_path):
 
 
 def test_everything_ends_with_the_lifeline(guarded, tmp_path):
+    """Broken: processes survive when the runner is gone."""
     process, lifeline = guarded(f"{ESCAPING}\nimport time\ntime.sleep(600)")
     assert process.stdout.readline() == "started\n"
     assert "sleep 600" in " ".join(left_behind(tmp_path))
@@ -82,7 +85,7 @@ def test_everything_ends_with_the_lifeline(guarded, tmp_path):
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_guard_ignores_a_stop_and_its_program_does_not(guarded, signum):
-    """A process manager may send SIGTERM to every process: the notebook is saved nonetheless."""
+    """Broken: a process manager that sends SIGTERM to every process prevents the notebook from being saved."""
     process, lifeline = guarded("import time; print('started', flush=True); time.sleep(600)")
     assert process.stdout.readline() == "started\n"
     process.send_signal(signum)
@@ -95,6 +98,7 @@ def test_guard_ignores_a_stop_and_its_program_does_not(guarded, signum):
 
 
 def test_descendants_are_found_in_every_generation(guarded):
+    """Broken: a process of a later generation is overlooked."""
     process, lifeline = guarded(
         "import subprocess, sys; subprocess.run([sys.executable, '-c', "
         "'import time; print(1, flush=True); time.sleep(600)'])"

@@ -51,6 +51,7 @@ def write_notebook(path, source, tags=("parameters",)):
     ],
 )
 def test_wrong_parameter_is_refused(tmp_path, notebook, values, message):
+    """Broken: a wrong parameter is noticed only after papermill has started."""
     (tmp_path / "broken").write_text("{")
     values = {name: str(value).format(tmp_path) for name, value in values.items()}
     with pytest.raises(ParameterError, match=message):
@@ -59,11 +60,12 @@ def test_wrong_parameter_is_refused(tmp_path, notebook, values, message):
 
 @pytest.mark.parametrize("notebook", [PROFILE_NOTEBOOK, COMPARE_NOTEBOOK])
 def test_defaults_pass(notebook):
+    """Broken: the notebooks' own defaults are refused."""
     check(notebook)
 
 
 def test_defaults_of_an_edited_copy_count(tmp_path):
-    """The notebook is chosen by its parameter cell, whatever the file's name."""
+    """Broken: a copied notebook is checked against the original's defaults, or not at all."""
     copy = write_notebook(tmp_path / "mine.ipynb", "run_dir: str = ''\nphase_s = 1\nrequests_file = ''")
     with pytest.raises(ParameterError, match="phase_s=1: must be from 2"):
         check(copy)
@@ -82,11 +84,13 @@ def test_defaults_of_an_edited_copy_count(tmp_path):
     ],
 )
 def test_other_notebook_is_left_to_papermill(tmp_path, source):
+    """Broken: a notebook of the user's own is refused."""
     check(write_notebook(tmp_path / "other.ipynb", source), *set_to(rate_hz=0))
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"cells": 1}', '{"cells": [{}]}'])
 def test_file_that_is_no_notebook_is_left_to_papermill(tmp_path, text):
+    """Broken: a file that is no notebook ends the runner instead of papermill."""
     if text is not None:
         (tmp_path / "in.ipynb").write_text(text)
     check(tmp_path / "in.ipynb", *set_to(rate_hz=0))
@@ -94,17 +98,19 @@ def test_file_that_is_no_notebook_is_left_to_papermill(tmp_path, text):
 
 @pytest.mark.parametrize("options", [("-p", "rate_hz"), ("--prepare-only",), ("--cwd", "/"), ("--cwd=/",)])
 def test_command_that_papermill_must_judge_is_left_to_it(options):
+    """Broken: a command line that papermill should judge is refused by the runner."""
     check(PROFILE_NOTEBOOK, *set_to(rate_hz=0), *options)
 
 
 def test_secrets_are_not_in_the_message():
+    """Broken: a refused parameter publishes a secret."""
     with pytest.raises(ParameterError) as caught:
         check(PROFILE_NOTEBOOK, *set_to(server_environment="API_KEY=verysecret oops"))
     assert "verysecret" not in str(caught.value)
 
 
 def test_refusal_is_one_line_a_message_and_no_file(tmp_path, monkeypatch, capfd):
-    """An existing report stays; the termination message says what to change."""
+    """Broken: an existing report is replaced, or the termination message does not say what to change."""
     monkeypatch.setenv(TERMINATION_LOG, str(tmp_path / "message"))
     (tmp_path / "out.ipynb").write_text("an earlier report")
     assert main([str(PROFILE_NOTEBOOK), str(tmp_path / "out.ipynb"), "-p", "rate_hz", "0"]) == 42
@@ -118,7 +124,7 @@ def test_refusal_is_one_line_a_message_and_no_file(tmp_path, monkeypatch, capfd)
 
 
 def test_wrong_parameter_is_reported_within_two_seconds(tmp_path):
-    """CPU time, since tests run side by side: what is imported decides it."""
+    """Broken: a wrong parameter takes more than 2 s of CPU time to report: slow packages are imported."""
     program = (
         "import resource, sys; from scoreprof_nb.runner.cli import main; code = main(sys.argv[1:]);"
         "slow = {'pandas', 'numpy', 'papermill', 'nbformat', 'nbconvert', 'IPython'} & set(sys.modules);"

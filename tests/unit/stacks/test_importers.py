@@ -110,7 +110,7 @@ def folded(tmp_path):
 
 
 def test_speedscope_labels_are_taken_out_of_the_stacks(speedscope):
-    """Else every stack would begin with py-spy's own frames, and the process would be unknown."""
+    """Broken: every stack begins with py-spy's own frames, and its process is unknown."""
     table = speedscope(profile([[0, 1, 2, 4], [0, 1, 2, 4, 5]]))
     (thread,) = table.threads
     assert (thread.pid, thread.tid, thread.thread) == (8, 81, "MainThread")
@@ -121,14 +121,14 @@ def test_speedscope_labels_are_taken_out_of_the_stacks(speedscope):
 
 
 def test_speedscope_sample_without_python_frames_is_the_empty_stack(speedscope):
-    """Else the ticks of threads would no longer be the same ticks."""
+    """Broken: a tick without a stack is left out, and threads no longer share their ticks."""
     table = speedscope(profile([[0, 1, 2, 4], [0, 1, 2], [0, 1, 2, 4]]))
     assert names(table) == [["main"], [], ["main"]]
     assert not table.skipped
 
 
 def test_speedscope_profile_of_two_threads_is_taken_apart(speedscope):
-    """Else a thread that reused an ended thread's id would be counted as the ended one."""
+    """Broken: a thread that reuses the id of an ended one is counted as the ended one."""
     table = speedscope(profile([[0, 1, 2, 4], [0, 1, 3, 5], [0, 1, 2, 5], [0, 1, 3, 4]]))
     assert [(t.tid, t.thread) for t in table.threads] == [(81, "MainThread"), (82, 'pool; "2"\n')]
     assert names(table, 0) == [["main"], ["Queue.get"]]
@@ -136,7 +136,7 @@ def test_speedscope_profile_of_two_threads_is_taken_apart(speedscope):
 
 
 def test_speedscope_samples_of_an_id_that_is_not_known_belong_to_their_profiles_thread(speedscope):
-    """Else a thread loses its first samples to one called 0, and its work is called waiting."""
+    """Broken: the first samples of a thread go to a thread with id 0, and its work is called waiting."""
     frames = [*FRAMES, {"name": "thread (0): MainThread"}]
     table = speedscope(profile([[0, 1, 6, 4], [0, 1, 2, 5], [0, 1, 2, 4]]), frames=frames)
     assert [(t.tid, t.thread) for t in table.threads] == [(81, "MainThread")]
@@ -146,7 +146,7 @@ def test_speedscope_samples_of_an_id_that_is_not_known_belong_to_their_profiles_
 
 
 def test_speedscope_thread_whose_name_came_late_stays_one_thread(speedscope):
-    """Else a thread sampled before `threading` was imported would be two."""
+    """Broken: a thread sampled before `threading` was imported is read as two."""
     frames = [{"name": "thread (5): "}, {"name": "thread (5): worker"}]
     table = speedscope(profile([[0], [1], [0]]), frames=frames)
     assert [(t.tid, t.thread, t.ticks) for t in table.threads] == [(5, "worker", 3)]
@@ -162,7 +162,7 @@ def test_speedscope_thread_whose_name_came_late_stays_one_thread(speedscope):
     ],
 )
 def test_speedscope_without_label_frames_uses_the_profiles_name(speedscope, name, expected):
-    """Else a recording made without --threads or --subprocesses would not say whose samples it holds."""
+    """Broken: a recording made without --threads or --subprocesses does not say whose samples it holds."""
     table = speedscope(profile([[4], [4, 5]], name=name))
     (thread,) = table.threads
     assert (thread.pid, thread.tid, thread.thread) == expected
@@ -170,7 +170,7 @@ def test_speedscope_without_label_frames_uses_the_profiles_name(speedscope, name
 
 
 def test_speedscope_python_frame_that_looks_like_a_label_stays(speedscope):
-    """Else a function with an odd name would vanish from the stacks and invent a process."""
+    """Broken: a function with an odd name is taken for a label, and invents a process."""
     odd = [{"name": name, "file": "/app/odd.py"} for name in ('process 1:"x"', "thread (9): x")]
     table = speedscope(profile([[0, 1, 2, 6, 2, 4], [0, 1, 6], [0, 1, 7]]), frames=[*FRAMES, *odd])
     assert [(t.pid, t.tid, t.thread) for t in table.threads] == [(8, 81, "MainThread")]
@@ -196,7 +196,7 @@ def test_speedscope_python_frame_that_looks_like_a_label_stays(speedscope):
     ],
 )
 def test_speedscope_bad_sample_is_counted_with_its_place(speedscope, bad, why):
-    """Else the recording would be shorter, or a wrong frame in it, and nobody would know."""
+    """Broken: a bad sample shortens the recording or puts a wrong frame into it, and nobody knows."""
     table = speedscope(profile([[1], [4, 5], bad, [4], bad]))
     assert [(s.where, s.why) for s in table.skipped] == [
         ("profiles[0].samples[2]", why),
@@ -206,7 +206,7 @@ def test_speedscope_bad_sample_is_counted_with_its_place(speedscope, bad, why):
 
 
 def test_speedscope_sample_of_an_unreadable_frame_is_counted(speedscope):
-    """Else a damaged frame would stop the import or be left out of the middle of stacks."""
+    """Broken: a damaged frame ends the import, or is left out of the middle of stacks."""
     frames = [*FRAMES, {"name": 5}, {"name": "f", "line": "3"}, "f"]
     table = speedscope(profile([[4], [4, 6], [7], [8, 4]]), frames=frames)
     assert [skipped.where for skipped in table.skipped] == [
@@ -217,7 +217,7 @@ def test_speedscope_sample_of_an_unreadable_frame_is_counted(speedscope):
 
 
 def test_speedscope_other_profiles_are_named_not_read(speedscope):
-    """Else an evented profile would be lost without a word."""
+    """Broken: an evented profile is skipped without a word."""
     table = speedscope(profile([[4]]), profile([], type="evented"), 5, profile([]) | {"samples": 3})
     assert [(s.where, s.why) for s in table.skipped] == [
         ("profiles[1]", "type 'evented', not 'sampled'"),
@@ -244,7 +244,7 @@ def test_speedscope_other_profiles_are_named_not_read(speedscope):
     ],
 )
 def test_speedscope_interval_is_the_constant_weight_or_unknown(speedscope, other, interval_s, where):
-    """Else times would be computed from a wrong rate."""
+    """Broken: times are computed from a wrong sampling rate."""
     table = speedscope(profile([[4], [4]], **other))
     assert table.interval_s == interval_s
     assert [skipped.where for skipped in table.skipped] == where
@@ -252,14 +252,14 @@ def test_speedscope_interval_is_the_constant_weight_or_unknown(speedscope, other
 
 
 def test_speedscope_profiles_of_different_intervals_have_none(speedscope):
-    """Else one thread's ticks would be taken for another length than they have."""
+    """Broken: the ticks of one thread are taken to be as long as another's."""
     table = speedscope(profile([[4]]), profile([[4]], weights=[0.02]))
     assert table.interval_s is None
     assert table.skipped[0].why == "their intervals differ"
 
 
 def test_skipped_text_is_bounded(speedscope, folded):
-    """Else a damaged file of a gigabyte would be in every message about it."""
+    """Broken: the message about a damaged file repeats a gigabyte of it."""
     skipped = [
         *speedscope(profile([[4], ["x" * 10**6], list(range(10**5))])).skipped,
         *folded("f (a.py:1) 1\n" + "x" * 10**6 + "\n").skipped,
@@ -282,25 +282,26 @@ def two_threads() -> StackTable:
 
 
 def test_written_file_reads_back_equal(tmp_path):
-    """Else an exported recording would not be the recording."""
+    """Broken: an exported recording differs from the recording."""
     write_speedscope(two_threads(), tmp_path / "out.json", name="run 1")
     assert content(read_speedscope(tmp_path / "out.json")) == content(two_threads())
 
 
 def test_written_file_satisfies_the_format_of_speedscope(tmp_path):
-    """Else speedscope would refuse the file, or show it wrongly."""
+    """Broken: speedscope refuses an exported recording, or shows it wrongly."""
     write_speedscope(two_threads(), tmp_path / "out.json", name="run 1")
     document = json.loads((tmp_path / "out.json").read_text())
     jsonschema.validate(document, json.loads(SPEEDSCOPE_SCHEMA.read_text()))
     frames = len(document["shared"]["frames"])
+    assert len(document["profiles"]) == 2
     for written in document["profiles"]:
         assert len(written["samples"]) == len(written["weights"]) == 3
         assert written["endValue"] == pytest.approx(sum(written["weights"]))
-        assert all(index < frames for sample in written["samples"] for index in sample)
+        assert all(0 <= index < frames for sample in written["samples"] for index in sample)
 
 
 def test_aggregated_table_is_not_written_as_a_time_order(folded, tmp_path):
-    """Else a file would claim an order in time that nobody recorded."""
+    """Broken: a file claims an order in time that nobody recorded."""
     with pytest.raises(NotOrdered, match="counts of stacks"):
         write_speedscope(folded("f (a.py:1) 3\n"), tmp_path / "out.json", name="")
 
@@ -309,7 +310,7 @@ def test_aggregated_table_is_not_written_as_a_time_order(folded, tmp_path):
 
 
 def test_folded_counts_become_repeated_stack_ids(folded):
-    """Else shares of time would be shares of distinct stacks."""
+    """Broken: shares of time are shares of distinct stacks."""
     head = 'process 7:"python serve.py";thread (70): MainThread;'
     table = folded(f"{head}main (serve.py:5) 2\n{head}main (serve.py:5);Queue.get (queue.py:171) 3\n")
     assert names(table) == [["main"]] * 2 + [["main", "Queue.get"]] * 3
@@ -334,7 +335,7 @@ COMMANDS = {
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("thread", ["thread (70): MainThread;", ""], ids=["--threads", "no threads"])
 def test_folded_command_line_may_hold_anything(folded, command, thread):
-    """Else a spawned child's samples would be lost or would belong to a made-up process."""
+    """Broken: a spawned child's samples are lost or belong to a made-up process."""
     head = f'process 7:"{command}";process 8:"{command}";{thread}'
     table = folded(f"{head}main (serve.py:5) 2\n{head}f (a.py:1);g (b.py) 3\n")
     assert [(t.pid, t.process, t.parents, t.ticks) for t in table.threads] == [(8, command, (command,), 5)]
@@ -348,7 +349,7 @@ def test_folded_command_line_may_hold_anything(folded, command, thread):
 @pytest.mark.parametrize("process", ['process 7:"a; b";', ""], ids=["--subprocesses", "one process"])
 @pytest.mark.parametrize("frames", [";run (/a b/x (1).py:3)", ""], ids=["a frame", "empty stack"])
 def test_folded_thread_name_may_hold_anything(folded, process, name, frames):
-    """Else a thread named by its program would be lost, or parts of its name be taken for frames."""
+    """Broken: a thread named by its program is lost, or parts of its name are taken for frames."""
     table = folded(f"{process}thread (70): {name}{frames} 4\n")
     assert [(t.tid, t.thread, t.ticks) for t in table.threads] == [(70, name, 4)]
     assert names(table) == [["run"] if frames else []] * 4
@@ -366,20 +367,20 @@ def test_folded_thread_name_may_hold_anything(folded, process, name, frames):
     ],
 )
 def test_folded_frame_is_name_file_and_line(folded, text, frame):
-    """Else frames would not be found by the rules that name components."""
+    """Broken: the rules that name components do not match frames of a folded file."""
     table = folded(f"{text};{text} 1\n")
     assert table.stack(0) == (frame, frame)
 
 
 def test_folded_windows_line_ends_and_mark_are_read(folded):
-    """Else a file that went through an editor would be refused."""
+    """Broken: a file that went through an editor is refused."""
     table = folded(b"\xef\xbb\xbff (a.py:1) 2\r\ng (a.py:2) 3\r\n")
     assert table.frames == (Frame("f", "a.py", 1), Frame("g", "a.py", 2))
     assert table.threads[0].ticks == 5
 
 
 def test_folded_damaged_records_are_counted_and_the_others_read(folded):
-    """Else one damaged line would cost the whole recording, or vanish from it."""
+    """Broken: one damaged line costs the whole recording, or vanishes from it."""
     good = 'process 7:"a";thread (70): t;f (a.py:1) 2\n'
     table = folded(
         f"cut off;f (a.py:1) 3\n{good}no record 4\n{good}"
@@ -398,7 +399,7 @@ def test_folded_damaged_records_are_counted_and_the_others_read(folded):
 
 
 def test_folded_record_does_not_vanish_in_a_command_line(folded):
-    """Else a record after which the file is damaged would be read as part of a command line."""
+    """Broken: the record after a damaged line is read as part of a command line."""
     damaged = 'process 1:"a";f (x.py:1) 5\nq";thread (1): t;g (y.py:1) 3\n'
     table = folded(f'{damaged}process 1:"a";thread (1): t;g (y.py:1) 2\n')
     assert sum(t.ticks for t in table.threads) == 2
@@ -407,7 +408,7 @@ def test_folded_record_does_not_vanish_in_a_command_line(folded):
 
 @pytest.mark.parametrize("counts", [[MAX_SAMPLES + 1], [MAX_SAMPLES, 1], ["9" * 5000]])
 def test_folded_absurd_count_is_refused(folded, counts):
-    """Else a damaged count would fill the memory."""
+    """Broken: a damaged count fills the memory."""
     with pytest.raises(ImportFailed, match="more than 100000000 samples"):
         folded("".join(f"f (a.py:1) {count}\n" for count in counts))
 
@@ -439,7 +440,7 @@ BROKEN = {
 
 @pytest.mark.parametrize(("data", "message"), BROKEN.values(), ids=BROKEN)
 def test_broken_recording_is_refused_with_file_and_reason(tmp_path, data, message):
-    """Else a user would see a traceback from inside, or an empty report."""
+    """Broken: the user sees a traceback, or an empty report."""
     path = tmp_path / "recording"
     path.write_bytes(data)
     with pytest.raises(ImportFailed, match=message) as refused:
@@ -449,14 +450,14 @@ def test_broken_recording_is_refused_with_file_and_reason(tmp_path, data, messag
 
 @pytest.mark.parametrize("read", [read_recording, read_speedscope, read_folded])
 def test_missing_recording_is_refused(tmp_path, read):
-    """Else a recording that py-spy never wrote (SIGTERM) would look like an error of ours."""
+    """Broken: a recording that py-spy never wrote (SIGTERM) looks like a bug in the kit."""
     with pytest.raises(ImportFailed, match="cannot be read: No such file"):
         read(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize("name", STORED[:2])
 def test_recording_is_told_by_content_gzipped_or_not(tmp_path, name):
-    """Else a renamed or packed recording could not be read."""
+    """Broken: a renamed or compressed recording cannot be read."""
     data = (CAPTURES / name).read_bytes()
     plain, packed = tmp_path / "plain", tmp_path / "packed"
     plain.write_bytes(data)
@@ -469,7 +470,7 @@ def test_recording_is_told_by_content_gzipped_or_not(tmp_path, name):
 
 @pytest.mark.parametrize("name", STORED)
 def test_capture_reads_as_its_snapshot(name):
-    """Else what py-spy 0.4.3 really writes would be read otherwise than before."""
+    """Broken: what py-spy 0.4.3 really writes is read in another way than before."""
     table = read_recording(CAPTURES / name)
     assert not table.skipped
     assert dump(table) + "\n" == (CAPTURES / f"{name}.txt").read_text()
@@ -477,14 +478,14 @@ def test_capture_reads_as_its_snapshot(name):
 
 @pytest.mark.parametrize("name", [name for name in STORED if "speedscope" in name])
 def test_capture_survives_being_written(tmp_path, name):
-    """Else real recordings would change when they are exported."""
+    """Broken: real recordings change when they are exported."""
     table = read_recording(CAPTURES / name)
     write_speedscope(table, tmp_path / "out.json", name=name)
     assert content(read_speedscope(tmp_path / "out.json")) == content(table)
 
 
 def test_both_formats_of_one_program_name_the_same_threads_and_stacks():
-    """Else one of the two importers takes names, processes or frames apart wrongly."""
+    """Broken: one of the two importers splits names, processes or frames wrongly."""
     one, other = (read_recording(CAPTURES / f"two_processes.{end}") for end in ("speedscope.json", "folded"))
 
     def facts(table):
@@ -502,7 +503,7 @@ def test_both_formats_of_one_program_name_the_same_threads_and_stacks():
     ids=lambda path: path.name,
 )
 def test_stored_file_names_no_place_of_the_machine_that_made_it(path):
-    """Else a user's paths would be published."""
+    """Broken: a user's paths are published."""
     data = path.read_bytes()
     text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
     assert not [place for place in ("/root/", "/tmp/", "/work/", "/home/", ".pyenv/") if place in text]

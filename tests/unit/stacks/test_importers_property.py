@@ -104,28 +104,28 @@ def damaged(draw, whole: bytes) -> bytes:
 @quick
 @given(data=st.binary(max_size=300) | st.lists(st.sampled_from(TOKENS)).map(b"".join))
 def test_any_bytes_give_a_table_or_a_refusal(parse, data):
-    """Else a file that is no recording would end the notebook with an error from inside an importer."""
+    """Broken: a file that is no recording ends the notebook with an error from inside an importer."""
     table_or_refusal(parse, data)
 
 
 @quick
 @given(data=damaged(SMALL))
 def test_damaged_speedscope_gives_a_table_or_a_refusal(data):
-    """Else a damaged recording would end the notebook with an error from inside the importer."""
+    """Broken: a damaged recording ends the notebook with an error from inside the importer."""
     table_or_refusal(parse_speedscope, data)
 
 
 @quick
 @given(data=damaged((CAPTURES / "two_processes.folded").read_bytes()))
 def test_damaged_raw_gives_a_table_or_a_refusal(data):
-    """Else a damaged recording would end the notebook with an error from inside the importer."""
+    """Broken: a damaged recording ends the notebook with an error from inside the importer."""
     table_or_refusal(parse_folded, data)
 
 
 @quick
 @given(data=damaged((CAPTURES / "server-0.0.2.speedscope.json.gz").read_bytes()))
 def test_damaged_gzip_gives_a_table_or_a_refusal(tmp_path, data):
-    """Else a damaged download would end the notebook with an error from inside gzip."""
+    """Broken: a damaged download ends the notebook with an error from inside gzip."""
     (tmp_path / "recording.gz").write_bytes(data)
     with contextlib.suppress(ImportFailed):
         check(read_recording(tmp_path / "recording.gz"))
@@ -141,7 +141,7 @@ JSON = st.recursive(
 @quick
 @given(part=st.sampled_from(["shared", "profiles"]), keys=st.lists(st.integers(0, 9), max_size=5), value=JSON)
 def test_any_value_in_any_place_gives_a_table_or_a_refusal(part, keys, value):
-    """Else a field of another type than py-spy writes would end the import with a TypeError."""
+    """Broken: a field of another type than py-spy writes ends the import with a TypeError."""
     document = json.loads(SMALL)
     holder, key = document, part
     for choice in keys:
@@ -157,7 +157,7 @@ def test_any_value_in_any_place_gives_a_table_or_a_refusal(part, keys, value):
 @quick
 @given(samples=st.lists(st.lists(st.integers(0, 2), max_size=4) | JSON, min_size=1))
 def test_every_speedscope_sample_is_read_or_counted(samples):
-    """Else a recording would be shorter than it was, and shares of time wrong."""
+    """Broken: the recording gets shorter, and shares of time are wrong."""
     document = json.loads(SMALL)
     document["profiles"][0] |= {"samples": samples, "weights": [0.01] * len(samples)}
     valid = [
@@ -210,7 +210,7 @@ def content(table: StackTable):
 @quick
 @given(table=tables())
 def test_any_table_reads_back_equal_after_writing(tmp_path, table):
-    """Else a recording would change when it is exported, or speedscope would refuse it."""
+    """Broken: a recording changes when it is exported, or speedscope refuses it."""
     write_speedscope(table, tmp_path / "out.json", name="any")
     jsonschema.validate(json.loads((tmp_path / "out.json").read_text()), SPEEDSCOPE_SCHEMA)
     assert content(read_speedscope(tmp_path / "out.json")) == content(table)
@@ -275,22 +275,22 @@ def records(draw, threads: bool):
 @quick
 @given(data=st.data())
 def test_every_raw_record_is_read_whatever_its_command_line(threads, data):
-    """Else samples of a process would be lost, or counted for a made-up one, because of its arguments."""
+    """Broken: a process loses samples to a made-up one because of its arguments."""
     made = data.draw(st.lists(records(threads), min_size=1, max_size=4, unique_by=lambda record: record[0]))
     table = table_or_refusal(parse_folded, "".join(record[-1] for record in made).encode())
     assert table is not None
     assert table.skipped == ()
-    found = {
+    threads = {
         (t.pid, t.tid): ((t.process, t.thread, t.parents), [table.stack(i) for i in t.stack_ids])
         for t in table.threads
     }
-    assert found == {key: (labels, [stack] * count) for key, labels, stack, count, _ in made}
+    assert threads == {key: (labels, [stack] * count) for key, labels, stack, count, _ in made}
 
 
 @quick
 @given(data=st.data())
 def test_raw_counts_are_conserved_between_damaged_lines(data):
-    """Else a damaged line would take sound records with it, or vanish itself."""
+    """Broken: a damaged line takes sound records with it, or vanishes itself."""
     lines, sound, damaged_counts = [], 0, 0
     head = 'process 7:"a; b";thread (70): t;f (a.py:1)'
     for kind in data.draw(st.lists(st.sampled_from(["sound", "junk", "cut head", "cut frame"]), max_size=8)):
@@ -309,5 +309,5 @@ def test_raw_counts_are_conserved_between_damaged_lines(data):
 @quick
 @given(st.text())
 def test_decoded_text_never_breaks_the_raw_importer(content_text):
-    """Else a file in another script than Latin would end the import with an error."""
+    """Broken: a file in a script other than Latin ends the import with an error."""
     table_or_refusal(parse_folded, content_text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,132 @@
+"""Capturing pairs: the order of the runs, what is resumed or refused, and which pairs are complete."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from scoreprof_nb.capture import pairs, session
+from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, planned, stopped_runs
+from scoreprof_nb.capture.session import CaptureResult
+from scoreprof_nb.parameters.compare import CompareParameters
+from scoreprof_nb.parameters.schema import ParameterError
+from scoreprof_nb.run_folder.sync import copy_results
+from tests.support.stored_run import make_run
+
+
+def from_mapping(**values):
+    return CompareParameters.from_mapping(values)
+
+
+def quiet(text):
+    pass
+
+
+@pytest.fixture
+def captured(monkeypatch):
+    """Replace the capture by one that ends at once; lists the parameters of each captured run."""
+    runs = []
+
+    def capture(parameters, say):
+        runs.append(parameters)
+        folder = make_run(Path(parameters.run_dir), "single", requested=("single",))
+        manifest = folder.read_manifest()
+        folder.write_manifest(
+            dataclasses.replace(manifest, status="complete", parameters=parameters.as_dict())
+        )
+        return CaptureResult(("single",))
+
+    monkeypatch.setattr(session, "capture", capture)
+    monkeypatch.setattr(pairs, "prepare", lambda parameters, phases: SimpleNamespace(provenance={}))
+    return runs
+
+
+def alike(provenance):
+    assert set(provenance) == {"control", "test"}
+
+
+def test_sides_alternate_so_that_drift_affects_both():
+    """Broken: a drift of the machine affects one side more than the other."""
+    order = [run.side for run in planned(from_mapping(pairs=4, compare_dir="c"))]
+    assert order == ["control", "test", "test", "control", "control", "test", "test", "control"]
+
+
+def test_every_run_is_captured_once_and_resumed_if_it_stopped(tmp_path, captured):
+    """Broken: runs are captured twice, or a stopped one is not resumed."""
+    parameters = from_mapping(pairs=3, compare_dir=str(tmp_path))
+    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
+    assert len(captured) == 6
+    make_run(tmp_path / "runs" / "pair-02-test", requested=("single", "small"))
+    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
+    assert [Path(of_run.run_dir).name for of_run in captured[6:]] == ["pair-02-test"]
+    control, test = complete_pairs(parameters)
+    assert [path.name for path in control] == [f"pair-{pair:02d}-control" for pair in (1, 2, 3)]
+    assert [path.name for path in test] == [f"pair-{pair:02d}-test" for pair in (1, 2, 3)]
+
+
+def test_server_failure_ends_the_capture_and_complete_pairs_are_compared(tmp_path, captured, monkeypatch):
+    """Broken: a failed run is followed by further launches, or complete pairs are lost."""
+    finish = session.capture
+
+    def fail_third(parameters, say):
+        return CaptureResult((), "the server died") if len(captured) == 3 else finish(parameters, say)
+
+    monkeypatch.setattr(session, "capture", fail_third)
+    parameters = from_mapping(pairs=3, compare_dir=str(tmp_path))
+    failure = capture_pairs(parameters, quiet, alike, lambda of_run: None)
+    assert failure == "control of pair 2: the server died"
+    assert [len(paths) for paths in complete_pairs(parameters)] == [1, 1]
+
+
+def test_next_attempt_on_another_machine_knows_what_stopped_a_run(tmp_path, captured, monkeypatch):
+    """Broken: a branch that crashes now and then leaves no trace after the Job's retry."""
+    finish = session.capture
+    monkeypatch.setattr(session, "capture", lambda parameters, say: CaptureResult((), "the server died\nlog"))
+    first, results = tmp_path / "first", tmp_path / "results"
+    first.mkdir()
+    parameters = from_mapping(pairs=1, compare_dir=str(first), results_dir=str(results))
+    capture_pairs(parameters, quiet, alike, lambda of_run: None)
+    copy_results(first, results)
+    monkeypatch.setattr(session, "capture", finish)
+    second = tmp_path / "second"
+    second.mkdir()
+    parameters = from_mapping(pairs=1, compare_dir=str(second), results_dir=str(results))
+    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
+    (text,) = stopped_runs(second)["control"]
+    assert text.startswith("pair 1, 20")
+    assert text.endswith(": the server died")
+    assert stopped_runs(second)["test"] == []
+
+
+def test_runs_measured_with_other_parameters_are_refused(tmp_path, captured):
+    """Broken: the folder's old runs are compared as if they had the new flags."""
+    capture_pairs(from_mapping(pairs=1, compare_dir=str(tmp_path)), quiet, alike, lambda of_run: None)
+    other = from_mapping(pairs=1, compare_dir=str(tmp_path), test_server_flags="--x 1")
+    with pytest.raises(ParameterError, match="test_server_flags='--x 1'"):
+        capture_pairs(other, quiet, alike, lambda of_run: None)
+
+
+def test_sides_are_checked_against_each_other_before_the_first_launch(tmp_path, captured):
+    """Broken: incomparable sides are noticed after hours of capture."""
+
+    def refuse(provenance):
+        raise ParameterError("allow_unlike", False, "not alike")
+
+    with pytest.raises(ParameterError, match="not alike"):
+        capture_pairs(from_mapping(compare_dir=str(tmp_path)), quiet, refuse, lambda of_run: None)
+    assert captured == []
+
+
+def test_mistake_on_the_second_side_is_reported_before_the_first_launch(tmp_path, captured, monkeypatch):
+    """Broken: a wrong parameter of the second side is noticed after the first side was captured."""
+
+    def prepare(parameters, phases):
+        if parameters.label == "test":
+            raise ParameterError("server_python", "/no/python", "is not an executable file")
+        return SimpleNamespace(provenance={})
+
+    monkeypatch.setattr(pairs, "prepare", prepare)
+    with pytest.raises(ParameterError, match="test_server_python"):
+        capture_pairs(from_mapping(compare_dir=str(tmp_path)), quiet, alike, lambda of_run: None)
+    assert captured == []
