@@ -56,7 +56,7 @@ def test_exit_code_is_the_childs(code):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGINT", "SIGUSR2"])
 def test_ends_by_the_signal_of_the_child(name):
-    """``the server ended by signal SIGKILL`` is how a user recognises the out-of-memory killer."""
+    """``the server was killed by signal SIGKILL`` is how a user recognises the out-of-memory killer."""
     program = (
         "import os, resource, signal; resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
         f"signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.{name})"
