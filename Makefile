@@ -9,7 +9,7 @@
 # make test-all     the tests that take longer: property tests with more examples, faults, comparisons, the
 #                   Kubernetes Job, known costs; prints the coverage of the last make test
 # make coverage     run the unit tests and print the coverage of each module
-# make truth        put known costs into the real server and print what the report says of them (10 minutes)
+# make truth        add known costs to the real server and print what the report attributes to them (10 minutes)
 # make image-check  build the image without Docker and run a profile in it (as root)
 # make setup        only create the two virtual environments
 # make clean        remove them

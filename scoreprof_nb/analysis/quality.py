@@ -134,9 +134,11 @@ def _threads_law(phase: str, ticks: PhaseTicks, threads: pd.DataFrame) -> Check:
         off[role] = max(least - total, total - most, 0.0)
     worst = max(off, key=lambda role: off[role])
     if off[worst] < 0.5:
-        return Check(phase, name, True, f"all recorded ticks of {len(off)} threads")
+        return Check(phase, name, True, f"all recorded ticks of {len(off)} threads are counted")
     recorded = bounds.get(worst, (0, 0))[1]
-    return Check(phase, name, False, f"{worst}: {off[worst]:.0f} ticks off, of {recorded} recorded ones")
+    return Check(
+        phase, name, False, f"{worst}: {off[worst]:.0f} of {recorded} recorded ticks are not accounted for"
+    )
 
 
 def _recorded(block: BlockTicks) -> list[tuple[int, int]]:
@@ -173,7 +175,7 @@ def _cpu_law(phase: str, cpu: pd.DataFrame, thread_cpu: pd.DataFrame, served: fl
         text += f", {total - kernel_ms:+.3f} ms"
     ended = _ended(thread_cpu)
     if ended:
-        text += f"; {ended} threads ended within a block: their CPU time in it is not known, so not included"
+        text += f"; {ended} threads ended within a block: their CPU time in it is unknown and not included"
     return Check(phase, name, passed, text)
 
 

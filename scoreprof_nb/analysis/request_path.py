@@ -93,7 +93,7 @@ def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int
         # Slices have no latency of their own: the interval is that of the split of the mean latency.
         times = np.repeat(times.mean(axis=1, keepdims=True), len(counts), axis=1)
     if counts.sum() == 0:
-        return RequestPath(nothing, None, "no tick fell into a profiled request")
+        return RequestPath(nothing, None, "no tick falls within a profiled request")
     table = _estimate(counts, times[0], times[1], ticks.catalog, seed)
     table.insert(0, "phase", ticks.phase.name)
     table["requests"] = len(profiled)
@@ -116,7 +116,9 @@ def _why_marginal(ticks: PhaseTicks) -> str | None:
         for role in (HTTP, SCHEDULER, FORWARD, DETOKENIZER):
             thread = block.thread(*role)
             if thread is not None and len(thread.components) != block.ticks:
-                return f"{' / '.join(role)} has samples at {len(thread.components)} of {block.ticks} ticks"
+                return (
+                    f"{' / '.join(role)} was sampled at only {len(thread.components)} of {block.ticks} ticks"
+                )
     return None
 
 

@@ -96,7 +96,7 @@ def _problem(scores: Any, body: RequestBody) -> str | None:
         return f"{len(scores)} score lists for {body.items} items"
     for labels in scores:
         if len(labels) != body.labels:
-            return f"{len(labels)} scores of an item for {body.labels} labels"
+            return f"{len(labels)} scores for an item with {body.labels} labels"
         if not all(type(score) in (int, float) and math.isfinite(score) for score in labels):
             return "a score is not a finite number"
     return None

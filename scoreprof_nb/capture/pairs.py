@@ -62,7 +62,7 @@ def capture_pairs(
         _refuse_other_run(parameters, run)
     missing = [run for run in runs if not run.complete()]
     if not missing:
-        log_progress(f"all {len(runs)} runs are complete: nothing to capture")
+        log_progress(f"all {len(runs)} runs are complete; nothing to capture")
         return None
     log_progress("checking both sides")
     check({side: _provenance(parameters, side, missing[0].folder) for side in SIDES})

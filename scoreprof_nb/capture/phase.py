@@ -50,7 +50,7 @@ def capture_phase(
                 blocks.append(block)
                 threads.extend(rows)
         server.check_alive()
-        notes = [f"{kind}, message of the first: {message}" for kind, message in load.failures.items()]
+        notes = [f"{kind}; the first one: {message}" for kind, message in load.failures.items()]
         record = PhaseRecord(
             name=name,
             started_s=started_s,

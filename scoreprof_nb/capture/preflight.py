@@ -61,7 +61,9 @@ def check_folders(parameters: Parameters) -> None:
     if parameters.results_dir and (
         run_dir.is_relative_to(results_dir) or results_dir.is_relative_to(run_dir)
     ):
-        raise ParameterError("results_dir", parameters.results_dir, "must be apart from the run folder")
+        raise ParameterError(
+            "results_dir", parameters.results_dir, "must be neither inside the run folder nor around it"
+        )
     for name in ("run_dir", "results_dir"):
         folder = getattr(parameters, name)
         if not folder:
@@ -96,7 +98,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         version = server["packages"][ENGINE.package]
         command = ENGINE.command(parameters, python, version, model, port, _flags(parameters))
     else:
-        notes = [f"attached to the server at {parameters.server_url}: its versions are those of {python}"]
+        notes = [f"attached to {parameters.server_url}: versions are taken from {python}"]
     return Plan(
         command=command,
         environment=_environment(parameters, server_environment),
@@ -136,7 +138,9 @@ def _flags(parameters: Parameters) -> list[str]:
     try:
         return shlex.split(parameters.server_flags)
     except ValueError as error:
-        raise ParameterError("server_flags", parameters.server_flags, f"not shell words: {error}") from error
+        raise ParameterError(
+            "server_flags", parameters.server_flags, f"not in shell syntax: {error}"
+        ) from error
 
 
 def _server_python(parameters: Parameters, attached: AttachedServer | None) -> str:
@@ -156,7 +160,7 @@ def _inspected(python: str, attached: AttachedServer | None) -> dict[str, Any]:
         raise ParameterError(
             "server_python",
             python,
-            f"has no {ENGINE.package}; name an interpreter that has it, here or in ${SERVER_PYTHON}",
+            f"has no {ENGINE.package}; set this or ${SERVER_PYTHON} to an interpreter that has it",
         )
     return server
 
@@ -172,7 +176,7 @@ def _model(parameters: Parameters, attached: AttachedServer | None, python: str)
             raise ParameterError("model_path", parameters.model_path, problem)
         return str(folder)
     if parameters.device != "cpu":
-        raise ParameterError("model_path", "", f"the device {parameters.device} needs the folder of a model")
+        raise ParameterError("model_path", "", f"device {parameters.device} requires the folder of a model")
     return _tiny_model(python)
 
 
@@ -204,7 +208,7 @@ def _label_ids(parameters: Parameters, python: str, model: str) -> list[int]:
     if not model:
         if given:
             return given
-        raise ParameterError("label_token_ids", given, "the server's model is not known: give the token ids")
+        raise ParameterError("label_token_ids", given, "required, because the server's model is not known")
     answer = provenance.inspect_server(
         python, "labels", model, str(parameters.trust_remote_code), *LABELS, error_name="model_path"
     )
@@ -221,6 +225,6 @@ def _label_ids(parameters: Parameters, python: str, model: str) -> list[int]:
             raise ParameterError(
                 "label_token_ids",
                 given,
-                f"{text!r} is {len(ids)} tokens for this model: give the token ids yourself",
+                f"{text!r} is {len(ids)} tokens in this model, not one: set label_token_ids",
             )
     return [ids[0] for ids in answer["ids"].values()]

@@ -76,8 +76,8 @@ def check_may_trace(mode: str = "nonblocking") -> None:
         raise ParameterError(
             "py_spy_mode",
             mode,
-            f"no permission to trace ({reason[:300]}); needed: capability SYS_PTRACE, or the same user "
-            f"and kernel.yama.ptrace_scope=0 (here: {ptrace_scope()}). 'off' measures without stacks",
+            f"no permission to trace ({reason[:300]}). Required: capability SYS_PTRACE, or the same user and "
+            f"kernel.yama.ptrace_scope=0 (now: {ptrace_scope()}). Or measure without stacks: set 'off'",
         )
 
 

@@ -114,13 +114,13 @@ class PySpyRecording:
             try:
                 self._process.wait(STOP_S)
             except subprocess.TimeoutExpired:
-                failure = f"py-spy did not end within {STOP_S:.0f} s of SIGINT and was killed"
+                failure = f"py-spy did not exit within {STOP_S:.0f} s of SIGINT and was killed"
                 self.kill()
         self._reader.join(timeout=2)
         output = "\n".join(self._lines)
         if failure is None and (self._process.returncode != 0 or not self._output.exists()):
             reason = one_line(output)[-300:]
-            failure = f"py-spy ended with {self._process.returncode} and no recording: {reason}"
+            failure = f"py-spy exited with code {self._process.returncode} and wrote no recording: {reason}"
         counts = _COUNTS.search(output)
         recorded = failure is None
         if recorded:

@@ -64,8 +64,8 @@ def refuse_other_parameters(manifest: Manifest, parameters: Parameters, done: tu
             raise ParameterError(
                 name,
                 current[name],
-                f"phases of the run in {parameters.run_dir} were measured with {earlier!r}: use that, or "
-                f"another run_dir; to report only the finished phases, ask for phases={','.join(done)}",
+                f"phases in {parameters.run_dir} were measured with {earlier!r}: use that value or another "
+                f"run_dir. To report only the finished phases, set phases={','.join(done)}",
             )
 
 
@@ -78,7 +78,7 @@ def refuse_other_code(folder: RunFolder, parameters: Parameters, provenance: Map
             raise ParameterError(
                 "run_dir",
                 parameters.run_dir,
-                f"its finished phases were measured with {name} {earlier[name]}, but now it is "
+                f"its finished phases were measured with {name} {earlier[name]}, which is now "
                 f"{provenance.get(name)}: use another folder",
             )
 

@@ -149,8 +149,8 @@ class LaunchedServer:
                 return
             time.sleep(POLL_S)
         raise ServerFailed(
-            f"the server is not healthy after {timeout_s:.0f} s (parameter startup_s); "
-            f"the end of its log:\n{self._log.tail()}"
+            f"the server did not become healthy within {timeout_s:.0f} s (parameter startup_s). "
+            f"The end of its log:\n{self._log.tail()}"
         )
 
     def processes(self) -> tuple[ServerProcess, ...]:
@@ -173,10 +173,10 @@ class LaunchedServer:
         code = self._process.poll()
         if code is not None:
             self._log.close()
-            raise ServerFailed(f"the server ended {_ending(code)}; the end of its log:\n{self._log.tail()}")
+            raise ServerFailed(f"the server {_ending(code)}. The end of its log:\n{self._log.tail()}")
         if dead is not None:
             raise ServerFailed(
-                f"a process of the server ended (pid {dead.pid}); the end of the log:\n{self._log.tail()}"
+                f"a process of the server ended (pid {dead.pid}). The end of the log:\n{self._log.tail()}"
             )
 
     def stop(self) -> None:
@@ -230,7 +230,7 @@ def check_port_free(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise ParameterError(
-                "port", port, f"cannot be used ({os.strerror(error.errno or 0)}); 0 takes a free one"
+                "port", port, f"cannot be used ({os.strerror(error.errno or 0)}); use 0 for a free port"
             ) from error
 
 
@@ -246,8 +246,8 @@ def is_healthy(url: str) -> bool:
 
 def _ending(code: int) -> str:
     if code >= 0:
-        return f"with exit code {code}"
+        return f"exited with code {code}"
     try:
-        return f"by signal {signal.Signals(-code).name}"
+        return f"was killed by signal {signal.Signals(-code).name}"
     except ValueError:
-        return f"by signal {-code}"
+        return f"was killed by signal {-code}"

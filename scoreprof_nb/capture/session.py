@@ -54,7 +54,7 @@ def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
     if not missing:
         if earlier is not None and earlier.status == "capturing":
             folder.write_manifest(replace(earlier, status="complete", failure=None))
-        log_progress(f"run folder {folder.path} is complete: nothing to capture")
+        log_progress(f"run folder {folder.path} is complete; nothing to capture")
         return CaptureResult(())
     check_folders(parameters)
     log_progress("checking parameters, interpreter, model, port and permission to trace")
@@ -128,7 +128,7 @@ def running_server(
         plan.attached.wait_healthy(parameters.startup_s)
         log_progress(f"attached to the server at {plan.attached.url}, pid {plan.attached.pid()}")
         yield plan.attached
-        log_progress("leaving the server as it was")
+        log_progress("leaving the server running")
         return
     log_progress(f"launching the server on port {plan.port}; its log: {folder.log_path}")
     started = time.monotonic()
@@ -142,7 +142,7 @@ def running_server(
             if reason is None:
                 raise
             raise ParameterError(
-                "server_flags", parameters.server_flags, f"the server refuses them: {reason}"
+                "server_flags", parameters.server_flags, f"rejected by the server: {reason}"
             ) from error
         log_progress(f"the server is healthy after {time.monotonic() - started:.1f} s")
         try:

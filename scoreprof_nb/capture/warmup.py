@@ -115,14 +115,14 @@ class PhaseWarmup:
             if done - clean_from >= needed:
                 if self._compiles_known():
                     return self._record(load, True, f"no compile in the last {needed} requests")
-                reason = "compiles are not known, since no server log tells of batches"
+                reason = "compiles are not known, because the server's log has no batch lines"
                 return self._record(load, False, f"{needed} requests; {reason}")
             if throttle.due():
                 self._log_progress(
                     f"  warming up: {done} requests, {self._compiles()} compiles, {self._elapsed_s():.0f} s"
                 )
             time.sleep(POLL_S)
-        reason = f"the limit of {parameters.warmup_s:.0f} s: still compiling, or too few requests"
+        reason = f"reached the limit of {parameters.warmup_s:.0f} s: still compiling, or too few requests"
         return self._record(load, False, reason)
 
     def _record(self, load: LoadGenerator, warm: bool, reason: str) -> Warmup:

@@ -57,7 +57,7 @@ def path_change(phase: str, control: Sequence[PhaseAnalysis], test: Sequence[Pha
     excluded = None
     if len(used) < len(control):
         lacking = _lacking(phase, [run.path for run in (*control, *test)])
-        excluded = f"{lacking}; {len(used)} of {len(control)} pairs are used"
+        excluded = f"{lacking}; {len(used)} of {len(control)} pairs used"
     if not used:
         row = (phase, WHOLE_PATH, *[math.nan] * 6, 0, None)
         return PathChange(pd.DataFrame([row], columns=list(CHANGE_COLUMNS)), excluded)
@@ -77,7 +77,7 @@ def _lacking(phase: str, paths: Sequence[RequestPath]) -> str:
     """How many runs have no request path, or one by the other method, and why."""
     kinds: list[tuple[str | None, str, str]] = [(None, "none", "")]
     if {*METHODS} <= {path.method for path in paths}:
-        kinds.append(("marginal", "a marginal one", ", which is not compared with a joint one"))
+        kinds.append(("marginal", "a marginal path", ", which cannot be compared with a joint one"))
     parts = []
     for method, what, caveat in kinds:
         affected = [path for path in paths if path.method == method]

@@ -44,7 +44,7 @@ class Comparison:
     ``functions``, ``stacks``: BATCH_COLUMNS, FUNCTION_COLUMNS, STACK_COLUMNS. ``comparability``:
     COMPARABILITY_COLUMNS. ``runs``: RUN_COLUMNS. ``noise``: the noise floor that the verdicts allow for.
     ``stopped``: by side, the runs that did not finish. ``excluded``: what could not be compared and why:
-    runs without a partner, phases of one side, request paths and metrics that are not known.
+    runs without a counterpart, phases of one side, request paths and metrics that are not known.
     """
 
     control: tuple[RunAnalysis, ...]
@@ -112,7 +112,7 @@ def compare(
     before, after, without_partner = _pair_up(control, test)
     phases, incomplete = _common_phases(before, after)
     if not phases:
-        raise ValueError(f"no phase is in every run: {'; '.join((*without_partner, *incomplete))}")
+        raise ValueError(f"no phase is common to all runs: {'; '.join((*without_partner, *incomplete))}")
     pairs = len(before)
     correctness = compare_answers(phases, dtype_of(before[0].run.provenance))
     blocked = is_blocked(correctness, stopped)
@@ -143,12 +143,14 @@ def compare(
 def _pair_up(
     control: Sequence[RunAnalysis], test: Sequence[RunAnalysis]
 ) -> tuple[tuple[RunAnalysis, ...], tuple[RunAnalysis, ...], list[str]]:
-    """The runs of each side in pairs, by start time, and which runs have no partner."""
+    """The runs of each side in pairs, by start time, and which runs have no counterpart."""
     before, after = (
         tuple(sorted(runs, key=lambda run: run.run.manifest.started_s)) for runs in (control, test)
     )
     pairs = min(len(before), len(after))
-    left_over = [f"run {run.run.manifest.run_id} has no partner" for run in (*before[pairs:], *after[pairs:])]
+    left_over = [
+        f"run {run.run.manifest.run_id} has no counterpart" for run in (*before[pairs:], *after[pairs:])
+    ]
     return before[:pairs], after[:pairs], left_over
 
 
@@ -165,7 +167,7 @@ def _common_phases(
         if len(before) == len(after) == len(control):
             common[name] = before, after
         else:
-            incomplete.append(f"phase {name} is not in every run")
+            incomplete.append(f"phase {name} is missing from some runs")
     return common, incomplete
 
 

@@ -1,4 +1,4 @@
-"""Is it still right? The scores and the failures of two sides.
+"""Is test still correct? The scores and the failures of two sides.
 
 Failures are counted over all launches of a side together. A burst of failures in one launch counts like
 failures spread over all of them: that errs on the side of blocking, and the table of runs shows the launch.

@@ -48,7 +48,7 @@ def past_runs(parameters: CompareParameters) -> History | None:
         return None
     history = read_history(Path(parameters.history).expanduser())
     if history.runs.empty:
-        raise ParameterError("history", parameters.history, "holds no run with a summary.json")
+        raise ParameterError("history", parameters.history, "contains no run with a summary.json")
     return history
 
 

@@ -23,10 +23,10 @@ def read_noise(path: str) -> Noise:
     try:
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
         if raw["pairs"] < FEWEST_PAIRS:
-            raise ValueError(f"it has {raw['pairs']} pairs, and at least {FEWEST_PAIRS} are needed")
+            raise ValueError(f"{raw['pairs']} pairs, but at least {FEWEST_PAIRS} are needed")
         differing = [row["what"] for row in raw["differences"] if row["what"] != "label"]
         if differing:
-            raise ValueError(f"it is no A/A comparison: the sides differ in {', '.join(differing)}")
+            raise ValueError(f"not an A/A comparison: the sides differ in {', '.join(differing)}")
         tables = [pd.DataFrame(raw[name]) for name in ("metrics", "components")]
         return noise_of(*(table.astype({"low": float, "high": float}) for table in tables))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -44,7 +44,7 @@ CATALOG = Catalog(
         Component(
             "batch",
             "scheduler",
-            "choosing and forming the batch, prefix cache, allocation",
+            "choosing and forming the batch, prefix cache, memory allocation",
             "#009E73",
         ),
         Component(
@@ -124,7 +124,7 @@ CATALOG = Catalog(
         Component(
             "idle_poll",
             WAITING_GROUP,
-            "spinning for new requests: uses CPU, does no work",
+            "polling for new requests: uses CPU, does no work",
             "#BDBDBD",
             work=False,
         ),
@@ -136,7 +136,7 @@ CATALOG = Catalog(
             waiting=True,
             work=False,
         ),
-        Component("gc", "other", "garbage collection that shows in Python frames", "#8C6239"),
+        Component("gc", "other", "garbage collection visible in Python frames", "#8C6239"),
         Component("logging", "other", "writing log lines", "#B8966A"),
         Component("housekeeping", "other", "startup, watchdogs, metrics, progress bars", "#5E3C1A"),
         Component(UNCLASSIFIED, "other", "no rule matched; shown as it is, never guessed", "#FFFFFF"),

@@ -105,7 +105,7 @@ def _about(frame: FrameNode, step: int, unit: str) -> str:
     if control and test:
         change = f"{test / max(control, _SMALLEST):.2f} times"
     else:
-        change = "new in test" if test else "vanished in test"
+        change = "new in test" if test else "absent from test"
     sign = "" if step == _SAME else "+ " if step > _SAME else "- "
     return (
         f"{sign}{showable(frame.label)}\ncontrol {control:.3f}, test {test:.3f} {unit}: "
@@ -117,7 +117,7 @@ def _legend() -> list[tuple[str, str]]:
     """Each colour with the ratios that it represents."""
     texts = (
         *(f"≤ {1 / bound:.2f}" for bound in reversed(_BOUNDS)),
-        f"between, or less than {100 * _UNCHANGED_SHARE:g} % of the total apart",
+        f"in between, or a difference below {100 * _UNCHANGED_SHARE:g} % of the total",
         *(f"≥ {bound:.2f}" for bound in _BOUNDS),
     )
     return list(zip(_COLOURS, texts, strict=True))

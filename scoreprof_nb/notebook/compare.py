@@ -81,9 +81,9 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
     clear_output()
     if report is not None:
         comparison_files.write_files(report)
-        print(f"Compared {report.comparison.pairs} runs of control with as many of test.")
+        print(f"Compared {report.comparison.pairs} pairs of runs.")
     if failure is not None:
-        print(f"Not all pairs were captured: {failure}")
+        print(f"Some pairs were not captured: {failure}")
     return report, failure
 
 

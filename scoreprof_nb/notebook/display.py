@@ -24,7 +24,7 @@ def show(output: str | pd.DataFrame | Figure) -> None:
         output.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
         display(Image(buffer.getvalue()))
     elif output.empty:
-        display(Markdown("*nothing to show*"))
+        display(Markdown("*No data.*"))
     else:
         display(HTML(_html(output)))
 

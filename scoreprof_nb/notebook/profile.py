@@ -110,7 +110,7 @@ def capture(parameters: Parameters) -> CaptureResult:
 def _show_differences(parameters: Parameters, captured: Mapping[str, Any]) -> None:
     for name in MEASURED:
         if name in captured and captured[name] != getattr(parameters, name):
-            print(f"note: the run was captured with {name}={captured[name]!r}, which the report shows")
+            print(f"note: this run was captured with {name}={captured[name]!r}; the report shows that value")
 
 
 def finish(report: Report, result: CaptureResult) -> None:

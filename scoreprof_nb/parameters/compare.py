@@ -82,7 +82,7 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
             raise ParameterError("history", self.history, BUCKET)
         if bool(self.control) != bool(self.test):
             name = TEST if self.control else CONTROL
-            raise ParameterError(name, "", "give both control and test, or neither")
+            raise ParameterError(name, "", "set both control and test, or neither")
         if self.fail_on != "never":
             self._check_gate()
         for side in SIDES:
@@ -91,10 +91,12 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
 
     def _check_gate(self) -> None:
         if not self.captures and not self.control:
-            raise ParameterError("fail_on", self.fail_on, "a history alone leaves nothing to judge")
+            raise ParameterError(
+                "fail_on", self.fail_on, "needs a comparison, and only a history is requested"
+            )
         if self.captures and 1 < self.pairs < FEWEST_PAIRS:
             raise ParameterError(
-                "pairs", self.pairs, f"fail_on needs a verdict, which takes at least {FEWEST_PAIRS} pairs"
+                "pairs", self.pairs, f"fail_on needs a verdict, and a verdict at least {FEWEST_PAIRS} pairs"
             )
 
     @property
@@ -140,7 +142,7 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
             folders += matching
         repeated = next((path for path in folders if folders.count(path) > 1), None)
         if repeated is not None:
-            raise ParameterError(side, text, f"{repeated} is named twice")
+            raise ParameterError(side, text, f"{repeated} is listed twice")
         return tuple(folders)
 
     def check_files(self) -> None:
@@ -175,7 +177,7 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
         if not folder.is_dir():
             raise ParameterError("history", self.history, "is not a folder")
         if next(folder.rglob(SUMMARY), None) is None:
-            raise ParameterError("history", self.history, f"holds no run with a {SUMMARY}")
+            raise ParameterError("history", self.history, f"contains no run with a {SUMMARY}")
 
 
 def _check_json(path: str) -> None:

@@ -141,10 +141,10 @@ class MeasurementParameters(ParameterSet):
         names = self.phase_names()
         for name in names:
             if name not in (*PHASES, FILE_PHASE):
-                there_are = ", ".join((*PHASES, FILE_PHASE))
-                raise ParameterError("phases", self.phases, f"unknown phase {name!r}; there are {there_are}")
+                known = ", ".join((*PHASES, FILE_PHASE))
+                raise ParameterError("phases", self.phases, f"unknown phase {name!r}; the phases are {known}")
             if names.count(name) > 1:
-                raise ParameterError("phases", self.phases, f"phase {name!r} is named twice")
+                raise ParameterError("phases", self.phases, f"phase {name!r} is listed twice")
         if FILE_PHASE in names and not self.requests_file:
             raise ParameterError("requests_file", "", "phase file needs a JSONL file with request bodies")
         return self

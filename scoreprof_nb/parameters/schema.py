@@ -92,7 +92,9 @@ def _problem(error: ErrorDetails, parameters: type[ParameterSet]) -> str:
 
 def _did_you_mean(name: str, parameters: type[ParameterSet]) -> str:
     close = difflib.get_close_matches(name, parameters.model_fields, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(parameters.model_fields)}"
+    return (
+        f"did you mean {close[0]}?" if close else f"the parameters are {', '.join(parameters.model_fields)}"
+    )
 
 
 def _wrong_type(expected: str, value: object) -> ValueError:

@@ -112,7 +112,7 @@ def plot_cpu(cpu: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
         for axes, part in ((work_axes, rows[is_work]), (rest_axes, rows[~is_work])):
             segments += bars.stack(axes, y, part, "cpu_ms", _time_labels("cpu_ms"), catalog)
             axes.annotate(
-                f"{number(part['cpu_ms'].sum())} ms" if len(part) else "none listed",
+                f"{number(part['cpu_ms'].sum())} ms" if len(part) else "none",
                 (part["cpu_ms"].clip(lower=0).sum(), y),
                 xytext=(4, 0),
                 textcoords="offset points",

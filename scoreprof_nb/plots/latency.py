@@ -137,7 +137,8 @@ def plot_latency_timeline(requests: pd.DataFrame) -> Figure:
     excluded = len(requests) - len(known)
     denominator = (
         f"one dot = one request, n = {len(known):,} requests: {int(known['profiled'].sum()):,} in profiled "
-        f"blocks, {events}" + (f"; {excluded:,} without a known time are not drawn" if excluded else "")
+        f"blocks, {events}"
+        + (f"; {excluded:,} requests without a timestamp are not drawn" if excluded else "")
     )
     handles = _timeline_handles()
     figure = new_figure(title, denominator, height_for(2.3 * (-(-len(phases) // 2)), len(handles) + 2))

@@ -32,7 +32,7 @@ def plot_batching(batches: pd.DataFrame) -> Figure:
 
     ``batches``: phase, new_sequences (sequences in the batch), batches (number of such batches).
     """
-    title = "Prefill batches by the number of sequences in them"
+    title = "Prefill batches by number of sequences"
     known = known_rows(batches, "new_sequences", "batches")
     if known.empty:
         return missing_data(title, "no prefill batch is known")

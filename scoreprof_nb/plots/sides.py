@@ -85,8 +85,8 @@ def plot_verdicts(metrics: pd.DataFrame, mark: str = "") -> Figure:
     unknown = ", ".join(f"{row['phase']}: {row['metric']}" for row in excluded.to_dict("records"))
     figure = new_figure(
         title,
-        f"n = {int(known['pairs'].max())} pairs of runs; lines: 95 % interval; left of 1: test has less "
-        "(of throughput, less is worse)" + (f"\nratio not known: {unknown}" if unknown else ""),
+        f"n = {int(known['pairs'].max())} pairs of runs; lines: 95 % interval; left of 1: test is lower "
+        "(for throughput, lower is worse)" + (f"\nratio not known: {unknown}" if unknown else ""),
         height_for(0.32 * len(rows), len(handles)),
     )
     (axes,) = panel_row(figure, [1], handles, "verdict")
@@ -159,7 +159,7 @@ def plot_path_change(changes: pd.DataFrame, mark: str = "", catalog: Catalog = C
         title,
         "mean milliseconds of wall time per profiled request; right: test - control with its 95 % "
         "interval (±?: not known), "
-        f"the {_LARGEST_CHANGES} largest of a phase of at least {100 * _SMALLEST_CHANGE:g} % of a bar"
+        f"the {_LARGEST_CHANGES} largest changes per phase of at least {100 * _SMALLEST_CHANGE:g} % of a bar"
         + unknown_line(
             finite(changes).assign(both=lambda rows: rows["control_ms"] + rows["test_ms"]), "both"
         ),

@@ -14,8 +14,8 @@ from scoreprof_nb.parameters.compare import CONTROL, FEWEST_PAIRS, SIDES, TEST
 from scoreprof_nb.report.comparison import ComparisonReport
 from scoreprof_nb.report.format import escape_markdown, percent, percent_change
 
-NO_COMPARISON = "No comparison: no pair of runs is complete, or only a history was asked for."
-NO_HISTORY = "*no folder of runs was given (parameter `history`)*"
+NO_COMPARISON = "No comparison: no pair of runs is complete, or only a history is requested."
+NO_HISTORY = "*No history: set the parameter `history` to a folder of runs.*"
 
 
 def verdict_markdown(report: ComparisonReport | None) -> str:
@@ -51,7 +51,7 @@ def sentence(report: ComparisonReport) -> str:
         return _why_blocked(report)
     changes = changes_text(comparison.metrics, comparison.pairs)
     if not changes:
-        return f"{names[TEST]} is as fast as {names[CONTROL]}: no meaningful change of p50 in any phase."
+        return f"{names[TEST]} is as fast as {names[CONTROL]}: p50 shows no meaningful change in any phase."
     weak = " (suggestive only: one run per side)" if comparison.pairs == 1 else ""
     return f"{names[TEST]} against {names[CONTROL]}: {changes}{weak}."
 
@@ -65,7 +65,7 @@ def _why_blocked(report: ComparisonReport) -> str:
             f"{names[CONTROL]}: {len(stopped[CONTROL])}. Last: {stopped[TEST][-1]}"
         )
     what = "other scores" if correctness.scores_changed else "more failures"
-    return f"{names[TEST]} returns {what} than {names[CONTROL]}: see 'Is it still right?' first."
+    return f"{names[TEST]} returns {what} than {names[CONTROL]}: see 'Is test still correct?' first."
 
 
 def changes_text(metrics: pd.DataFrame, pairs: int) -> str:
@@ -73,7 +73,7 @@ def changes_text(metrics: pd.DataFrame, pairs: int) -> str:
     (minimum detectable effect 12.0%)". Empty when no p50 changed. ``metrics``: columns METRIC_COLUMNS."""
     rows = metrics.to_dict("records")
     p50 = [row for row in rows if row["metric"] == "p50"]
-    too_few = f"{pairs} pairs are insufficient for a verdict ({FEWEST_PAIRS} are needed, 6 are better):"
+    too_few = f"too few pairs for a verdict ({pairs}; at least {FEWEST_PAIRS}, better 6):"
     parts = (
         ("worse in", [row for row in rows if row["verdict"].endswith(paired.REGRESSION)]),
         ("better in", [row for row in rows if row["verdict"].endswith(paired.IMPROVEMENT)]),
@@ -104,7 +104,7 @@ def caveats(report: ComparisonReport) -> list[str]:
     comparison = report.comparison
     runs = (*comparison.control, *comparison.test)
     return [
-        *([f"not all pairs were captured: {report.missing}"] if report.missing else []),
+        *([f"some pairs were not captured: {report.missing}"] if report.missing else []),
         *(f"{side} did not finish: {text}" for side in SIDES for text in comparison.stopped[side]),
         *_design_caveats(comparison, report.parameters.delta),
         *_run_caveats(runs),
@@ -115,11 +115,11 @@ def _design_caveats(comparison: Comparison, delta: float) -> list[str]:
     """The caveats that follow from how the runs were made and analysed."""
     sentences = []
     if comparison.pairs > 1 and not _alternated(comparison):
-        sentences.append("the sides were not measured in turn: a drift of the machine counts as a change")
+        sentences.append("the sides were not measured alternately: drift of the machine looks like a change")
     if not comparison.noise:
         sentences.append(
-            "the A/A noise of this machine was not measured (parameter noise_from): two launches of the same "
-            f"server may differ by more than {percent(delta, 0)}"
+            "the noise floor was not measured (parameter noise_from): two launches of the same server "
+            f"may differ by more than {percent(delta, 0)}"
         )
     marginal = comparison.components.query("method == 'marginal'")["phase"].unique()
     if len(marginal):
@@ -150,10 +150,10 @@ def _run_caveats(runs: Sequence[RunAnalysis]) -> list[str]:
     checks = [check for run in runs for phase in run.phases for check in phase.quality.checks]
     failed = sum(check.passed is False for check in checks)
     if failed:
-        sentences.append(f"{failed} checks of the runs failed: see Runs, and the summary.md of each run")
+        sentences.append(f"{failed} checks failed in these runs: see Runs, and summary.md of each run")
     return sentences
 
 
 def history_markdown(history: History) -> str:
     """A Markdown list of the summaries that could not be read; empty when all could."""
-    return "\n".join(f"- not read: {escape_markdown(text)}" for text in history.unreadable)
+    return "\n".join(f"- could not be read: {escape_markdown(text)}" for text in history.unreadable)

@@ -66,7 +66,7 @@ def _worth_cpu(row: "pd.Series[float]", cpu: pd.DataFrame) -> bool:
 def _path_finding(phase: str, method: str | None, row: "pd.Series[float]", component: Component) -> Finding:
     mean = float(row["mean_ms"])
     speedup = float(row["max_speedup"])
-    bounded = f"removing all of it could make the request at most {format.speedup(speedup)} as fast"
+    bounded = f"without it, the request could be at most {format.speedup(speedup)} as fast"
     marked = ", by the marginal method" if method == "marginal" else ""
     text = (
         f"{phase}: {_title(component)} takes {milliseconds(mean)} of {milliseconds(row['latency_ms'])} "
@@ -126,13 +126,13 @@ def busiest_thread(phase: PhaseAnalysis) -> str:
         return ""
     busiest = phase.threads.utilisation.sort_values("busy_share").iloc[-1]
     if busiest["busy_share"] == 0:
-        return "No thread was seen at work."
+        return "No sample shows a working thread."
     threads = phase.threads.shares
     of_thread = (threads["process"] == busiest["process"]) & (threads["thread"] == busiest["thread"])
     works = threads["component"].map(lambda name: phase.ticks.catalog[name].work)
     largest = threads[of_thread & works].nlargest(3, "share")
     doing = ", ".join(f"{row['component']} {percent(row['share'], 0)}" for _, row in largest.iterrows())
     return (
-        f"Busiest thread: {busiest['process']} / {busiest['thread']}, at work "
+        f"Busiest thread: {busiest['process']} / {busiest['thread']}, working "
         f"{format.share(busiest['busy_share'], busiest['low'], busiest['high'], 0)} of the time ({doing})."
     )

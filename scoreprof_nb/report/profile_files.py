@@ -22,12 +22,12 @@ _MEANING = {
     HTML_REPORT: "this report for a browser",
     FLAME_GRAPH: "flame graph of all phases; open it in a browser",
     "summary.json": "every number, for tools",
-    "summary.md": "the summary as text",
-    "server.log": "the server's log, each line with the time it was read",
+    "summary.md": "summary as plain text",
+    "server.log": "server log, with the time at which each line was read",
     "manifest.json": "parameters, status, checksums",
     "provenance.json": "versions, host, limits",
 }
-_RECORDING = "py-spy's recording; opens in speedscope as it is"
+_RECORDING = "py-spy recording, for speedscope"
 
 
 def write_files(report: Report) -> None:

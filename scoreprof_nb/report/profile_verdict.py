@@ -20,12 +20,12 @@ def verdict_markdown(report: Report) -> str:
     lines += [f"- **{escape_markdown(phase.name)}**: {_phase_verdict(phase)}" for phase in analysis.phases]
     failed = sum(check.passed is False for phase in analysis.phases for check in phase.quality.checks)
     if failed:
-        lines.append(f"\n**{failed} checks failed** - see Capture quality before using these numbers.")
+        lines.append(f"\n**{failed} checks failed.** See Capture quality before you use these numbers.")
     unmatched = unmatched_rules(analysis, report.rules)
     if unmatched:
         more = f" and {len(unmatched) - SHOWN_RULES} more" if len(unmatched) > SHOWN_RULES else ""
         rules = escape_markdown(", ".join(unmatched[:SHOWN_RULES]))
-        lines.append(f"\nRules that matched nothing in this run: {rules}{more}.")
+        lines.append(f"\nRules without a match in this run: {rules}{more}.")
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ def summary_markdown(analysis: RunAnalysis, findings: Sequence[Finding], report:
     lines = [f"# {escape_markdown(manifest.label)}: {analysis.status()}", ""]
     if manifest.failure:
         lines += [_short(manifest.failure.splitlines()[0]), ""]
-    lines += ["Latency in ms, without py-spy, n requests (95 % interval; n/a: too few requests for it):", ""]
+    lines += ["Latency in ms, without py-spy (n: requests; 95 % interval; n/a: too few requests):", ""]
     lines += markdown_table(_latency_rows(analysis))
     lines += ["", "Request path, mean ms per request (95 % interval):", ""]
     lines += markdown_table(_path_rows(analysis))
@@ -47,7 +47,7 @@ def _check_lines(analysis: RunAnalysis) -> list[str]:
         for check in phase.quality.checks
         if check.passed is False
     ]
-    return ["Checks that FAILED:", *failed] if failed else ["Checks: all passed."]
+    return ["FAILED checks:", *failed] if failed else ["Checks: all passed."]
 
 
 def _latency_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
@@ -101,7 +101,7 @@ def _path_notes(analysis: RunAnalysis) -> list[str]:
     for phase in analysis.phases:
         if phase.path.method == "marginal":
             reason = _short(phase.path.reason or "")
-            notes.append(f"- {escape_markdown(phase.name)}: {MARGINAL}; used because {reason}")
+            notes.append(f"- {escape_markdown(phase.name)}: {MARGINAL}; reason: {reason}")
         elif phase.path.method is None:
             reason = _short(phase.path.reason or "not known")
             busiest = escape_markdown(busiest_thread(phase))

@@ -102,7 +102,7 @@ def parse_record[Record](record: type[Record], raw: Mapping[str, Any], path: Pat
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise RunFolderError(f"{path}: not a file of this kit: {place}: {first['msg']}") from error
+        raise RunFolderError(f"{path}: not a file of scoreprof-nb: {place}: {first['msg']}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def sync_run(run_dir: Path, results_dir: str, log_progress: Callable[[str], None
     try:
         log_progress(f"  {copy_run(run_dir, Path(results_dir))} files copied to {results_dir}")
     except OSError as error:
-        log_progress(f"  could not copy to {results_dir}, will try again: {error}")
+        log_progress(f"  could not sync to {results_dir}, will retry: {error}")
 
 
 def copy_results(folder: Path, results_dir: Path) -> None:
@@ -95,8 +95,8 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
         local = folder.read_manifest()
         if local.run_id != synced.run_id and synced.phases_done:
             raise ResultsError(
-                f"{results_dir} holds run {synced.run_id}, but {run_dir} holds run {local.run_id}: "
-                "give each run its own results folder"
+                f"{results_dir} contains run {synced.run_id}, but {run_dir} contains run {local.run_id}: "
+                "use a separate results folder for each run"
             )
         return ()
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -129,7 +129,7 @@ def _finalize(supervisor: Supervisor, code: int, executed: ExecutedNotebook) -> 
     report = supervisor.finish(partial(publish, executed))
     if report is None and supervisor.stopped_by is not None:
         code = 128 + supervisor.stopped_by
-        log_error("stopped before everything was copied")
+        log_error("stopped before all files were copied")
     write_termination_message(code, executed, report)
     print_summary(executed)
     if executed.error is not None and stopped_by is None:

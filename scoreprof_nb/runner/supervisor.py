@@ -81,7 +81,7 @@ class Supervisor:
 
     def hold(self, seconds: float) -> None:
         """Wait, so that files can be copied out of the container; a signal ends the wait at once."""
-        print(f"holding for {seconds:.0f} s, so that files can be copied; SIGTERM ends it", flush=True)
+        print(f"waiting {seconds:.0f} s so that files can be copied; send SIGTERM to end", flush=True)
         deadline = time.monotonic() + seconds
         while self.stopped_by is None and time.monotonic() < deadline:
             time.sleep(POLL_S)

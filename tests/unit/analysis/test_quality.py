@@ -115,7 +115,7 @@ def scaled(make, column, row, factor):
             "share",
             1.5,
             THREADS_LAW,
-            "ticks off, of 2000 recorded",
+            "of 2000 recorded ticks are not accounted for",
         ),
         (run_analysis.breakdown, "cpu_per_request", "cpu_ms", 1.5, CPU_LAW, "ms of 80.000 ms per request, +"),
         (run_analysis, "request_path", "mean_ms", 1.5, PATH_LAW, "ms of 100.000 ms, +"),
@@ -212,11 +212,11 @@ def test_ticks_that_vanish_after_reading_fail_the_law():
     )
     law = threads_law(replace(of_block, threads=(http, cut)))
     assert law.passed is False
-    assert law.text == "scheduler / main: 7 ticks off, of 100 recorded ones"
+    assert law.text == "scheduler / main: 7 of 100 recorded ticks are not accounted for"
 
 
 def test_samples_that_the_recording_does_not_have_fail_the_law():
     """Broken: a thread has more ticks than py-spy saw of it."""
     law = threads_law(replace(recorded(), table=recorded(N - 60).table))
     assert law.passed is False
-    assert law.text.startswith("scheduler / main: 40 ticks off")
+    assert law.text.startswith("scheduler / main: 40 of ")

@@ -330,7 +330,7 @@ def test_none_without_stacks_requests_or_ticks_and_says_why():
     row = {"at_ms": 0, "latency_ms": 100}
     assert path_of([], row).reason == "no stacks were recorded"
     assert path_of(joint("http*10"), row | {"profiled": False}).reason == "no profiled request"
-    assert path_of(joint("http*10"), row | {"at_ms": 500}).reason == "no tick fell into a profiled request"
+    assert path_of(joint("http*10"), row | {"at_ms": 500}).reason == "no tick falls within a profiled request"
 
 
 def marginal(**how):
@@ -415,7 +415,7 @@ def test_a_thread_that_lacks_samples_makes_the_path_marginal():
     )
     path = path_of(replace(ticks, threads=short), {"at_ms": 0, "latency_ms": 100})
     assert path.method == "marginal"
-    assert path.reason == "scheduler / forward has samples at 9 of 10 ticks"
+    assert path.reason == "scheduler / forward was sampled at only 9 of 10 ticks"
     assert means(path)["device_wait"] == pytest.approx(40)  # 4 of 9, at most what the scheduler waits
 
 
@@ -476,7 +476,7 @@ def test_the_path_always_sums_to_the_mean_latency_and_nothing_is_negative(
         at_ms += length * 2.5
     path = path_of(joint(*texts, timed=timed), *rows)
     if path.table.empty:
-        assert path.reason == "no tick fell into a profiled request"
+        assert path.reason == "no tick falls within a profiled request"
         return
     latency_ms = sum(length for _, length in requests) * 2.5 / len(requests)
     assert path.method == ("joint" if timed else "marginal")

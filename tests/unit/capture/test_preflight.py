@@ -109,7 +109,7 @@ def test_interpreter_without_the_engine_is_refused(model, interpreter):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"server_flags": "--x 'open"}, "server_flags=.*not shell words"),
+        ({"server_flags": "--x 'open"}, "server_flags=.*not in shell syntax"),
         ({"server_python": "/no/such/python"}, "server_python=.*not an executable file"),
         ({"label_token_ids": [100]}, "100 is not in the model's vocabulary"),
     ],

@@ -177,7 +177,7 @@ def test_pyspy_that_is_killed_is_a_recording_without_file(record, tmp_path):
     recording = py_spy.stop()
     assert recording.file is None
     assert recording.samples is None
-    assert "py-spy ended with -9 and no recording" in recording.failure
+    assert "py-spy exited with code -9 and wrote no recording" in recording.failure
     assert not (tmp_path / "recording.json").exists()
 
 
@@ -197,7 +197,7 @@ def test_pyspy_that_does_not_end_is_killed(record, monkeypatch):
     os.kill(py_spy._process.pid, signal.SIGSTOP)
     recording = py_spy.stop()
     assert recording.file is None
-    assert "did not end within" in recording.failure
+    assert "did not exit within" in recording.failure
     assert not lives(py_spy._process.pid)
 
 

@@ -62,14 +62,16 @@ def test_healthy_server(launch):
     assert server.exit_code is None
 
 
-@pytest.mark.parametrize(("switch", "how"), [("dies", "with exit code 3"), ("aborts", "by signal SIGABRT")])
+@pytest.mark.parametrize(
+    ("switch", "how"), [("dies", "exited with code 3"), ("aborts", "was killed by signal SIGABRT")]
+)
 def test_server_that_dies_at_its_start_is_reported_at_once(launch, switch, how):
     """Broken: the user waits for startup_s (10 minutes) and does not see the reason in the log."""
     server = launch(switch)
     with pytest.raises(ServerFailed) as caught:
         server.wait_healthy(LIMIT_S)
     message = str(caught.value)
-    assert f"the server ended {how}; the end of its log:\n" in message
+    assert f"the server {how}. The end of its log:\n" in message
     assert "starting" in message
     assert ("cannot load the model" in message) == (switch == "dies")
     assert SECRET not in message
@@ -79,7 +81,9 @@ def test_server_that_never_gets_healthy(launch):
     """Broken: the capture waits forever for a server that does not become healthy."""
     server = launch("sick")
     wait_until(lambda: "ready" in server.log.lines(), "the server's start")
-    with pytest.raises(ServerFailed, match=r"not healthy after 1 s \(parameter startup_s\).*\n(.*\n)*ready"):
+    with pytest.raises(
+        ServerFailed, match=r"did not become healthy within 1 s \(parameter startup_s\).*\n(.*\n)*ready"
+    ):
         server.wait_healthy(1.0)
     server.check_alive()
 
@@ -98,7 +102,7 @@ def test_server_that_dies_later_is_noticed(launch):
     child = pids_of(server)[1]
     kill(child)
     wait_until(lambda: server.exit_code is not None, "the launcher's end")
-    with pytest.raises(ServerFailed, match="ended by signal SIGKILL"):
+    with pytest.raises(ServerFailed, match="was killed by signal SIGKILL"):
         server.check_alive()
 
 
@@ -285,7 +289,7 @@ def test_port_in_use_is_a_parameter_error():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(
-            ParameterError, match=rf"port={port}: cannot be used \(.*in use\); 0 takes a free one"
+            ParameterError, match=rf"port={port}: cannot be used \(.*in use\); use 0 for a free port"
         ):
             check_port_free(port)
 

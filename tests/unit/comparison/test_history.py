@@ -86,7 +86,7 @@ def test_components_stand_beside_p50_in_the_table(tmp_path):
 
 
 def test_a_bucket_is_answered_with_what_to_do():
-    """Broken: "holds no run", after twelve runs were captured."""
+    """Broken: "contains no run", after twelve runs were captured."""
     with pytest.raises(ParameterError, match="mount the bucket .* gcloud storage rsync"):
         CompareParameters.from_mapping({"history": "gs://bucket/runs"})
 

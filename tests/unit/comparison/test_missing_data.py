@@ -44,7 +44,7 @@ def test_a_run_without_a_request_path_costs_its_pair_only():
     row = tokenize(comparison)
     assert (row["pairs"], row["verdict"]) == (5, REGRESSION)
     assert row["change_ms"] == pytest.approx(10, abs=0.3)
-    excluded = f"request path of phase small: 1 of 12 runs have none ({LOST}); 5 of 6 pairs are used"
+    excluded = f"request path of phase small: 1 of 12 runs have none ({LOST}); 5 of 6 pairs used"
     assert comparison.excluded == (excluded,)
     assert excluded in as_markdown(report_of(comparison))
     assert excluded in verdict_markdown(report_of(comparison))
@@ -82,12 +82,12 @@ def test_a_marginal_path_is_never_subtracted_from_a_joint_one():
     comparison = compared(test=marginal(side(path=SLOWER, at=1), *range(PAIRS)))
     assert list(comparison.components["component"]) == [WHOLE_PATH]
     assert comparison.excluded == (
-        f"request path of phase small: 6 of 12 runs have a marginal one ({MISSING}), "
-        "which is not compared with a joint one; 0 of 6 pairs are used",
+        f"request path of phase small: 6 of 12 runs have a marginal path ({MISSING}), "
+        "which cannot be compared with a joint one; 0 of 6 pairs used",
     )
     some = compared(marginal(side(), 0), marginal(side(path=SLOWER, at=1), 0))
     assert (tokenize(some)["pairs"], tokenize(some)["method"]) == (5, "joint")
-    assert "2 of 12 runs have a marginal one" in some.excluded[0]
+    assert "2 of 12 runs have a marginal path" in some.excluded[0]
 
 
 def test_two_marginal_paths_are_compared_and_marked():

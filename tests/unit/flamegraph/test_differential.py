@@ -112,7 +112,7 @@ def test_tooltip_has_both_sides_the_difference_and_the_ratio():
     frames, _ = drawn()
     assert frames["tokenize"][0] == "control 4.000, test 8.000 ms per request: +4.000, 2.00 times"
     assert frames["new"][0].endswith("+3.000, new in test")
-    assert drawn(widths="control")[0]["old"][0].endswith("-2.000, vanished in test")
+    assert drawn(widths="control")[0]["old"][0].endswith("-2.000, absent from test")
 
 
 @pytest.mark.parametrize("widths", ["control", "test"])

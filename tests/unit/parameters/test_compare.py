@@ -133,7 +133,7 @@ def test_name_without_a_run_is_an_error(tmp_path, text):
         ("noise_from", "{0}/none.json", "cannot be used"),
         ("noise_from", "{0}/broken.json", "cannot be used"),
         ("history", "{0}/none", "is not a folder"),
-        ("history", "{0}/empty", "holds no run"),
+        ("history", "{0}/empty", "contains no run"),
         ("requests_file", "{0}/none.jsonl", "cannot be read"),
         ("requests_file", "{0}/broken.json", "line 1: not JSON"),
         ("test_model_path", "{0}/none", "no such folder"),

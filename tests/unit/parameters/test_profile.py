@@ -107,8 +107,8 @@ def shown(name, value):
         ("device", "gpu", "one of cpu, tpu"),
         ("py_spy_mode", "gil", "one of nonblocking, blocking, native, off"),
         ("label", "  ", "must not be empty"),
-        ("phases", "single,medium", "there are single, small, large, mixed, file"),
-        ("phases", "single, small, single", "named twice"),
+        ("phases", "single,medium", "the phases are single, small, large, mixed, file"),
+        ("phases", "single, small, single", "listed twice"),
         ("server_url", "127.0.0.1:30000", "http://127.0.0.1:30000"),
         ("server_url", "https://127.0.0.1:30000", "http://127.0.0.1:30000"),
         ("server_url", "http://127.0.0.1", "http://127.0.0.1:30000"),
@@ -174,7 +174,7 @@ def test_misspelt_name_gets_the_right_one(wrong, right):
 def test_name_like_no_other_gets_the_list():
     """Broken: an unknown name gives no list of the known ones."""
     with pytest.raises(
-        ParameterError, match=r"no such parameter; there are run_dir, label, server_python, .*"
+        ParameterError, match=r"no such parameter; the parameters are run_dir, label, server_python, .*"
     ):
         Parameters.from_mapping({"zzz": 1})
 

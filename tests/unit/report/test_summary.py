@@ -141,7 +141,7 @@ def test_above_concurrency_1_the_path_is_not_defined_and_says_so(tmp_path):
         assert "not defined with more than one request in flight" in shown
         assert WHY_NO_PATH in shown
     for shown in (verdict_markdown(report), text):
-        assert re.search(r"Busiest thread: scheduler / main, at work 5% \(\d+% to \d+%\) of the time", shown)
+        assert re.search(r"Busiest thread: scheduler / main, working 5% \(\d+% to \d+%\) of the time", shown)
 
 
 def test_cpu_findings_say_their_interval_or_that_it_is_not_known(tmp_path):
@@ -293,7 +293,7 @@ def test_markdown_is_bounded_and_names_what_failed(tmp_path):
     text = (tmp_path / "summary.md").read_text()
     assert text.startswith("# main: complete\n")
     assert len(text.splitlines()) < 80
-    assert "Checks that FAILED:\n- small: every recording is complete" in text
+    assert "FAILED checks:\n- small: every recording is complete" in text
     assert f"Report: {tmp_path / 'report.ipynb'}" in text
 
 
@@ -348,8 +348,8 @@ def test_own_rules_that_matched_nothing_are_named(tmp_path):
     path.write_text(rule.format("brand_new") + rule.format("bramd_new"), encoding="utf-8")
     write_run(tmp_path / "run", recording="whole")
     verdict = verdict_markdown(make_report(Parameters(run_dir=str(tmp_path / "run"), rules_file=str(path))))
-    assert f"Rules that matched nothing in this run: {path}: rule 2." in verdict
-    assert "matched nothing" not in verdict_markdown(make_report(Parameters(run_dir=str(tmp_path / "run"))))
+    assert f"Rules without a match in this run: {path}: rule 2." in verdict
+    assert "without a match" not in verdict_markdown(make_report(Parameters(run_dir=str(tmp_path / "run"))))
 
 
 def test_notebook_tables_have_throughput_and_the_observer_effect_with_its_interval(tmp_path):

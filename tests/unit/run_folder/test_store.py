@@ -242,7 +242,7 @@ def test_wrong_field_is_named(folder, path, value, place):
     """Broken: the user learns that the file is damaged, but not where."""
     file = folder.phase_path("small") / "phase.json"
     file.write_text(json.dumps(changed(json.loads(file.read_text()), path, value)))
-    with pytest.raises(RunFolderError, match=rf"phase\.json: not a file of this kit: {place}: "):
+    with pytest.raises(RunFolderError, match=rf"phase\.json: not a file of scoreprof-nb: {place}: "):
         load_run(folder.path)
 
 

@@ -124,14 +124,14 @@ def test_stop_leaves_time_for_processes_to_start_and_end():
 def test_kernel_and_bucket_that_hang_are_abandoned_in_time(tmp_path, start):
     """Broken: the kubelet kills the container half-way, and its exit code is that of any failure."""
     output = stop_at(STARTED, start(HANGS), tmp_path)
-    assert "stopped before everything was copied" in output
+    assert "stopped before all files were copied" in output
     assert json.loads((tmp_path / "message").read_text())["error"] == "stopped by SIGTERM"
 
 
 def test_signal_while_the_results_are_copied_is_obeyed(tmp_path, start):
     """Broken: exit code 0 for a Pod whose report never reached the bucket."""
     output = stop_at(f"{STARTED} copying", start("1 + 1", stop_s=1.0), tmp_path)
-    assert "stopped before everything was copied" in output
+    assert "stopped before all files were copied" in output
 
 
 def test_killed_runner_leaves_no_process(tmp_path, start):
