@@ -25,6 +25,7 @@ from scoreprof_nb.comparison.correctness import Correctness, compare_answers
 from scoreprof_nb.comparison.metrics import PhasePairs, metric_changes, unknown_metrics
 from scoreprof_nb.comparison.noise import Noise
 from scoreprof_nb.comparison.paired import IMPROVEMENT, NOT_KNOWN, Effect, holm, verdict
+from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.parameters.compare import CONTROL, FEWEST_PAIRS, MARGIN, SIDES, TEST
 
 COMPONENT_MARGIN = 0.01  # of control's mean latency: a smaller change of a component is not meaningful
@@ -69,6 +70,11 @@ class Comparison:
     def sides(self) -> Mapping[str, tuple[RunAnalysis, ...]]:
         """The runs by side."""
         return {CONTROL: self.control, TEST: self.test}
+
+    @property
+    def catalog(self) -> Catalog:
+        """The components of the rules that all runs were analysed with."""
+        return self.control[0].catalog
 
     @property
     def incomparable(self) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from scoreprof_nb.report.comparison import ComparisonReport
 from scoreprof_nb.report.format import escape_markdown, percent, percent_change
 
 NO_COMPARISON = "No comparison: no pair of runs is complete, or only a history is requested."
-NO_HISTORY = "*No history: set the parameter `history` to a folder of runs.*"
+_NO_HISTORY = "*No history: set the parameter `history` to a folder of runs.*"
 
 
 def verdict_markdown(report: ComparisonReport | None) -> str:
@@ -154,6 +154,9 @@ def _run_caveats(runs: Sequence[RunAnalysis]) -> list[str]:
     return sentences
 
 
-def history_markdown(history: History) -> str:
-    """A Markdown list of the summaries that could not be read; empty when all could."""
+def history_markdown(history: History | None) -> str:
+    """A Markdown list of the summaries that could not be read, empty when all could; how to get a history
+    when there is none."""
+    if history is None:
+        return _NO_HISTORY
     return "\n".join(f"- could not be read: {escape_markdown(text)}" for text in history.unreadable)

@@ -103,6 +103,7 @@ def write_run(
     status="complete",
     phases=1,
     threads=THREADS,
+    started_s=START_S - 10,
 ):
     """A run folder: ``recording`` is failed (py-spy did), off, whole (recordings of made-up stacks) or damaged
     (whole, but for block 1's)."""
@@ -139,11 +140,11 @@ def write_run(
         folder.log_path.write_text(log)
     folder.write_manifest(
         Manifest(
-            run_id="r1",
+            run_id=path.name,
             label="main",
             parameters={**Parameters().as_dict(), "concurrency": concurrency},
             phases=names,
-            started_s=START_S - 10,
+            started_s=started_s,
             finished_s=START_S + 50,
             status=status,
         )
