@@ -12,15 +12,12 @@ from scoreprof_nb.capture.session import CaptureResult
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.sync import copy_results
+from tests.support.progress import quiet
 from tests.support.stored_run import make_run
 
 
 def from_mapping(**values):
     return CompareParameters.from_mapping(values)
-
-
-def quiet(text):
-    pass
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.records import Manifest
 from scoreprof_nb.run_folder.store import write_phase
+from tests.support.progress import quiet
 from tests.support.stored_run import REQUESTS, THREADS, record
 
 SECRET = "s3cr3tvalue42"
@@ -50,10 +51,6 @@ def no_launch(monkeypatch):
         raise Prepared(phases)
 
     monkeypatch.setattr(session, "prepare", prepare)
-
-
-def quiet(text):
-    pass
 
 
 def folder_with(path, parameters, *done, requested=("single", "small"), status="partial"):

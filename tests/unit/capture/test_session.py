@@ -18,13 +18,10 @@ from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.store import load_run
+from tests.support.progress import quiet
 from tests.support.standin import kill, lives, wait_ended, write_server
 
 SECRET = "s3cr3tvalue42"
-
-
-def quiet(text):
-    pass
 
 
 @pytest.fixture

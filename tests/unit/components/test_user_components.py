@@ -85,6 +85,7 @@ def test_it_reaches_every_table_figure_and_file(rules_file, tmp_path):
 
 
 def test_the_comparison_of_runs_draws_it():
+    """Broken: the figures of a comparison fail with a user's component."""
     catalog = CATALOG.extended([Component("prefix_hash", "scheduler", "hashing", "")])
     row = {"phase": "small", "component": "prefix_hash", "control_ms": 4.0, "test_ms": 6.0, "change_ms": 2.0}
     figure = plots.plot_path_change(pd.DataFrame([{**row, "low": 1.0, "high": 3.0}]), catalog=catalog)
@@ -102,6 +103,7 @@ def test_runs_that_were_analysed_with_other_rules_are_drawn_too():
 
 
 def test_it_is_shown_after_its_group_and_gets_a_default_colour(rules_file):
+    """Broken: a user's component has no colour or stands outside its group."""
     catalog = load_rules(rules_file(COMPONENT, RULE)).catalog
     names = list(catalog.names)
     assert names[names.index("prefix_hash") - 1] == "decode_step"
@@ -112,6 +114,7 @@ def test_it_is_shown_after_its_group_and_gets_a_default_colour(rules_file):
 
 
 def test_default_colours_differ_and_repeat_only_when_all_are_used():
+    """Broken: two of the user's components have the same colour while others are free."""
     names = [f"mine_{number}" for number in range(len(DEFAULT_COLOURS) + 1)]
     catalog = CATALOG.extended(Component(name, "jax", "work", "") for name in names)
     colours = [catalog[name].colour for name in names]
@@ -120,6 +123,7 @@ def test_default_colours_differ_and_repeat_only_when_all_are_used():
 
 
 def test_in_the_group_waiting_no_work_is_done(rules_file):
+    """Broken: a user's waiting component counts as work."""
     text = COMPONENT.replace('"scheduler"', '"waiting"')
     component = load_rules(rules_file(text, RULE)).catalog["prefix_hash"]
     assert component.waiting
@@ -144,6 +148,7 @@ def test_in_the_group_waiting_no_work_is_done(rules_file):
     ],
 )
 def test_one_that_cannot_be_added_is_refused(rules_file, text, message):
+    """Broken: a component that cannot be added is ignored silently."""
     path = rules_file(text)
     with pytest.raises(RulesError) as raised:
         load_rules(path)

@@ -23,6 +23,7 @@ def test_flags_of_the_user_come_last():
 
 
 def test_only_the_version_that_needs_repairs_is_started_with_them():
+    """Broken: another version is started with repairs that it does not need, or 0.0.2 without them."""
     assert "serve_0_0_2.py" in command(version="0.0.2")[1]
     assert not any("serve_0_0_2" in word for word in command(version="0.0.3"))
 
@@ -34,11 +35,13 @@ def test_model_of_the_user_is_not_served_with_the_flags_of_the_tiny_one():
 
 
 def test_code_of_the_model_runs_only_when_the_user_lets_it():
+    """Broken: the model's own code runs without the user's permission."""
     assert "--trust-remote-code" not in command()
     assert "--trust-remote-code" in command(trust_remote_code=True)
 
 
 def test_cpu_server_does_not_look_for_a_chip():
+    """Broken: a server on the CPU waits for a chip."""
     assert ENGINE.environment("cpu") == {"JAX_PLATFORMS": "cpu"}
     assert ENGINE.environment("tpu") == {}
 
@@ -58,6 +61,7 @@ def test_model_of_a_running_server(words, model):
 
 
 def test_shorter_request_is_the_same_but_for_its_items():
+    """Broken: a shortened request differs in more than its items."""
     body = ENGINE.request_body("q", ["a", "b", "c"], [1, 2])
     assert json.loads(ENGINE.with_first_items(body, 2)) == {**json.loads(body), "items": ["a", "b"]}
 
@@ -75,6 +79,7 @@ def test_shorter_request_is_the_same_but_for_its_items():
     ],
 )
 def test_batch_size(line, size):
+    """Broken: the batch size in a log line is misread."""
     assert ENGINE.batch_size(line) == size
 
 
@@ -88,10 +93,12 @@ def test_batch_size(line, size):
     ],
 )
 def test_compile_in_the_log(line, compiled):
+    """Broken: a compile in the log is overlooked."""
     assert ENGINE.reports_compile(line) == compiled
 
 
 def test_refused_flags_are_told_from_other_ends():
+    """Broken: refused flags are reported as a failed server, or the other way round."""
     lines = ["usage: x", "launch_server.py: error: unrecognized arguments: --nonsense"]
     assert ENGINE.refused_flags(2, lines) == "unrecognized arguments: --nonsense"
     assert ENGINE.refused_flags(1, lines) is None

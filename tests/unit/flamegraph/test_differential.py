@@ -48,6 +48,7 @@ def drawn(stacks=STACKS, widths="test", **how):
 
 
 def test_widths_are_those_of_the_side_that_is_asked_for():
+    """Broken: a graph shows the widths of the other side."""
     for widths, tokenize, total in (("test", 8.0, 21.0), ("control", 4.0, 16.0)):
         frames, _ = drawn(widths=widths)
         assert frames["tokenize"][1] == pytest.approx(tokenize / total * 1180, abs=0.01)
@@ -65,6 +66,7 @@ def test_what_only_the_other_side_has_is_not_drawn_and_said():
 
 
 def test_colour_says_how_it_changed():
+    """Broken: the colour does not show whether a frame got slower or faster."""
     frames, _ = drawn()
     assert frames["tokenize"][2] == frames["new"][2] == _COLOURS[-1]
     assert frames["same"][2] == _COLOURS[3]
@@ -72,6 +74,7 @@ def test_colour_says_how_it_changed():
 
 
 def test_a_large_ratio_of_next_to_nothing_has_no_colour():
+    """Broken: a large ratio of next to nothing is coloured like a real change."""
     frames, _ = drawn([(("a", "tiny"), 0.01, 0.03), (("a", "rest"), 20.0, 20.0)])
     assert frames["tiny"][2] == _COLOURS[3]
 
@@ -85,6 +88,7 @@ def test_the_direction_is_written_too():
 
 
 def test_swapped_sides_swap_the_colours():
+    """Broken: swapping the sides does not swap the colours."""
     swapped = [(labels, test, control) for labels, control, test in STACKS]
     there, back = drawn(widths="test")[0], drawn(swapped, widths="control")[0]
     mirror = dict(zip(_COLOURS, reversed(_COLOURS), strict=True))
@@ -94,6 +98,7 @@ def test_swapped_sides_swap_the_colours():
 
 
 def test_the_legend_says_each_colour_and_stays_within_the_picture():
+    """Broken: the legend leaves the picture or omits a colour."""
     for width in (1200, 600):
         root = ElementTree.fromstring(drawn(width=width)[1])
         legend = root.find(f"{SVG}g[@class='fg-legend']")
@@ -109,6 +114,7 @@ def test_the_legend_says_each_colour_and_stays_within_the_picture():
 
 
 def test_tooltip_has_both_sides_the_difference_and_the_ratio():
+    """Broken: a tooltip lacks a side, the difference or the ratio."""
     frames, _ = drawn()
     assert frames["tokenize"][0] == "control 4.000, test 8.000 ms per request: +4.000, 2.00 times"
     assert frames["new"][0].endswith("+3.000, new in test")
@@ -117,12 +123,14 @@ def test_tooltip_has_both_sides_the_difference_and_the_ratio():
 
 @pytest.mark.parametrize("widths", ["control", "test"])
 def test_nothing_to_draw_is_said(widths):
+    """Broken: a graph with nothing to draw is an empty picture."""
     assert f"No samples in {widths}" in drawn([], widths)[1]
     assert "No samples in test" in drawn([(("a",), 1.0, 0.0)], "test")[1]
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_unknown_weight_is_an_error(weight):
+    """Broken: an unknown weight is drawn as zero."""
     with pytest.raises(ValueError, match="not a known amount"):
         drawn([(("a",), 1.0, weight)])
 
@@ -135,6 +143,7 @@ STACKS_OF_BOTH = st.lists(st.tuples(PATH, WEIGHT, WEIGHT), max_size=12)
 
 @given(STACKS_OF_BOTH, st.sampled_from(SIDES), st.randoms())
 def test_the_order_of_the_stacks_does_not_matter(stacks, widths, shuffler):
+    """Broken: the same stacks in another order give another picture."""
     shuffled = list(stacks)
     shuffler.shuffle(shuffled)
     assert diff_flame_graph(shuffled, widths=widths, title="t") == diff_flame_graph(
@@ -175,18 +184,21 @@ def test_nothing_of_either_side_is_lost(stacks, widths):
 
 @given(STACKS_OF_BOTH, LABEL)
 def test_any_text_gives_well_formed_xml(stacks, text):
+    """Broken: a label makes the picture unreadable."""
     for widths in SIDES:
         svg = diff_flame_graph(stacks, widths=widths, title=text, subtitle=text, unit=text)
         assert ElementTree.fromstring(svg).find(f"{SVG}title").text in (showable(text), None)
 
 
 def test_the_script_cannot_be_left_through_a_label():
+    """Broken: a label ends the script and starts another."""
     evil = "]]></script><script>alert(1)</script>"
     svg = diff_flame_graph([((evil,), 1.0, 2.0)], widths="test", title=evil, subtitle=evil, unit=evil)
     assert len(list(ElementTree.fromstring(svg).iter(f"{SVG}script"))) == 1
 
 
 def test_deep_stacks_need_no_recursion():
+    """Broken: a deep stack ends the report with a RecursionError."""
     deep = tuple(f"f{depth}" for depth in range(3000))
     svg = diff_flame_graph([(deep, 1.0, 1.0), (deep[:2000], 0.0, 0.5)], widths="test", title="t")
     assert len(groups_of(svg)) == 3001
