@@ -23,7 +23,7 @@ is busy:
 
 Where the threads cannot be put on common ticks (a server without the launcher's clock, missing samples),
 the marginal shares are chained instead: waiting is replaced by the next thread's shares, level by level,
-decode steps last. This method cannot tell what overlaps, and the result says that it was used.
+decode steps last. This method cannot show what overlaps; the result states when it was used.
 """
 
 from collections.abc import Mapping

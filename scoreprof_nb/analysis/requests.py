@@ -82,7 +82,7 @@ def within(phase: Phase, log: pd.DataFrame) -> pd.DataFrame:
 
 
 def _has_batches(phase: Phase, log: pd.DataFrame) -> bool:
-    """Whether the log has a prefill batch of the phase: every answered request needs one."""
+    """Whether the log shows a prefill batch of the phase: every answered request needs one."""
     return bool(phase.record.blocks) and not events(within(phase, log), "prefill").empty
 
 

@@ -1,4 +1,4 @@
-"""A server that somebody else runs on this machine: profiled, never stopped."""
+"""A server that already runs on this machine: profiled, never stopped."""
 
 import time
 from contextlib import suppress
@@ -15,7 +15,7 @@ from scoreprof_nb.run_folder.records import ServerProcess
 
 
 class AttachedServer:
-    """The server that listens at a URL of this machine. Its log and its clock do not exist."""
+    """The server that listens at a URL of this machine. It has neither a log nor a clock."""
 
     log: None = None
 
@@ -34,7 +34,7 @@ class AttachedServer:
         """Do nothing: only a child of the launcher has a clock."""
 
     def command(self) -> list[str]:
-        """The command line that started it."""
+        """The server's command line."""
         return self._root.cmdline()
 
     def wait_healthy(self, timeout_s: float) -> None:

@@ -1,7 +1,6 @@
 """The measured blocks of a phase: py-spy off, on, on, off.
 
-So what the profiler costs is measured in the run itself, and a drift of the machine falls on both sides
-alike.
+The run thus measures the cost of the profiler itself, and a drift of the machine affects both halves alike.
 """
 
 import time
@@ -23,9 +22,9 @@ POLL_S = 0.1
 
 
 class BlockRecording:
-    """The recorder and the clock of one block. A recorder that fails gives a recording with its reason.
+    """The recorder and the clock of one block. If the recorder fails, the recording states why.
 
-    Begun on entering; ended with ``stop``. Left without it, the recording is killed.
+    Entering starts the recording, ``stop`` ends it. Leaving without ``stop`` kills it.
     """
 
     def __init__(self, recorder: Recorder, server: Server, output: Path, redact: Redactor) -> None:
@@ -60,7 +59,7 @@ class BlockRecording:
 
 
 class BlockMeasurement:
-    """What the blocks of a phase have in common."""
+    """Measures the blocks of a phase."""
 
     def __init__(
         self,
@@ -79,10 +78,10 @@ class BlockMeasurement:
     def measure(
         self, number: int, block_recording: BlockRecording | None
     ) -> tuple[Block, list[dict[str, Any]]]:
-        """Measure one block of a load that is already running; gives it and its rows of threads.parquet.
+        """Measure one block under a running load; return it and its rows of threads.parquet.
 
-        It begins and ends with an answer. A block that cut requests off would lose the longest most often,
-        and all of a block that a single compile fills.
+        A block begins and ends with an answer. If it cut requests off, it would lose long ones most often,
+        and every request of a block that a single compile fills.
         """
         with ExitStack() as stack:
             if block_recording is not None:
@@ -110,7 +109,7 @@ class BlockMeasurement:
             time.sleep(min(POLL_S, left_s))
 
     def _next_answer(self) -> float:
-        """Wait until what is in flight is answered, for one request's time at most; gives epoch seconds."""
+        """Wait for an answer to a request in flight, at most ``request_s``; return epoch seconds."""
         in_flight = self._load.in_flight()
         deadline = time.monotonic() + self._parameters.request_s
         while in_flight and time.monotonic() < deadline:

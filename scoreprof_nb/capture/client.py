@@ -25,7 +25,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Judgement:
-    """An answer as requests.parquet has it. ``error``: the kind of failure, None for a success."""
+    """An answer in the form of requests.parquet. ``error``: the kind of failure, None for a success."""
 
     status: int  # 0 when there was no answer
     error: str | None = None
@@ -37,7 +37,7 @@ class ScoreClient:
     """A connection that is kept open. It ignores the environment's proxies."""
 
     def __init__(self, server_url: str, timeout_s: float) -> None:
-        """``timeout_s``: what a whole request may take."""
+        """``timeout_s``: time limit of a whole request."""
         self._url = server_url + ENGINE.score_path
         self._timeout_s = timeout_s
         self._session = requests.Session()
@@ -69,7 +69,7 @@ class ScoreClient:
 
 
 def judge(response: Response, body: RequestBody) -> Judgement:
-    """Whether the answer is one to this request, and its scores."""
+    """Check the answer against its request, and extract the scores."""
     if response.status is None:
         kind, message = response.failure or ("connection", "no answer")
         return _failed(0, kind, message)

@@ -1,4 +1,4 @@
-"""Asks the server's interpreter about itself. Runs there, so it imports nothing of the kit.
+"""Inspects the server's interpreter. It runs there, so it imports nothing from the kit.
 
     <server python> inspect_server.py versions PACKAGE [PACKAGE ...]
     <server python> inspect_server.py labels MODEL TRUST_REMOTE_CODE TEXT [TEXT ...]

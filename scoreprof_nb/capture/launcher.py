@@ -1,15 +1,16 @@
-"""Starts the server as its child, ends the server when it ends itself, and is the clock of the recordings.
+"""Starts the server as its child, stops it when it exits itself, and is the clock of the recordings.
 
     <python> launcher.py COMMAND [ARGUMENT ...]
 
 py-spy's recordings contain no times. Attached to this process, py-spy samples it together with the
 server at every tick, and this process shows the time in its stack: ``clock`` is a generated function
 with one line per slot of 4 ms, so the line number in a sample is the time of the tick (modulo the cycle
-of 10 s). It costs 250 wake-ups a second while it is switched on.
+of 10 s). It costs 250 wake-ups per second while it is on.
 
 SIGUSR2 switches the clock on, SIGUSR1 off (Python handles pending signals in the order of their
-numbers, so both at once end in on). SIGTERM and SIGINT are forwarded to the server. The launcher exits
-as the server does. It uses the standard library only, so that it runs without the kit installed.
+numbers, so if both are pending, the clock is on). SIGTERM and SIGINT are forwarded to the server. The
+launcher exits with the server's exit code or signal. It uses the standard library only, so that it runs
+without the kit installed.
 """
 
 import ctypes
@@ -64,7 +65,7 @@ def die_with_parent() -> None:
 
 
 def run(command: list[str]) -> int:
-    """Run the command, and the clock while it is on; gives the return code (negative: a signal)."""
+    """Run the command, and the clock while it is on; return the exit code (negative: a signal)."""
     die_with_parent()
     child = subprocess.Popen(command, preexec_fn=die_with_parent)
     clock = Clock(child)

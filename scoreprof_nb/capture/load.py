@@ -16,10 +16,10 @@ PAUSE_AFTER_FAILURE_S = 0.2
 
 
 class LoadGenerator:
-    """Clients in threads of their own, which send the bodies in turn until they are stopped.
+    """Clients, one thread each, that send the bodies in turn until they are stopped.
 
-    As a context manager it starts on entering; on leaving it lets the requests in flight end, or abandons
-    them if there was an error. ``rows`` grows by one row of requests.parquet per finished request;
+    Entering the context starts them; leaving it waits for the requests in flight, or abandons them after
+    an error. ``rows`` grows by one row of requests.parquet per finished request;
     ``failures`` keeps the first message of each kind of failure.
     """
 
@@ -69,15 +69,15 @@ class LoadGenerator:
         self._stop.set()
 
     def in_flight(self) -> frozenset[int]:
-        """The numbers of the requests that are sent and not answered."""
+        """The numbers of the requests that wait for an answer."""
         with self._answered:
             return frozenset(self._in_flight)
 
     def wait_answered(self, numbers: frozenset[int], timeout_s: float) -> float | None:
         """Wait until all of these requests are answered or have failed; None when the time is up first.
 
-        Gives epoch seconds right after an answer: later than its ``done_ns``, and earlier than the
-        ``sent_ns`` of what the same client sends next.
+        Returns epoch seconds right after an answer: later than its ``done_ns``, and earlier than the
+        ``sent_ns`` of the client's next request.
         """
         with self._answered:
             done = self._answered.wait_for(lambda: not numbers & self._in_flight, timeout_s)

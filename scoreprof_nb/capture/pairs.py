@@ -1,4 +1,4 @@
-"""Pairs of runs for a comparison: control and test in ABBA order, each launched anew."""
+"""Pairs of runs for a comparison: control and test in ABBA order, a new server for each run."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ class PairRun:
     folder: Path
 
     def complete(self) -> bool:
-        """Whether it has all of its phases."""
+        """Whether all phases are captured."""
         try:
             return RunFolder(self.folder).read_manifest().status == "complete"
         except RunFolderError:
@@ -37,7 +37,7 @@ class PairRun:
 
 
 def planned(parameters: CompareParameters) -> Iterator[PairRun]:
-    """The runs in the order in which they are made: control, test, test, control, ..."""
+    """The runs in the order of capture: control, test, test, control, ..."""
     folder = Path(parameters.compare_dir) / RUNS
     for pair in range(1, parameters.pairs + 1):
         for side in SIDES if pair % 2 else reversed(SIDES):
@@ -50,10 +50,10 @@ def capture_pairs(
     check: Callable[[Mapping[str, Mapping[str, Any]]], None],
     captured: Callable[[Parameters], None],
 ) -> str | None:
-    """Capture the runs that are missing; gives why it stopped before the last, None when it did not.
+    """Capture the missing runs; return why it stopped early, None if all are captured.
 
     ``check`` is called with the provenance of both sides before anything is launched; ``captured`` with
-    the parameters of each run that is complete now and was not before. Raises ParameterError, for either
+    the parameters of each run that this call completes. Raises ParameterError, for either
     side, before anything is launched.
     """
     _restore_stopped(parameters)
@@ -104,7 +104,7 @@ def stopped_runs(compare_dir: Path) -> Mapping[str, Sequence[str]]:
 
 
 def _record_stopped(parameters: CompareParameters, run: PairRun, failure: str) -> None:
-    """Note what stopped a run: the next attempt captures it again, and would hide that."""
+    """Record why a run stopped: the next attempt repeats the run and would hide the failure."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     path = Path(parameters.compare_dir) / STOPPED
     before = path.read_text(encoding="utf-8") if path.exists() else ""

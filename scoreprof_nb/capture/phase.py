@@ -24,7 +24,7 @@ def capture_phase(
     name: str,
     log_progress: LogProgress,
 ) -> None:
-    """Capture one phase into the run folder. Raises ServerFailed when the server dies on the way."""
+    """Capture one phase into the run folder. Raises ServerFailed when the server dies meanwhile."""
     bodies = plan.bodies[name]
     started_s = time.time()
     with folder.staged_phase(name) as staging:

@@ -31,7 +31,7 @@ LABELS = (" Yes", " No")
 SERVER_PYTHON = "SCOREPROF_SERVER_PYTHON"
 COLOURS = {"FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR"}  # set by a notebook's kernel; not wanted in a log
 _MODEL_S = 120.0
-# What a mounted bucket answers while it is being mounted, or is cut off: trying again may help.
+# Errors of a bucket that is being mounted or is unreachable: a retry may help.
 _TRANSIENT = {errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.ESTALE}
 
 
@@ -53,9 +53,9 @@ class Plan:
 
 
 def check_folders(parameters: Parameters) -> None:
-    """Make the run folder and the results folder.
+    """Create the run folder and the results folder.
 
-    Raises ParameterError when one cannot be written, OSError for a condition that may pass.
+    Raises ParameterError when one is not writable, OSError for an error that may be temporary.
     """
     run_dir, results_dir = (Path(path).resolve() for path in (parameters.run_dir, parameters.results_dir))
     if parameters.results_dir and (

@@ -1,4 +1,4 @@
-"""The processes of a server: which there are, which still run."""
+"""The processes of a server: which exist, and which still run."""
 
 import os
 from contextlib import suppress
@@ -13,7 +13,7 @@ from scoreprof_nb.run_folder.records import ServerProcess
 
 @dataclass(frozen=True)
 class ProcessTree:
-    """A process and its descendants at one time; a pid that was reused is not one of them."""
+    """A snapshot of a process and its descendants; a reused pid does not count as a member."""
 
     members: tuple[psutil.Process, ...] = ()
 
@@ -23,7 +23,7 @@ class ProcessTree:
         return cls((root, *root.children(recursive=True)))
 
     def records(self, redact: Redactor) -> tuple[ServerProcess, ...]:
-        """Those that still run, as phase.json has them."""
+        """The running members, in the form of phase.json."""
         records = []
         for process in self.members:
             try:

@@ -27,8 +27,8 @@ CGROUP = Path("/sys/fs/cgroup")
 def inspect_server(python: str, *arguments: str, error_name: str = "server_python") -> dict[str, Any]:
     """Run inspect_server.py in the server's interpreter.
 
-    Raises ParameterError, naming the parameter ``error_name``, when the interpreter can be run but
-    gives no answer.
+    Raises ParameterError, naming the parameter ``error_name``, when the interpreter runs but
+    prints no answer.
     """
     try:
         process = subprocess.run(

@@ -1,4 +1,4 @@
-"""py-spy as a recorder: where it is, whether it may trace, how it is started."""
+"""py-spy as a recorder: find it, check its permission to trace, start it."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ class PySpy:
         check_may_trace(self._mode)
 
     def observe(self, pids: Sequence[int]) -> None:
-        """Learn the thread ids of these processes, by which lost ticks are assigned to threads."""
+        """Read the thread ids of these processes, which assign lost ticks to threads."""
         self._thread_ids = {pid: thread_ids(pid) for pid in pids}
 
     def start(self, pid: int, output: Path) -> "PySpyRecording":
@@ -56,8 +56,8 @@ def executable() -> str:
 def check_may_trace(mode: str = "nonblocking") -> None:
     """Raise ParameterError with py-spy's own reason when this user may not trace a process.
 
-    It asks for one stack of a child process, which the server will be too, and without
-    ``--subprocesses``, which hides the cause.
+    The check dumps one stack of a child process, since the server is a child too. It omits
+    ``--subprocesses``, which would hide the cause.
     """
     program = executable()
     with subprocess.Popen(

@@ -1,8 +1,8 @@
 """A recording by py-spy, supervised so that it is complete and its limits are known.
 
-py-spy writes its file only when it is ended by SIGINT, notes no lost ticks in the file, and can hang. So
-its output is kept, each error gets its time and process, the wall clock is ours, and a py-spy that does
-not end is killed and its target continued.
+py-spy writes its file only after SIGINT, omits lost ticks from the file, and can hang. Therefore its output
+is kept, the time and process of each error are read from it, start and stop use the kit's wall clock, and
+a py-spy that hangs is killed and its target resumed.
 """
 
 import os
@@ -38,7 +38,7 @@ _LOST = re.compile(
 
 
 class PySpyRecording:
-    """One recording in progress, begun with ``start``."""
+    """One recording in progress, created by ``start``."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class PySpyRecording:
                 *("--rate", str(rate_hz), "--subprocesses", "--threads", "--idle", "--full-filenames"),
                 *mode_flags,
             ],
-            # One line per error. A notebook's kernel would ask for colours, which our patterns do not match.
+            # One line per error. A notebook's kernel would request colours, which the patterns do not match.
             env={**os.environ, "RUST_LOG": "warn", "RUST_LOG_STYLE": "never"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -138,7 +138,7 @@ class PySpyRecording:
         )
 
     def kill(self) -> None:
-        """End py-spy, by SIGINT if it obeys at once; continue a target that it left stopped."""
+        """Stop py-spy, by SIGINT if it reacts at once; resume a target that it left stopped."""
         self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(KILL_S)
@@ -192,7 +192,7 @@ def one_line(output: str) -> str:
 
 
 def _largest_delay_s(output: str) -> float:
-    """The most seconds that py-spy reported to be behind."""
+    """The largest delay that py-spy reported, in seconds."""
     return max(
         (float(match[1]) / (1000 if match[2] == "ms" else 1) for match in _BEHIND.finditer(output)),
         default=0.0,

@@ -1,4 +1,4 @@
-"""What a run folder already has: which phases are left to capture, and whether they may be added."""
+"""Resuming a run folder: which phases are missing, and whether they may be added."""
 
 import re
 import time
@@ -20,9 +20,9 @@ from scoreprof_nb.run_folder.sync import restore_run
 
 
 def restore_from_results(folder: RunFolder, parameters: Parameters, log_progress: LogProgress) -> None:
-    """Bring back what the results folder has of this run, on a machine that has nothing of it.
+    """Restore the run from the results folder, on a machine without a copy of it.
 
-    Raises ParameterError when it cannot be read.
+    Raises ParameterError when the results folder cannot be read.
     """
     if not parameters.results_dir:
         return
@@ -36,7 +36,7 @@ def restore_from_results(folder: RunFolder, parameters: Parameters, log_progress
 
 
 def earlier_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:
-    """The manifest of a run that is continued, None for a new one.
+    """The manifest of a run to resume, None for a new one.
 
     Raises ParameterError when phases are to be added and its own were measured with other parameters.
     """
@@ -84,7 +84,7 @@ def refuse_other_code(folder: RunFolder, parameters: Parameters, provenance: Map
 
 
 def finished_phases(folder: RunFolder, phases: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that are on disk. A capture that was killed may have finished one that its manifest lacks."""
+    """The finished phases on disk. The manifest of a killed capture may lack the last one."""
     return tuple(name for name in phases if (folder.phase_path(name) / "phase.json").exists())
 
 
@@ -113,7 +113,7 @@ def new_manifest(parameters: Parameters, phases: tuple[str, ...], earlier: Manif
 
 
 def recorded_parameters(parameters: Parameters) -> dict[str, Any]:
-    """The parameters as the manifest has them: no secret in flags and environment."""
+    """The parameters for the manifest, without the secrets in flags and environment."""
     flags, environment = parameters.server_flags, parameters.server_environment
     redact = Redactor.for_server(flags, environment_of(environment))
     return {**parameters.as_dict(), "server_flags": redact(flags), "server_environment": redact(environment)}

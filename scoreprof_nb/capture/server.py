@@ -58,10 +58,10 @@ class Server(Protocol):
 
 
 class LaunchedServer:
-    """A server that the kit starts on entering, and ends with all of its processes on leaving.
+    """A server that starts on entering and is stopped with all of its processes on leaving.
 
-    Its root process is ``launcher.py``, the clock of the recordings. It and everything it starts have a
-    temporary folder of their own: sglang-jax leaves its sockets in it.
+    Its root process is ``launcher.py``, the clock of the recordings. The server has a separate temporary
+    folder, because sglang-jax leaves its sockets there.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class LaunchedServer:
             self._process.send_signal(signal.SIGUSR2 if on else signal.SIGUSR1)
 
     def wait_healthy(self, timeout_s: float) -> None:
-        """Poll its health endpoint until that answers 200; raises ServerFailed at once when it dies."""
+        """Poll the health endpoint until it answers 200; raises ServerFailed as soon as the server dies."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             self.check_alive()
@@ -154,9 +154,9 @@ class LaunchedServer:
         )
 
     def processes(self) -> tuple[ServerProcess, ...]:
-        """The processes that run now, which are watched from now on; raises ServerFailed when one has ended.
+        """The running processes, watched from now on; raises ServerFailed when one has ended.
 
-        One that has only just begun is not watched: it may be a short-lived helper.
+        A process that has just started is not watched: it may be a short-lived helper.
         """
         self.check_alive()
         known = set(self._seen)
@@ -180,7 +180,7 @@ class LaunchedServer:
             )
 
     def stop(self) -> None:
-        """End every process of the server: SIGTERM, then SIGKILL for those left; remove their files."""
+        """Stop every process of the server by SIGTERM, then SIGKILL; remove their files."""
         if self._started is None:
             self._log.close()
             return
@@ -200,7 +200,7 @@ class LaunchedServer:
         self._clean_up()
 
     def _look(self) -> ProcessTree:
-        """The tree as it is now. What leaves it, such as a daemon, is remembered until the end."""
+        """The current tree. Processes that leave it, such as daemons, are remembered until the end."""
         try:
             tree = ProcessTree.of(psutil.Process(self._process.pid))
         except psutil.NoSuchProcess:

@@ -69,7 +69,7 @@ def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
 
 @dataclass(frozen=True)
 class _Capture:
-    """A capture whose plan is made and whose manifest is written."""
+    """A capture with its plan and its written manifest."""
 
     parameters: Parameters
     plan: Plan
@@ -78,7 +78,7 @@ class _Capture:
     log_progress: LogProgress
 
     def run(self, missing: tuple[str, ...]) -> CaptureResult:
-        """Capture these phases; whatever happens, the manifest says how it ended."""
+        """Capture these phases; the manifest records the outcome in any case."""
         captured: list[str] = []
         failure: str | None = "interrupted"
         try:
@@ -120,7 +120,7 @@ class _Capture:
 def running_server(
     plan: Plan, folder: RunFolder, parameters: Parameters, log_progress: LogProgress
 ) -> Iterator[Server]:
-    """A healthy server: the one attached to, or one that is launched and ended.
+    """A healthy server: attached, or launched and stopped here.
 
     Raises ServerFailed, or ParameterError when the server refuses its flags.
     """

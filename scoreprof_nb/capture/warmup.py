@@ -1,8 +1,8 @@
-"""The warm-up of a phase: its requests are measured only when they meet no compile any more.
+"""The warm-up of a phase: measurement starts when requests no longer trigger a compile.
 
-A server compiles anew for each shape of a batch, and the scheduler may split the items of one request
-over several batches. So requests of other sizes are sent first, which make the batches that splits
-make; then the phase's own requests until several in a row met no compile.
+A server compiles for each new shape of a batch, and the scheduler may split the items of one request
+over several batches. So the warm-up first sends requests of other sizes, to produce the batches of
+splits; then the phase's requests, until several in a row trigger no compile.
 """
 
 import time
@@ -27,7 +27,7 @@ SIZES_SHARE = 0.7  # of the time limit; the rest is for the phase's own requests
 
 @dataclass
 class CompileWatch:
-    """What the server's log says of batches and compiles, read as it grows."""
+    """Batches and compiles in the server's log, read as it grows."""
 
     log: ServerLog
     batch_sizes: set[int] = field(default_factory=set)
@@ -35,7 +35,7 @@ class CompileWatch:
     lines: int = 0
 
     def read(self) -> int:
-        """Read the new lines; gives the number of compiles in them."""
+        """Read the new lines; return the number of compiles in them."""
         new = self.log.lines(self.lines)
         self.lines += len(new)
         self.batch_sizes.update(size for size in map(ENGINE.batch_size, new) if size is not None)
@@ -67,9 +67,9 @@ class PhaseWarmup:
         self._size_requests = 0
 
     def compile_batch_sizes(self) -> None:
-        """Send requests that make the batches which splits of the phase's requests would make.
+        """Send requests that produce the batch sizes of split requests.
 
-        Only for a server whose log tells of batches: otherwise it could not be seen whether it helps.
+        Only for a server whose log shows batches: without it the effect cannot be observed.
         """
         watch = self._watch
         if watch is None:
@@ -92,7 +92,7 @@ class PhaseWarmup:
                 compiled = watch.read()
                 if not watch.batch_sizes:
                     return
-                # Small sizes say little: servers pad to powers of two, which are close together there.
+                # Powers of two do not count: servers pad to them, and small ones are close together.
                 alike = 0 if compiled or _is_power_of_two(size) else alike + 1
                 if throttle.due():
                     self._log_progress(
@@ -101,7 +101,7 @@ class PhaseWarmup:
                     )
 
     def until_warm(self, load: LoadGenerator) -> Warmup:
-        """Wait until the last requests of a running load met no compile, or until the time limit."""
+        """Wait until the last requests of a running load trigger no compile, or until the time limit."""
         parameters, watch = self._parameters, self._watch
         kinds = len({(body.kind, body.items) for body in self._bodies})
         needed = max(5, 3 * kinds) * parameters.concurrency
@@ -140,10 +140,10 @@ class PhaseWarmup:
 
 
 def split_sizes(largest: int) -> list[int]:
-    """The sizes of batches to compile for requests of at most ``largest`` items, the most telling first.
+    """The sizes of batches to compile for requests of at most ``largest`` items, the most useful first.
 
-    The powers of two come first, since a server that pads pads to these; then the two parts of a split,
-    from the most uneven on.
+    The powers of two come first, because servers pad to them; then the two parts of a split, the most
+    uneven split first.
     """
     powers = [1 << bit for bit in range(largest.bit_length()) if 1 << bit <= largest]
     sizes = dict.fromkeys([largest, *powers, *_uneven_splits(largest)])
@@ -161,7 +161,7 @@ def _is_power_of_two(size: int) -> bool:
 
 
 def _of_size(bodies: Sequence[RequestBody], items: int, number: int) -> RequestBody:
-    """One of the phase's own requests with its first items only."""
+    """One of the phase's requests, reduced to its first items."""
     large_enough = [body for body in bodies if body.items >= items]
     body = large_enough[number % len(large_enough)]
     return RequestBody(body.kind, items, ENGINE.with_first_items(body.payload, items), body.labels)

@@ -1,4 +1,4 @@
-"""What is sent: request bodies made from a seed, or read from the user's file."""
+"""Request bodies: generated from a seed, or read from the user's file."""
 
 import hashlib
 import random
@@ -22,7 +22,7 @@ _WORDS = re.findall(
 
 
 def request_bodies(parameters: Parameters, phase: str, label_token_ids: Sequence[int]) -> list[RequestBody]:
-    """The bodies of a phase, in the order in which they are sent, again and again.
+    """The bodies of a phase, in the order of sending; the load repeats them.
 
     The texts depend on the seed, the kind and the number of items only, so two runs with equal
     parameters send the same bytes. Raises ParameterError for a requests file that cannot be used.
@@ -44,7 +44,7 @@ def request_bodies(parameters: Parameters, phase: str, label_token_ids: Sequence
 
 
 def workload_fingerprint(bodies: Sequence[RequestBody]) -> str:
-    """A summary of what a phase sends, to compare with another run's: equal texts mean equal bytes."""
+    """A fingerprint of a phase's requests: equal texts mean equal bytes."""
     digest = hashlib.sha256(b"\n".join(body.payload for body in bodies)).hexdigest()
     counts = Counter((body.kind, body.items) for body in bodies)
     sizes = ", ".join(f"{n} {kind} x {items}" for (kind, items), n in sorted(counts.items()))

@@ -1,4 +1,4 @@
-"""Whether runs may be compared: which conditions must be the same, and which are what is compared."""
+"""Whether runs may be compared: which conditions must be equal, and which are the subject."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -69,7 +69,7 @@ def _same(what: str, values: set[str]) -> bool:
 
 
 def conditions_of(parameters: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
-    """What must be the same for all runs, out of a run's parameters and the provenance of its capture."""
+    """The conditions that must be equal for all runs, from a run's parameters and provenance."""
     facts = {name: _text(parameters.get(name)) for name in _CAPTURE}
     facts |= {name: _text(provenance.get(name)) for name in (*_MACHINE, *_VERSIONS)}
     packages = provenance.get("server_packages") or {}

@@ -83,7 +83,7 @@ class Comparison:
 
     @property
     def blocked(self) -> bool:
-        """Whether an improvement is blocked, as ``is_blocked`` defines it."""
+        """Whether improvements are blocked (see ``is_blocked``)."""
         return is_blocked(self.correctness, self.stopped)
 
     @property

@@ -75,7 +75,7 @@ def compare_scores(
 
     Scores changed when the medians differ by more than the tolerance. They also changed when answers of test
     deviate from control's median by more than the tolerance and control's own do not, or do so less often by
-    Fisher's test: a server that is wrong now and then still has the right median.
+    Fisher's test: a server that is wrong only occasionally still has the right median.
     """
     before, after = (_answers(side) for side in (control, test))
     shared = before.keys() & after.keys()

@@ -42,7 +42,7 @@ class History:
 def past_runs(parameters: CompareParameters) -> History | None:
     """All runs below the folder ``history``; None when the parameter is empty.
 
-    Raises ParameterError (``history``) when no run is there.
+    Raises ParameterError (``history``) when the folder contains no run.
     """
     if not parameters.history:
         return None

@@ -31,7 +31,7 @@ PhasePairs = tuple[list[PhaseAnalysis], list[PhaseAnalysis]]  # a phase in the r
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a phase of a run. ``value`` gives None when it is not known; ``lacking`` says why not."""
+    """A metric of a phase of a run. ``value`` returns None when it is unknown; ``lacking`` states why."""
 
     name: str
     unit: str

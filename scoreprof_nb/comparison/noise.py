@@ -1,4 +1,4 @@
-"""The noise floor: what two launches of the same server differ by, from an A/A comparison."""
+"""The noise floor: the difference between two launches of the same server, from an A/A comparison."""
 
 import json
 from collections.abc import Mapping

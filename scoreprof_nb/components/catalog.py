@@ -1,7 +1,7 @@
 """The components: what a stack can be doing, what each one means and how it is drawn.
 
 ``CATALOG`` holds the built-in components; a user's rules file may add more (``Catalog.extended``).
-Besides components, which are what a Python stack does, it has the lines of results that no stack shows,
+Besides components, which are what a Python stack does, it holds the rows of results that no stack shows,
 such as the CPU time of native threads.
 
 The colours of a group are shades of one colour of the palette of Okabe and Ito, which readers with any

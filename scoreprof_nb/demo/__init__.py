@@ -1,4 +1,4 @@
-"""What it takes to run the real server on a CPU: a tiny model, flags, and repairs for one version."""
+"""Everything needed to run the real server on a CPU: a tiny model, flags, and repairs for one version."""
 
 import shlex
 from pathlib import Path

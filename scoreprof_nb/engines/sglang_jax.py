@@ -1,4 +1,4 @@
-"""sglang-jax as the capture knows it: its command line, its score endpoint, its packages and its log."""
+"""What the capture needs of sglang-jax: its command line, its score endpoint, its packages and its log."""
 
 import json
 import re
@@ -44,7 +44,7 @@ class SglangJax:
         return (python, *module, *ours, *flags)
 
     def environment(self, device: str) -> dict[str, str]:
-        """The variables that a server on this device needs, whatever the user's are."""
+        """The environment variables that every server on this device needs."""
         return {"JAX_PLATFORMS": "cpu"} if device == "cpu" else {}
 
     def model_path(self, command: Sequence[str]) -> str:
@@ -56,7 +56,7 @@ class SglangJax:
         return ""
 
     def provenance(self, packages: Mapping[str, str | None], source: Any) -> dict[str, Any]:
-        """The fields of provenance.json that tell one server from another."""
+        """The fields of provenance.json that identify a server."""
         return {
             "sglang_jax": packages.get(self.package),
             "sglang_jax_source": source,
@@ -76,7 +76,7 @@ class SglangJax:
         return json.dumps(body).encode()
 
     def with_first_items(self, body: bytes, items: int) -> bytes:
-        """The same request with its first ``items`` items only."""
+        """The same request, reduced to its first ``items`` items."""
         request = json.loads(body)
         return json.dumps({**request, "items": request["items"][:items]}).encode()
 
@@ -94,7 +94,7 @@ class SglangJax:
         return _COMPILED.search(log_line) is not None
 
     def refused_flags(self, exit_code: int | None, log_lines: Sequence[str]) -> str | None:
-        """Why the server refused its command line; None when that is not why it ended."""
+        """Why the server rejected its command line; None if it exited for another reason."""
         refusals = [match for match in map(_REFUSED.search, log_lines) if match]
         if exit_code != 2 or not refusals:  # argparse's exit code
             return None

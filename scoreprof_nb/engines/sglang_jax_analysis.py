@@ -1,4 +1,4 @@
-"""What the analysis knows of sglang-jax: its classification rules, its threads and its log lines.
+"""What the analysis needs of sglang-jax: its classification rules, its threads and its log lines.
 
 Nothing here starts a server: a run folder can be analysed where sglang-jax is not installed.
 """

@@ -32,14 +32,14 @@ from scoreprof_nb.run_folder.sync import sync_run
 
 
 class ComparisonGate(RuntimeError):
-    """``fail_on`` asks for exit code 3; the report before it is complete."""
+    """The comparison fails its ``fail_on`` gate (exit code 3); its report is complete."""
 
     def _render_traceback_(self) -> list[str]:
         return [f"ComparisonGate: {self}"]
 
 
 def start(namespace: Mapping[str, Any]) -> CompareParameters:
-    """The parameters from the notebook's variables, with every file that they name checked: a mistake is
+    """The parameters from the notebook's variables, after checking every file they name, so that a mistake is
     reported before hours of capture, not after. Raises ParameterError."""
     values = plain_variables(namespace, CompareParameters.names())
     with errors_without_secrets(values):
@@ -107,7 +107,7 @@ def _capture_pairs(
 
 
 def finish(parameters: CompareParameters, report: ComparisonReport | None, failure: str | None) -> None:
-    """Print where everything is.
+    """Print the folder of the results.
 
     Raises CaptureFailed if pairs are missing, ComparisonGate if the comparison fails its gate.
     """

@@ -30,7 +30,7 @@ def show(output: str | pd.DataFrame | Figure) -> None:
 
 
 def _html(table: pd.DataFrame) -> str:
-    """The table as HTML, with texts aligned left and numbers right."""
+    """The table as HTML, with text aligned left and numbers right."""
     texts = [name for name in table.columns if table[name].map(lambda value: isinstance(value, str)).all()]
     styler = table.style.format(_cell).format_index(escape_html, axis="columns").hide(axis="index")
     left = styler.set_properties(subset=pd.Index(texts), **{"text-align": "left", "white-space": "pre-line"})

@@ -21,14 +21,14 @@ _SHELL = {"In", "Out"}
 
 
 class CaptureFailed(RuntimeError):
-    """Phases are missing; the report before it is made from the others."""
+    """Phases are missing; the report covers the finished ones."""
 
     def _render_traceback_(self) -> list[str]:
         return [f"CaptureFailed: {self}"]
 
 
 class EveryRequestFailed(RuntimeError):
-    """The run has no successful request; the report before it shows how they failed."""
+    """The run has no successful request; the report shows the errors."""
 
     def _render_traceback_(self) -> list[str]:
         return [f"EveryRequestFailed: {self}"]
@@ -37,8 +37,8 @@ class EveryRequestFailed(RuntimeError):
 def plain_variables(namespace: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
     """The notebook's variables that count as parameters.
 
-    Every plain variable does, so that a misspelt one is an error and not ignored. In a notebook in
-    which more cells have run, only the known names count.
+    Every plain variable counts, so that a misspelt name is an error. Once later cells have run, only the
+    known names count.
     """
     plain = {
         name: value
@@ -51,7 +51,7 @@ def plain_variables(namespace: Mapping[str, Any], known: frozenset[str]) -> dict
 
 
 def publish_run_metadata(folder: str, results_dir: str, hold_s: float) -> None:
-    """Leave in the notebook what the runner needs at its end; shows the folder."""
+    """Store in the notebook what the runner needs at the end; show the folder."""
     metadata = {"run_dir": folder, "results_dir": results_dir, "hold_s": hold_s}
     display({RUN_MIME: metadata, "text/plain": f"folder: {folder}"}, raw=True)
 
@@ -90,7 +90,7 @@ def start(namespace: Mapping[str, Any]) -> Parameters:
 
 
 def capture(parameters: Parameters) -> CaptureResult:
-    """Capture what the run folder lacks, with lines of progress; leaves a short summary."""
+    """Capture the missing phases with progress lines; print a short summary."""
     started = time.monotonic()
     with errors_without_secrets(parameters.as_dict()):
         result = session.capture(parameters, progress_logger())
@@ -114,7 +114,7 @@ def _show_differences(parameters: Parameters, captured: Mapping[str, Any]) -> No
 
 
 def finish(report: Report, result: CaptureResult) -> None:
-    """Print where everything is.
+    """Print the folder of the results.
 
     Raises CaptureFailed if phases are missing, EveryRequestFailed if no request succeeded.
     """

@@ -37,7 +37,7 @@ BUCKET = (
 
 
 class ComparisonParameters(ParameterSet):
-    """What is compared, and how it is judged."""
+    """What is compared, and how the result is judged."""
 
     control: Text = Field(
         "", description="run folders of control, comma-separated, * allowed. Empty: capture pairs of runs"

@@ -79,7 +79,7 @@ class RunParameters(ParameterSet):
 
 
 class MeasurementParameters(ParameterSet):
-    """How a server is measured: the parameters that both notebooks have."""
+    """How a server is measured: the parameters of both notebooks."""
 
     model_path: Text = Field("", description="folder of the model. Empty (CPU only): a tiny random model")
     device: Device = Field("cpu", description="cpu or tpu")

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 
 class ParameterError(Exception):
-    """A parameter that the user has to change. The message names it, its value, and the fix.
+    """A parameter that the user must change. The message names it, its value, and the fix.
 
     It is not a ValueError, which pydantic would turn into a ValidationError.
     """
@@ -112,7 +112,7 @@ def _text(value: Any) -> str:
         return str(value)
     if value is None:
         return ""
-    raise _wrong_type("a text", value)
+    raise _wrong_type("a string", value)
 
 
 def _whole_number(value: Any) -> int:

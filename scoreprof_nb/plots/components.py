@@ -59,7 +59,7 @@ def plot_request_path(path: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
     marginal = _marginal_phases(known)
     if marginal:
         title += f" (marginal method: {', '.join(marginal)})"
-        denominator += "\nmarginal method: chained shares of the threads; it cannot tell what overlaps"
+        denominator += "\nmarginal method: chained shares of the threads; it cannot show what overlaps"
     figure = new_figure(title, denominator, height_for(0.85 * len(phases), len(handles)))
     (axes,) = panel_row(figure, [1], handles, "component")
     segments = []

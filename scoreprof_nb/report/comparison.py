@@ -39,7 +39,7 @@ class ComparisonReport:
 
     @property
     def mark(self) -> str:
-        """The prefix of every title when captures were compared that are not alike; empty otherwise."""
+        """The prefix of every title if the captures are not comparable; empty otherwise."""
         return "" if self.comparison.incomparable.empty else f"{INCOMPARABLE_MARK}: "
 
     @property
@@ -50,5 +50,5 @@ class ComparisonReport:
         }
 
     def published(self, path: Path) -> Path:
-        """Where a file of the comparison is found once the results are copied."""
+        """Where to find a file of the comparison once the results are copied."""
         return published_path(path, self.folder, self.parameters.results_dir)

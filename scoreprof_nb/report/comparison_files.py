@@ -167,7 +167,7 @@ def flame_graph(report: ComparisonReport, widths: Side) -> str:
 
 
 def files_table(report: ComparisonReport) -> pd.DataFrame:
-    """The files that the comparison leaves. Columns: file, what."""
+    """The files of the comparison. Columns: file, what."""
     rows = [(str(report.published(report.folder / name)), meaning) for name, meaning in _MEANING.items()]
     rows += [
         (

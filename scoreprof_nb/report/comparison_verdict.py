@@ -100,7 +100,7 @@ def _change_text(row: Mapping[Any, Any]) -> str:
 
 
 def caveats(report: ComparisonReport) -> list[str]:
-    """What limits the use of the numbers, as sentences of plain text."""
+    """Limits of the numbers, as plain-text sentences."""
     comparison = report.comparison
     runs = (*comparison.control, *comparison.test)
     return [
@@ -135,7 +135,7 @@ def _design_caveats(comparison: Comparison, delta: float) -> list[str]:
 
 
 def _alternated(comparison: Comparison) -> bool:
-    """Whether no side was finished before the other one began."""
+    """Whether the start times of the two sides interleave."""
     started = {side: [run.run.manifest.started_s for run in runs] for side, runs in comparison.sides.items()}
     first, second = started[CONTROL], started[TEST]
     return max(first) >= min(second) and max(second) >= min(first)

@@ -120,7 +120,7 @@ def path_column(phase: PhaseAnalysis) -> str:
 
 
 def busiest_thread(phase: PhaseAnalysis) -> str:
-    """A sentence about the thread that works most, which bounds throughput where there is no request path.
+    """A sentence about the busiest thread, which bounds throughput if there is no request path.
     Empty without a recording."""
     if phase.threads.utilisation.empty:
         return ""

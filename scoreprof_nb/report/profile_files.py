@@ -1,4 +1,4 @@
-"""The files that a run's report leaves: summary.json, summary.md and the flame graph."""
+"""The files of a run's report: summary.json, summary.md and the flame graph."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""The verdict on a run in words: where the time goes, and what to know before using the numbers."""
+"""The verdict on a run in words: where the time goes, and the limits of the numbers."""
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, unmatched_rules
 from scoreprof_nb.report.findings import MARGINAL, busiest_thread, latency_with_interval
@@ -58,7 +58,7 @@ def _request_path(phase: PhaseAnalysis) -> str:
 
 
 def path_notes(report: Report) -> str:
-    """A Markdown list: how the request path of each phase was found, or why there is none."""
+    """A Markdown list: the method of each phase's request path, or why there is none."""
     lines = []
     for phase in report.analysis.phases:
         if phase.path.method is None:

@@ -80,7 +80,7 @@ class Thread(_Part):
 class Quality(_Part):
     """How good the recordings of a phase are; null without a recording."""
 
-    rate_hz: Count | None = Field(description="sampling rate asked for, Hz")
+    rate_hz: Count | None = Field(description="requested sampling rate, Hz")
     effective_rate_hz: Finite | None = Field(description="sampling rate reached, Hz")
     ticks: Count = Field(description="ticks of all profiled blocks")
     lost_share: Share | None = Field(
@@ -130,7 +130,7 @@ class Phase(_Part):
     request_path_ms: dict[str, Component] = Field(
         description="what the average profiled request waits for, by component; empty if not defined"
     )
-    request_path_method: Method | None = Field(description="how the path was found")
+    request_path_method: Method | None = Field(description="method by which the path was computed")
     cpu_ms_per_request: dict[str, Component] = Field(description="CPU milliseconds per request, by component")
     threads: list[Thread]
     quality: Quality

@@ -60,7 +60,7 @@ class RunFolder:
         return parse_record(Manifest, raw, self.manifest_path)
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Write it with the finished phases and the checksums of their files."""
+        """Write the manifest with the finished phases and the checksums of their files."""
         done = tuple(name for name in manifest.phases if self.has_phase(name))
         sha256 = {
             str(path.relative_to(self.path)): file_sha256(path)
@@ -70,7 +70,7 @@ class RunFolder:
         write_json(self.manifest_path, asdict(replace(manifest, phases_done=done, sha256=sha256)))
 
     def read_provenance(self) -> dict[str, Any]:
-        """The last capture's; empty if it is missing or cannot be read."""
+        """The provenance of the last capture; empty if it is missing or cannot be read."""
         return read_json_if_valid(self.path / files.PROVENANCE)
 
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:

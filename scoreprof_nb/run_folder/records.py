@@ -18,7 +18,7 @@ Status = Annotated[str, Field(pattern="^(capturing|complete|partial|failed)$")]
 
 
 class RunFolderError(ValueError):
-    """A run folder that cannot be read as one; the message names the file."""
+    """An invalid run folder; the message names the file."""
 
 
 @dataclass(frozen=True, config=_CHECKED)
@@ -27,7 +27,7 @@ class Recording:
 
     file: str | None  # None when it failed
     started_s: float  # when py-spy reported that it samples
-    stopped_s: float  # when it was asked to stop
+    stopped_s: float  # when py-spy was told to stop
     rate_hz: int
     samples: int | None = None  # stacks of all threads together, as counted by py-spy
     errors: int | None = None  # (process, tick) pairs that could not be read

@@ -25,7 +25,7 @@ class ResultsError(RunFolderError):
 
 
 def copy_run(run_dir: Path, results_dir: Path) -> int:
-    """Copy what the results folder lacks of the run, the manifest last; returns the number of files.
+    """Copy the files that the results folder lacks, the manifest last; return their number.
 
     Raises OSError when it cannot be written.
     """
@@ -74,14 +74,14 @@ def copy_results(folder: Path, results_dir: Path) -> None:
 
 
 def published_path(path: Path, folder: Path, results_dir: str) -> Path:
-    """Where to look for a file of the folder in the end: in the results folder, if there is one."""
+    """The final place of a file of the folder: in the results folder, if there is one."""
     if not results_dir or not path.is_relative_to(folder):
         return path
     return Path(results_dir) / path.relative_to(folder)
 
 
 def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
-    """Fetch the finished phases of a run that another machine began; returns their names.
+    """Fetch the finished phases of a run from another machine; return their names.
 
     Does nothing if the run folder already has a manifest, or the results folder has none. A phase
     whose files differ from their checksums is left out, so that it is captured again. Raises
@@ -114,9 +114,9 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
 
 
 def _manifest_in(results_dir: Path) -> Manifest | None:
-    """None when it is missing or damaged: an upload that was cut off is no run.
+    """None when it is missing or damaged: an interrupted upload is not a run.
 
-    Raises OSError if it cannot be read just now: it may exist all the same.
+    Raises OSError for a temporary read error: the manifest may exist.
     """
     try:
         return RunFolder(results_dir).read_manifest()

@@ -6,12 +6,12 @@ Exit codes:
   0    the notebook ran to its end
   1    it failed, or every request of the run failed
   3    the comparison failed its `fail_on` gate
-  42   a parameter has to be changed; nothing was launched
+  42   a parameter must be changed; nothing was launched
   130  stopped by Ctrl-C, 143 by SIGTERM: finished phases are safe, and the next start with the same
        run_dir resumes after them
 
-A stop takes less than 8 s; whatever has not ended by then, such as a copy to a slow bucket, is
-abandoned. The last line of the output says where the report is.
+A stop takes less than 8 s; work that takes longer, such as a copy to a slow bucket, is
+abandoned. The last line of the output names the report.
 """
 
 import os

@@ -24,7 +24,7 @@ _PARAMETER_OPTIONS = (
 
 
 class Unreadable(Exception):
-    """Arguments that papermill has to judge."""
+    """Arguments that only papermill can interpret."""
 
 
 @dataclass(frozen=True)

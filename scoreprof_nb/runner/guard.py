@@ -47,7 +47,7 @@ def run(lifeline: int, command: list[str]) -> int:
 
 
 def reap() -> dict[int, int]:
-    """Take the exit statuses of ended children, orphans among them: by process id."""
+    """Reap exited children, including orphans: exit statuses by process id."""
     statuses = {}
     with suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
@@ -56,7 +56,7 @@ def reap() -> dict[int, int]:
 
 
 def end_descendants() -> None:
-    """Kill all descendants, again until none is left: one may start another just before it ends."""
+    """Kill all descendants until none is left: one may start another just before it exits."""
     deadline = time.monotonic() + END_S
     while (left := descendants(os.getpid())) and time.monotonic() < deadline:
         for pid in left:

@@ -93,7 +93,7 @@ class Supervisor:
             self._lifeline = None
 
     def _left_s(self, limit_s: float) -> float:
-        """What is left of a time limit that begins with the signal; infinite without a signal."""
+        """The rest of a time limit that starts with the signal; infinite without a signal."""
         if self.stopped_by is None:
             return math.inf
         return max(0.0, self._stopped_s + limit_s - time.monotonic())

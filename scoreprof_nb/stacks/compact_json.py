@@ -1,4 +1,4 @@
-"""JSON of a speedscope file, parsed without building what is thrown away.
+"""JSON of a speedscope file, parsed without building objects that are then discarded.
 
 Nearly all of a recording is its lists of samples: hundreds of thousands of lists of frame indices, of which
 a few thousand are distinct. ``loads`` cuts these lists out of the bytes, keeps each distinct sample once, and

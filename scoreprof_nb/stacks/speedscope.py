@@ -225,7 +225,7 @@ def _is_stack(sample: object, usable: set[int]) -> TypeGuard[list[int]]:
 
 
 def _what_is_wrong(sample: object, frames: Sequence[Frame | None]) -> str:
-    """Why a sample is no stack."""
+    """Why a sample is not a stack."""
     if not isinstance(sample, list):
         return "not a list of frame indices"
     for index in sample:

@@ -1,4 +1,4 @@
-"""sglang-jax as the capture knows it: its command line, its requests, its log."""
+"""What the capture needs of sglang-jax: its command line, its requests, its log."""
 
 import json
 

@@ -133,8 +133,8 @@ def shown(name, value):
         ("phase_s", -HUGE, "must be"),
         ("trust_remote_code", 1, "True or False"),
         ("trust_remote_code", "yes", "True or False"),
-        ("label", True, "a text"),
-        ("model_path", ["a"], "a text"),
+        ("label", True, "a string"),
+        ("model_path", ["a"], "a string"),
     ],
     ids=lambda value: repr(value)[:30],
 )
