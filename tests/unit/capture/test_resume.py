@@ -98,7 +98,7 @@ def test_resuming_with_another_measured_parameter_is_refused(tmp_path, name):
     parameters = Parameters(run_dir=str(tmp_path), phases=f"{done},small", requests_file="first.jsonl")
     folder_with(tmp_path, parameters, done, requested=(done, "small"))
     before = state(tmp_path)
-    with pytest.raises(ParameterError, match="use that, or another run_dir") as caught:
+    with pytest.raises(ParameterError, match="use that value or another run_dir") as caught:
         capture(parameters.with_values(**{name: CHANGED[name]}), quiet)
     assert caught.value.name == name
     assert repr(CHANGED[name]) in str(caught.value)

@@ -84,7 +84,7 @@ def test_three_pairs_are_insufficient():
     """Broken: a comparison of three pairs gets a verdict."""
     comparison = compared(side(pairs=3), side(2.0, pairs=3, at=1))
     assert set(verdicts(comparison).values()) == {INSUFFICIENT}
-    assert "insufficient" in sentence(report_of(comparison))
+    assert "too few pairs for a verdict" in sentence(report_of(comparison))
 
 
 def test_one_run_a_side_is_suggestive_at_most():

@@ -184,10 +184,10 @@ def test_request_path_says_numbers_intervals_totals_and_n():
 
 
 def test_request_path_marks_the_marginal_method():
-    """Broken: a figure that cannot tell what overlaps looks like one that can."""
+    """Broken: a figure that cannot show what overlaps looks like one that can."""
     figure = plots.plot_request_path(PATH.assign(method=["marginal"] * 4 + ["joint"] * (len(PATH) - 4)))
     assert "(marginal method: single)" in figure.get_suptitle()
-    assert "cannot tell what overlaps" in figure.get_supxlabel()
+    assert "cannot show what overlaps" in figure.get_supxlabel()
     assert "marginal" not in plots.plot_request_path(PATH.assign(method="joint")).get_suptitle()
 
 

@@ -192,7 +192,7 @@ def test_keys_are_those_of_the_contract(tmp_path):
 def test_run_is_identified_with_times_and_provenance(tmp_path):
     write_run(tmp_path)
     summary = reported(tmp_path)[1]
-    assert (summary["run_id"], summary["label"]) == ("r1", "main")
+    assert (summary["run_id"], summary["label"]) == (tmp_path.name, "main")
     assert summary["started_at"] == "2023-11-14T22:13:10+00:00"
     assert summary["finished_at"] == "2023-11-14T22:14:10+00:00"
     assert summary["provenance"] == {"jax": "0.8.0", "packages": {"flax": None}}
