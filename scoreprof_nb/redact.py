@@ -15,24 +15,31 @@ from typing import Any, Self
 
 MASK = "[redacted]"
 SHORTEST_GIVEN = 4  # characters of a secret in the user's flags and environment
+SHORTEST_AFTER_COLON = 8  # of an unquoted one after a colon: what follows one in prose is mostly a word
 SHORTEST_INHERITED = 8  # of one in the environment that the server inherits
 
 # Names of secrets. Not --tokenizer-path, not --max-total-tokens, not OLDPWD; and in source and JSON,
 # "key" and "token" alone are ordinary words.
-_CERTAIN = r"[\w-]*(?:api[_-]?key|auth[_-]?token|secret|passw(?:or)?d|passphrase|credentials?)"
+_CERTAIN = (
+    r"[\w-]*(?:api[_-]?key|auth[_-]?token|secrets?|secret_key_base|passw(?:or)?ds?|passphrase|credentials?)"
+)
 _LONG_NAME = rf"(?:{_CERTAIN}|[\w-]*[_-](?:key|token)|[\w-]+[_-](?:pass|pwd|pat))"
 _NAME = rf"(?:{_LONG_NAME}|key|token)"
 _VALUE = r"""("[^"]*"|'[^']*'|[^\s"'\\]+)"""
 _FLAG = re.compile(rf"(--{_NAME})(=|\s+)(?!--){_VALUE}", re.IGNORECASE)
-_ENDINGS = "key token secret password passwd passphrase credential credentials pass pwd pat"
+_ENDINGS = (
+    "key token secret secrets secret_key_base password passwords passwd passphrase credential credentials "
+    "pass pwd pat"
+)
 _ENDS_LIKE_A_SECRET = "|".join(f"(?<={ending})" for ending in _ENDINGS.split())
 _ASSIGNMENT = re.compile(  # name='value', "name": "value", name=value; linear in the length of a line
     rf"""(?<![\w-])([\w-]++)(?:{_ENDS_LIKE_A_SECRET})"""
-    r"""(?:(['"]?\s*[=:]\s*['"])([^'"]+)|(=)([^\s"'\\,;)&]+))""",
+    r"""(?:(['"]?\s*[=:]\s*['"])([^'"]+)|(=|:\s?)([^\s"'\\,;)&]+))""",
     re.IGNORECASE,
 )
 _QUERY = re.compile(rf"([?&](?:{_NAME}|[\w-]*sig(?:nature)?)=)([^&\s\"'\\#]+)", re.IGNORECASE)
-_LOGIN = re.compile(r"\b(\w+://)[^/\s@\"']+@")  # https://user:password@host
+_LOGIN = re.compile(r"\b(\w+://)[^/?#\s\"']+@")  # https://user:password@host, to the last @
+_HEADER = re.compile(r"(\bauthorization['\"]?\s*[=:]\s*['\"]?(?:basic|token)\s+)([\w+/=.~-]+)", re.IGNORECASE)
 _BARE = re.compile(
     r"\b(Bearer\s+[A-Za-z0-9._~+/=-]{12,}|hf_[A-Za-z0-9]{16,}\b|sk-[A-Za-z0-9_-]{12,}|github_pat_\w{20,})"
 )
@@ -40,6 +47,7 @@ _PRIVATE_KEY = re.compile(
     r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----).*?(-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----|\Z)",
     re.DOTALL,
 )
+_LOWER_CASE_VARIABLE = re.compile(r"\w+_(?:pass|passwd|pwd)")  # db_pass=x, not two-pass=4
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 _LONG_SECRET_NAME = re.compile(_LONG_NAME, re.IGNORECASE)
 _CERTAIN_NAME = re.compile(_CERTAIN, re.IGNORECASE)
@@ -95,9 +103,12 @@ def _masked_assignment(match: re.Match[str]) -> str:
     # Without quotes only for an environment variable, or a name that can only be a secret's.
     escaped = match.string.startswith("\\", max(match.start() - 1, 0))  # in JSON a name may follow \n
     variable = name[escaped:]
-    if value in _NO_VALUES or not (variable.isupper() or _CERTAIN_NAME.fullmatch(variable)):
-        return match[0]
-    return f"{name}={MASK}"
+    certain = _CERTAIN_NAME.fullmatch(variable)
+    if match[4] == "=":
+        secret = variable.isupper() or certain or _LOWER_CASE_VARIABLE.fullmatch(variable)
+    else:  # a header or YAML
+        secret = certain and len(value) >= SHORTEST_AFTER_COLON
+    return f"{name}{match[4]}{MASK}" if secret and value not in _NO_VALUES else match[0]
 
 
 def _words(text: str) -> list[str]:
@@ -167,6 +178,7 @@ class Redactor:
         text = _PRIVATE_KEY.sub(rf"\1{MASK}\2", text)
         text = _FLAG.sub(rf"\1\2{MASK}", text)
         text = _ASSIGNMENT.sub(_masked_assignment, text)
+        text = _HEADER.sub(rf"\1{MASK}", text)
         text = _QUERY.sub(rf"\1{MASK}", text)
         text = _LOGIN.sub(rf"\1{MASK}@", text)
         return _without_tokens(_BARE.sub(MASK, text))

@@ -10,11 +10,12 @@ from typing import Any
 
 from scoreprof_nb.capture import thread_cpu
 from scoreprof_nb.capture.load import LoadGenerator
-from scoreprof_nb.capture.progress import LogProgress, Throttle
+from scoreprof_nb.capture.progress import Throttle
 from scoreprof_nb.capture.recorder import Recorder, RecorderFailed, RunningRecording
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Block, Recording, ServerProcess
 
 PROFILED = (False, True, True, False)

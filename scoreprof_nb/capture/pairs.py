@@ -10,14 +10,12 @@ from typing import Any
 
 from scoreprof_nb.capture import resume, session
 from scoreprof_nb.capture.preflight import Plan, prepare
-from scoreprof_nb.capture.progress import LogProgress
 from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST, CompareParameters, with_names_of
 from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.run_folder.files import RUNS, STOPPED
 from scoreprof_nb.run_folder.folder import RunFolder, write_text
+from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import RunFolderError
-
-RUNS = "runs"
-STOPPED = "stopped.tsv"  # side, and which run stopped when and why
 
 
 @dataclass(frozen=True)

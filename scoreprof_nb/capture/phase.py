@@ -6,12 +6,13 @@ from typing import Any
 from scoreprof_nb.capture.blocks import PROFILED, BlockMeasurement, BlockRecording
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.preflight import Plan
-from scoreprof_nb.capture.progress import LogProgress
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.warmup import PhaseWarmup
 from scoreprof_nb.capture.workload import workload_fingerprint
 from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.run_folder.files import recording_name
 from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Block, PhaseRecord
 from scoreprof_nb.run_folder.store import write_phase
 
@@ -44,7 +45,7 @@ def capture_phase(
             for number, profiled in enumerate(PROFILED):
                 recording = None
                 if profiled and recorder is not None:
-                    output = staging / f"recording-{number}{recorder.suffix}"
+                    output = staging / recording_name(number, recorder.suffix)
                     recording = BlockRecording(recorder, server, output, plan.redact)
                 block, rows = measurement.measure(number, recording)
                 blocks.append(block)

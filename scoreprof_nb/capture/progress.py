@@ -1,11 +1,8 @@
-"""Progress lines and their frequency."""
+"""The frequency of progress lines."""
 
 import time
-from collections.abc import Callable
 
 PROGRESS_S = 5.0
-
-LogProgress = Callable[[str], None]
 
 
 class Throttle:

@@ -11,6 +11,7 @@ from pathlib import Path
 from scoreprof_nb.capture.pyspy_recording import PySpyRecording, one_line
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.files import RECORDING_SUFFIX
 
 DUMP_S = 30.0
 MODE_FLAGS = {"nonblocking": ["--nonblocking"], "blocking": [], "native": ["--native"]}
@@ -20,7 +21,7 @@ class PySpy:
     """py-spy with its settings; implements ``capture.recorder.Recorder``."""
 
     name = "py-spy"
-    suffix = ".speedscope.json"
+    suffix = RECORDING_SUFFIX
 
     def __init__(self, mode: str, rate_hz: int, redact: Redactor) -> None:
         """``mode``: a key of MODE_FLAGS."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.preflight import check_folders
-from scoreprof_nb.capture.progress import LogProgress
 from scoreprof_nb.parameters.profile import MEASURED, Parameters, environment_of
 from scoreprof_nb.parameters.requests_file import FILE_PHASE
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest, RunFolderError
 from scoreprof_nb.run_folder.sync import restore_run
 
@@ -85,7 +85,7 @@ def refuse_other_code(folder: RunFolder, parameters: Parameters, provenance: Map
 
 def finished_phases(folder: RunFolder, phases: tuple[str, ...]) -> tuple[str, ...]:
     """The finished phases on disk. The manifest of a killed capture may lack the last one."""
-    return tuple(name for name in phases if (folder.phase_path(name) / "phase.json").exists())
+    return tuple(name for name in phases if folder.has_phase(name))
 
 
 def phases_of_run(folder: RunFolder, parameters: Parameters, earlier: Manifest | None) -> tuple[str, ...]:

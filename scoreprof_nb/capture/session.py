@@ -12,7 +12,6 @@ from pathlib import Path
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.phase import capture_phase
 from scoreprof_nb.capture.preflight import Plan, check_folders, prepare
-from scoreprof_nb.capture.progress import LogProgress
 from scoreprof_nb.capture.resume import (
     earlier_manifest,
     finished_phases,
@@ -25,6 +24,7 @@ from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest
 from scoreprof_nb.run_folder.sync import sync_run
 

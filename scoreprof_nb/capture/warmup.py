@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from scoreprof_nb.capture.client import ScoreClient
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.load import LoadGenerator
-from scoreprof_nb.capture.progress import LogProgress, Throttle
+from scoreprof_nb.capture.progress import Throttle
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.server_log import ServerLog
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.requests_file import RequestBody
+from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Warmup
 
 POLL_S = 0.1

@@ -9,10 +9,10 @@ import pandas as pd
 
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.schema import ParameterError
+from scoreprof_nb.run_folder.files import SUMMARY
 
 RUN_COLUMNS = ("label", "started_at", "run_id", "status", "phase", "p50_ms", "items_per_s", "folder")
 PATH_COLUMNS = ("label", "started_at", "run_id", "phase", "component", "mean_ms")
-SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """From run folders to a comparison: load, analyse, compare, and refuse what must not be compared."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis, analyse
@@ -10,6 +10,7 @@ from scoreprof_nb.comparison.noise import read_noise
 from scoreprof_nb.components.rules import RuleSet
 from scoreprof_nb.parameters.compare import SIDES, TEST, CompareParameters
 from scoreprof_nb.parameters.schema import ParameterError
+from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.store import load_run
 
 
@@ -19,7 +20,7 @@ def make_comparison(
     folders: tuple[Sequence[Path], Sequence[Path]],
     stopped: Stopped,
     analyses: Mapping[Path, RunAnalysis],
-    log_progress: Callable[[str], None],
+    log_progress: LogProgress,
 ) -> Comparison:
     """Compare the runs in the folders of control and of test.
 
@@ -48,7 +49,7 @@ def _analyses(
     analyses: Mapping[Path, RunAnalysis],
     rules: RuleSet,
     seed: int,
-    log_progress: Callable[[str], None],
+    log_progress: LogProgress,
 ) -> list[RunAnalysis]:
     runs = []
     for number, path in enumerate(paths, start=1):

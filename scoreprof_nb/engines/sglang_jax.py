@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from scoreprof_nb import demo
+from scoreprof_nb.engines.sglang_jax_analysis import LOG_EVENTS
 from scoreprof_nb.parameters.profile import Parameters
 
 REPAIRED_VERSION = "0.0.2"  # its Score API cannot answer as released
 
-_NEW_SEQUENCES = re.compile(r"Prefill batch\.? ?.*#new-seq: (\d+)")
-_COMPILED = re.compile(r"#cache_miss: [1-9]")
 _REFUSED = re.compile(r"launch_server.*error: (.*)|^\S+: error: (.*)")
 
 
@@ -86,12 +85,12 @@ class SglangJax:
 
     def batch_size(self, log_line: str) -> int | None:
         """The number of sequences, if the line announces a prefill batch."""
-        match = _NEW_SEQUENCES.search(log_line)
+        match = LOG_EVENTS["prefill"].search(log_line)
         return int(match[1]) if match else None
 
     def reports_compile(self, log_line: str) -> bool:
         """Whether the line says that a batch was compiled."""
-        return _COMPILED.search(log_line) is not None
+        return LOG_EVENTS["compile"].search(log_line) is not None
 
     def refused_flags(self, exit_code: int | None, log_lines: Sequence[str]) -> str | None:
         """Why the server rejected its command line; None if it exited for another reason."""

@@ -1,7 +1,7 @@
 """What the cells of the comparing notebook call, besides what the profiling notebook's do."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from scoreprof_nb.report import comparison_files, profile_files
 from scoreprof_nb.report.comparison import ComparisonReport
 from scoreprof_nb.report.comparison_verdict import sentence
 from scoreprof_nb.report.profile import make_report, rules_of
+from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.sync import sync_run
 
 
@@ -88,7 +89,7 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
 
 
 def _capture_pairs(
-    parameters: CompareParameters, analyses: dict[Path, RunAnalysis], log_progress: Callable[[str], None]
+    parameters: CompareParameters, analyses: dict[Path, RunAnalysis], log_progress: LogProgress
 ) -> str | None:
     """Capture the missing runs, each with its own report, and add the analysis of each to ``analyses``.
 

@@ -1,7 +1,7 @@
 """What the notebook's cells call: parameters in, capture with progress, tables and figures shown."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from scoreprof_nb.parameters.secrets import errors_without_secrets
 from scoreprof_nb.report.profile import Report, rules_of
 from scoreprof_nb.run_folder.files import RUN_MIME, SUMMARY
 from scoreprof_nb.run_folder.folder import RunFolder, read_json
+from scoreprof_nb.run_folder.progress import LogProgress
 
 _FIRST_CELLS = 4
 _SIMPLE = (str, int, float, bool, list, tuple, dict, type(None))
@@ -56,7 +57,7 @@ def publish_run_metadata(folder: str, results_dir: str, hold_s: float) -> None:
     display({RUN_MIME: metadata, "text/plain": f"folder: {folder}"}, raw=True)
 
 
-def progress_logger() -> Callable[[str], None]:
+def progress_logger() -> LogProgress:
     """Returns a function that prints a line of progress with the seconds since now."""
     started = time.monotonic()
 

@@ -2,7 +2,7 @@
 graphs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,23 @@ from scoreprof_nb.report.comparison_tables import (
 from scoreprof_nb.report.comparison_verdict import caveats, conditions_markdown, sentence
 from scoreprof_nb.report.format import escape_markdown, number
 from scoreprof_nb.report.markdown import markdown_table
+from scoreprof_nb.run_folder.files import (
+    COMPARISON,
+    COMPARISON_MARKDOWN,
+    DIFF_FLAME_GRAPHS,
+    HISTORY,
+    REPORT,
+    REPORT_HTML,
+)
 from scoreprof_nb.run_folder.folder import write_json, write_text
 
-HISTORY = "history.csv"
-JSON, MARKDOWN = "comparison.json", "comparison.md"
-FLAME_GRAPHS: Mapping[Side, str] = {"test": "diff_test.svg", "control": "diff_control.svg"}
 _MEANING = {
-    "report.html": "this report for a browser",
-    "report.ipynb": "this report",
-    MARKDOWN: "the verdict as text, for a comment on a pull request",
-    JSON: "every number, for tools",
-    FLAME_GRAPHS["test"]: "differential flame graph with the widths of test: shows new stacks",
-    FLAME_GRAPHS["control"]: "differential flame graph with the widths of control: shows vanished stacks",
+    REPORT_HTML: "this report for a browser",
+    REPORT: "this report",
+    COMPARISON_MARKDOWN: "the verdict as text, for a comment on a pull request",
+    COMPARISON: "every number, for tools",
+    DIFF_FLAME_GRAPHS["test"]: "differential flame graph with the widths of test: shows new stacks",
+    DIFF_FLAME_GRAPHS["control"]: "differential flame graph with the widths of control: shows lost stacks",
 }
 _METRIC_COLUMNS = ("phase", "metric", *SIDES, "test / control", "verdict")
 _COMPONENT_COLUMNS = ("phase", "component", "control ms", "test ms", "change ms", "verdict")
@@ -46,10 +51,11 @@ _COMPONENT_COLUMNS = ("phase", "component", "control ms", "test ms", "change ms"
 def write_files(report: ComparisonReport) -> None:
     """Write comparison.json, comparison.md and the two differential flame graphs."""
     report.folder.mkdir(parents=True, exist_ok=True)
-    write_json(report.folder / JSON, as_json(report))
-    write_text(report.folder / MARKDOWN, as_markdown(report))
-    for side, name in FLAME_GRAPHS.items():
-        write_text(report.folder / name, flame_graph(report, side))
+    write_json(report.folder / COMPARISON, as_json(report))
+    write_text(report.folder / COMPARISON_MARKDOWN, as_markdown(report))
+    sides: tuple[Side, ...] = ("control", "test")
+    for side in sides:
+        write_text(report.folder / DIFF_FLAME_GRAPHS[side], flame_graph(report, side))
 
 
 def write_history(history: History | None, folder: str) -> None:

@@ -11,21 +11,30 @@ from scoreprof_nb.report.format import NOT_KNOWN
 from scoreprof_nb.report.profile import Report
 from scoreprof_nb.report.summary import summary
 from scoreprof_nb.report.summary_markdown import summary_markdown
+from scoreprof_nb.run_folder.files import (
+    FLAME_GRAPH,
+    MANIFEST,
+    PROVENANCE,
+    RECORDING_SUFFIX,
+    REPORT,
+    REPORT_HTML,
+    SERVER_LOG,
+    SUMMARY,
+    SUMMARY_MARKDOWN,
+)
 from scoreprof_nb.run_folder.folder import write_json, write_text
 from scoreprof_nb.run_folder.sync import published_path
 
-FLAME_GRAPH = "score_api_profile.svg"
-REPORT, HTML_REPORT = "report.ipynb", "report.html"
-_LATER = (REPORT, HTML_REPORT)  # the runner writes them when the notebook has ended
+_LATER = (REPORT, REPORT_HTML)  # the runner writes them when the notebook has ended
 _MEANING = {
     REPORT: "this report",
-    HTML_REPORT: "this report for a browser",
+    REPORT_HTML: "this report for a browser",
     FLAME_GRAPH: "flame graph of all phases; open it in a browser",
-    "summary.json": "every number, for tools",
-    "summary.md": "summary as plain text",
-    "server.log": "server log, with the time at which each line was read",
-    "manifest.json": "parameters, status, checksums",
-    "provenance.json": "versions, host, limits",
+    SUMMARY: "every number, for tools",
+    SUMMARY_MARKDOWN: "summary as plain text",
+    SERVER_LOG: "server log, with the time at which each line was read",
+    MANIFEST: "parameters, status, checksums",
+    PROVENANCE: "versions, host, limits",
 }
 _RECORDING = "py-spy recording, for speedscope"
 
@@ -34,8 +43,8 @@ def write_files(report: Report) -> None:
     """Write summary.json, summary.md and the flame graph."""
     folder = report.folder
     published = published_path(folder / REPORT, folder, report.parameters.results_dir)
-    write_json(folder / "summary.json", summary(report.analysis, report.findings).model_dump(mode="json"))
-    write_text(folder / "summary.md", summary_markdown(report.analysis, report.findings, str(published)))
+    write_json(folder / SUMMARY, summary(report.analysis, report.findings).model_dump(mode="json"))
+    write_text(folder / SUMMARY_MARKDOWN, summary_markdown(report.analysis, report.findings, str(published)))
     write_text(folder / FLAME_GRAPH, run_flame_graph(report))
 
 
@@ -85,4 +94,4 @@ def _is_scratch(parts: tuple[str, ...]) -> bool:
 
 def _meaning(name: str) -> str:
     base = name.rpartition("/")[2]
-    return _RECORDING if base.endswith(".speedscope.json") else _MEANING.get(base, "")
+    return _RECORDING if base.endswith(RECORDING_SUFFIX) else _MEANING.get(base, "")

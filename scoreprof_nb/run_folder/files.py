@@ -30,6 +30,6 @@ REPORT_HTML = "report.html"
 RUN_MIME = "application/vnd.scoreprof.run+json"  # the notebook's output that names its run folder
 
 
-def recording_name(block: int) -> str:
-    """The file of py-spy's recording of a block."""
-    return f"recording-{block}{RECORDING_SUFFIX}"
+def recording_name(block: int, suffix: str) -> str:
+    """The file with the recording of a block; ``suffix`` is that of the recorder's format."""
+    return f"recording-{block}{suffix}"

@@ -5,11 +5,11 @@ closed files are copied, each as a whole, and manifest.json last: whatever it na
 """
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from scoreprof_nb.run_folder import files
 from scoreprof_nb.run_folder.folder import RunFolder, file_sha256
+from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest, RunFolderError
 
 _RESUMED = (files.SERVER_LOG, files.PROVENANCE)  # what a resumed run needs besides its phases
@@ -52,7 +52,7 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
     return copied + 1
 
 
-def sync_run(run_dir: Path, results_dir: str, log_progress: Callable[[str], None]) -> None:
+def sync_run(run_dir: Path, results_dir: str, log_progress: LogProgress) -> None:
     """Copy the run if there is a results folder. A failure is logged; the next call tries again."""
     if not results_dir:
         return

@@ -85,14 +85,14 @@ def run_notebook(command: Command) -> int:
     """Execute the notebook, then keep its report and sum it up; returns the exit code."""
     started_s = time.time()
     command.output.parent.mkdir(parents=True, exist_ok=True)
-    supervisor = Supervisor(command.arguments)
-    papermill_code = supervisor.wait()
-    executed = _read_output(command.output, started_s)
-    code = exit_code(papermill_code, supervisor.stopped_by, executed)
-    if executed is None:
-        write_termination_message(code, None, None)
-        return code
-    return _finalize(supervisor, code, executed)
+    with Supervisor(command.arguments) as supervisor:
+        papermill_code = supervisor.wait()
+        executed = _read_output(command.output, started_s)
+        code = exit_code(papermill_code, supervisor.stopped_by, executed)
+        if executed is None:
+            write_termination_message(code, None, None)
+            return code
+        return _finalize(supervisor, code, executed)
 
 
 def _read_output(path: Path, started_s: float) -> ExecutedNotebook | None:

@@ -13,15 +13,6 @@ from typing import Any
 
 import click
 
-# Later options win, as in papermill's cli.py.
-_PARAMETER_OPTIONS = (
-    "parameters_base64",
-    "parameters_file",
-    "parameters_yaml",
-    "parameters",
-    "parameters_raw",
-)
-
 
 class Unreadable(Exception):
     """Arguments that only papermill can interpret."""

@@ -6,16 +6,19 @@ papermill runs under a guard (``guard``), a process that ends everything if the 
 import ctypes
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 import psutil
 
@@ -23,34 +26,61 @@ STOP_S = 7.0  # from the signal until the runner gives up; starting and ending p
 INTERRUPTED_S = 6.0  # of these, until papermill is killed: for the server's end, and to save the notebook
 END_S = 3.0  # at most, for killed processes to be gone
 POLL_S = 0.1
+SCRATCH_PREFIX = "sp-"  # short: the path of a Unix socket has at most 107 characters
+GUARD_SCRATCH = "SCOREPROF_SCRATCH"  # names to the guard the folder that it removes
 GUARD = Path(__file__).with_name("guard.py")
 _PR_SET_CHILD_SUBREAPER = 36
 _QUIET = ("--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-")
 
 
 class Supervisor:
-    """Runs papermill in a separate process. ``stopped_by``: the signal that stopped it, if any did."""
+    """Runs papermill in a separate process, from ``__enter__`` on.
+
+    ``stopped_by``: the signal that stopped it, if any did. papermill and all that it starts keep their
+    temporary files in one folder, which the guard removes at the end.
+    """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.stopped_by: int | None = None
+        self._papermill = [sys.executable, "-m", "papermill", *arguments, *_QUIET]
         self._stopped_s = 0.0
+        self._resources = ExitStack()
+        self._lifeline: int | None = None
+        self._started: subprocess.Popen[str] | None = None
+        self._errors = threading.Thread(target=self._pass_on_errors, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start papermill under its guard. The signal handlers stay until the runner exits."""
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # for orphans of the guard, should it be killed
-        lifeline, write_end = os.pipe()
-        self._lifeline: int | None = write_end
+        scratch = tempfile.mkdtemp(prefix=SCRATCH_PREFIX)
+        self._resources.callback(shutil.rmtree, scratch, ignore_errors=True)  # if the guard was killed
+        lifeline, self._lifeline = os.pipe()
+        self._resources.callback(self._cut_lifeline)
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
-        papermill = [sys.executable, "-m", "papermill", *arguments, *_QUIET]
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(GUARD), str(lifeline), *papermill],
-            pass_fds=(lifeline,),
-            start_new_session=True,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        os.close(lifeline)
-        self._errors = threading.Thread(target=self._pass_on_errors, daemon=True)
+        try:
+            self._started = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(GUARD), str(lifeline), *self._papermill],
+                env={**os.environ, "TMPDIR": scratch, GUARD_SCRATCH: scratch},
+                pass_fds=(lifeline,),
+                start_new_session=True,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
+        finally:
+            os.close(lifeline)
         self._errors.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._resources.close()
+
+    @property
+    def _guard(self) -> subprocess.Popen[str]:
+        if self._started is None:
+            raise RuntimeError("papermill was not started")
+        return self._started
 
     def wait(self) -> int:
         """Returns papermill's exit code; all of its processes have ended by then."""
@@ -116,8 +146,10 @@ class Supervisor:
         self._stopped_s = time.monotonic()
         self.stopped_by = signum
         print(f"stopping ({signal.Signals(signum).name}): finished phases are safe", flush=True)
+        if self._started is None:  # __enter__ has not come that far: wait() kills it when its time is up
+            return
         with suppress(psutil.NoSuchProcess):
-            _interrupt(psutil.Process(self._guard.pid).children(recursive=True))
+            _interrupt(psutil.Process(self._started.pid).children(recursive=True))
 
 
 def _interrupt(processes: Sequence[psutil.Process]) -> None:

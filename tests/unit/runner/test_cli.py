@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import nbformat
 import psutil
@@ -52,7 +53,8 @@ while True:
         pass
 """
 ESCAPES = f"""
-import subprocess, sys, time
+import subprocess, sys, tempfile, time
+tempfile.mkstemp(prefix="server-socket")
 program = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)"
 subprocess.run([sys.executable, "-c", program], start_new_session=True)
 print("{STARTED}", flush=True)
@@ -67,6 +69,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
 
     def start_runner(cell: str, *, stop_s: float = 4.0, interrupted_s: float = 2.0) -> Runner:
         (tmp_path / "run").mkdir()
+        (tmp_path / "tmp").mkdir()
         metadata = {"run_dir": str(tmp_path / "run"), "results_dir": str(tmp_path / "bucket")}
         publish = f"from IPython.display import display\ndisplay({ {RUN_MIME: metadata}!r}, raw=True)"
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -76,7 +79,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
         process = subprocess.Popen(
             [sys.executable, "-c", program, "in.ipynb", "out.ipynb"],
             cwd=tmp_path,
-            env={**os.environ, TERMINATION_LOG: str(tmp_path / "message")},
+            env={**os.environ, TERMINATION_LOG: str(tmp_path / "message"), "TMPDIR": str(tmp_path / "tmp")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -134,14 +137,16 @@ def test_signal_while_the_results_are_copied_is_obeyed(tmp_path, start):
     assert "stopped before all files were copied" in output
 
 
-def test_killed_runner_leaves_no_process(tmp_path, start):
-    """Broken: papermill, the kernel, and a server in its own session keep running."""
+def test_killed_runner_leaves_no_process_and_no_temporary_file(tmp_path, start):
+    """Broken: papermill, the kernel, and a server in its own session keep running, or its sockets stay."""
     process = start(ESCAPES)
     wait_for(STARTED, process)
     assert len(left_behind(tmp_path)) >= 5, "runner, guard, papermill, kernel, sleep"
+    assert list((tmp_path / "tmp").glob("sp-*/server-socket*"))
     process.kill()
     process.wait()
     wait_until_gone(tmp_path)
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 def test_killed_guard_leaves_no_process(tmp_path):
@@ -166,6 +171,12 @@ class EndedSupervisor:
         failure = new_output("error", ename=error, evalue="no request succeeded", traceback=[])
         cell = new_code_cell("", outputs=[metadata, failure])
         nbformat.write(new_notebook(cells=[cell]), folder / "out.ipynb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
     def wait(self) -> int:
         return 1

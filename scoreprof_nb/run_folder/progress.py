@@ -1,0 +1,5 @@
+"""How a long task reports its progress."""
+
+from collections.abc import Callable
+
+LogProgress = Callable[[str], None]  # takes one line of text
