@@ -27,7 +27,7 @@ def test_report_exists_during_the_wait_and_sigterm_ends_it(tmp_path: Path) -> No
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("holding"):
+            if line.startswith("waiting"):
                 break
         assert (tmp_path / "run" / "report.html").exists()
         process.send_signal(signal.SIGTERM)
