@@ -5,6 +5,8 @@
 # make image        build the profiling image of a branch, tag or commit
 #                   (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA, SERVER_CONSTRAINTS, BASE_IMAGE)
 # make job          print the Kubernetes manifests of a run, for kubectl apply -f -  (VARIANT, SETTINGS)
+# make start        check image, buckets and model without a TPU, then start that run (VARIANT, SETTINGS)
+# make table        one table of the runs in a folder, such as a matrix (RUNS, COMPARE_DIR)
 # make test         what must pass before a commit: linters, types, unit tests, one run of the real server
 # make test-all     the tests that take longer: property tests with more examples, faults, comparisons, the
 #                   Kubernetes Job, known costs; prints the coverage of the last make test
@@ -27,6 +29,7 @@ COVERAGE := build/coverage
 NOTEBOOK := notebooks/profile_score_api.ipynb
 COMPARE := notebooks/compare_runs.ipynb
 compare: COMPARE_DIR ?= comparisons/latest
+table: COMPARE_DIR ?= comparisons/table
 ab: COMPARE_DIR ?= comparisons/demo
 
 export SCOREPROF_SERVER_PYTHON ?= $(CURDIR)/$(SERVER)/bin/python
@@ -35,7 +38,7 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report compare ab lab image image-check job test test-all lint unit coverage truth setup clean help
+.PHONY: report compare ab lab image image-check job start table test test-all lint unit coverage truth setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +50,11 @@ compare: setup
 	@test -n "$(CONTROL)" -a -n "$(TEST)" || { echo "usage: make compare CONTROL=runs/a TEST=runs/b"; exit 42; }
 	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
 	  -p control '$(CONTROL)' -p test '$(TEST)' $(PARAMS)
+
+table: setup
+	@test -n "$(RUNS)" || { echo "usage: make table RUNS=runs/a-matrix"; exit 42; }
+	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
+	  -p history '$(RUNS)' $(PARAMS)
 
 ab: setup
 	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
@@ -131,3 +139,6 @@ image-check:
 
 job:
 	@bash k8s/render.sh $(VARIANT) $(SETTINGS)
+
+start:
+	@bash k8s/start.sh $(VARIANT) $(SETTINGS)

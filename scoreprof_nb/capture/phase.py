@@ -31,7 +31,9 @@ def capture_phase(
     with folder.staged_phase(name) as staging:
         warming = PhaseWarmup(server, bodies, parameters, log_progress)
         warming.compile_batch_sizes()
-        with LoadGenerator(server.url, bodies, parameters.concurrency, parameters.request_s) as load:
+        with LoadGenerator(
+            server.url, bodies, parameters.concurrency, parameters.request_s, parameters.api_key()
+        ) as load:
             warmup = warming.until_warm(load)
             log_progress(f"  warm-up: {warmup.requests} requests, {warmup.wall_s:.0f} s; {warmup.ended}")
             load.warming = False

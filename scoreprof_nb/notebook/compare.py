@@ -55,7 +55,7 @@ def start(namespace: Mapping[str, Any]) -> CompareParameters:
     Path(parameters.compare_dir).mkdir(parents=True, exist_ok=True)
     if not parameters.adds_to_history:
         past_runs(parameters)
-    publish_run_metadata(parameters.compare_dir, parameters.results_dir, parameters.hold_s)
+    publish_run_metadata(parameters.compare_dir, parameters.published_dir, parameters.hold_s)
     return parameters
 
 
