@@ -101,13 +101,9 @@ def _plan(
     node_selector, tolerations = selector_of(settings, node)
     matrix = request.variant == MATRIX
     parallel = _parallel(request, settings, runs)
-    indexes = (
-        len(runs)
-        if matrix
-        else runs[0].pairs
-        if parallel and isinstance(runs[0], CompareParameters)
-        else None
-    )
+    indexes = len(runs) if matrix else None
+    if parallel and isinstance(runs[0], CompareParameters):
+        indexes = runs[0].pairs
     attempts = [attempt_s(_of_index(run) if parallel else run) for run in runs]
     rounds = math.ceil((indexes or 1) / (parallel or 1))
     compared = [run for run in runs if isinstance(run, CompareParameters)]
@@ -165,8 +161,8 @@ def _parallel(
         for name in _OF_LAST_STEP:
             if getattr(run, name) != run.default_of(name):
                 raise Refused(
-                    f"{name}={getattr(run, name)!r} has no effect with PARALLEL, where no Pod sees all pairs: "
-                    "give it to the last step, make compare"
+                    f"{name}={getattr(run, name)!r} has no effect with PARALLEL, where no Pod sees all "
+                    "pairs: give it to the last step, make compare"
                 )
     return int(text)
 

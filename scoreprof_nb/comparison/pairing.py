@@ -1,7 +1,8 @@
 """Which run of control belongs to which run of test.
 
 Runs that were captured as pairs are in folders pair-NN-control and pair-NN-test, and stay pairs: several
-nodes may have captured them at the same time, both runs of a pair on one node. Others are paired by start time.
+nodes may have captured them at the same time, both runs of a pair on one node. Other
+runs are paired by start time.
 """
 
 import re
