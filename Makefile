@@ -3,7 +3,8 @@
 # make ab           demo of a comparison: overlap scheduling on or off (PARAMS, COMPARE_DIR)
 # make lab          open the notebooks in JupyterLab
 # make image        build the profiling image of a branch, tag or commit
-#                   (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA, SERVER_CONSTRAINTS, BASE_IMAGE)
+#                   (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA, SERVER_CONSTRAINTS, BASE_IMAGE; for a private
+#                   repository SSH=default or NETRC=~/.netrc)
 # make job          print the Kubernetes manifests of a run, for kubectl apply -f -  (VARIANT, SETTINGS)
 # make start        check image, buckets and model without a TPU, then start that run (VARIANT, SETTINGS)
 # make table        one table of the runs in a folder, such as a matrix (RUNS, COMPARE_DIR)
@@ -122,15 +123,17 @@ commit_of = $(or \
   $(shell git ls-remote $(REPO) 'refs/heads/$(1)' | cut -f1), \
   $(shell git ls-remote $(REPO) 'refs/tags/$(1)' 'refs/tags/$(1)^{}' | tail -1 | cut -f1), \
   $(error $(REPO) has no branch or tag $(1); a commit is given by all of its 40 digits))
+comma := ,
 # Build arguments that are passed on if they are set, even to an empty value.
 PASSED_ON := BASE_IMAGE SGLANG_EXTRA SERVER_CONSTRAINTS
 given = $(filter-out undefined,$(origin $(1)))
 
 # The commit is a build argument, so that a branch that has moved on makes a new layer.
 image:
-	docker build --file docker/Dockerfile.profiling --tag $(IMAGE) \
+	DOCKER_BUILDKIT=1 docker build --platform linux/amd64 --file docker/Dockerfile.profiling --tag $(IMAGE) \
 	  --build-arg REPO_URL=$(REPO) --build-arg BRANCH_NAME=$(BRANCH) --build-arg GIT_COMMIT=$(call commit_of,$(BRANCH)) \
 	  $(if $(BASELINE),--build-arg BASELINE_BRANCH=$(BASELINE) --build-arg BASELINE_COMMIT=$(call commit_of,$(BASELINE))) \
+	  $(if $(SSH),--ssh $(SSH)) $(if $(NETRC),--secret id=netrc$(comma)src=$(NETRC)) \
 	  $(foreach name,$(PASSED_ON),$(if $(call given,$(name)),--build-arg $(name)=$($(name)))) \
 	  --build-arg KIT_COMMIT=$(shell git rev-parse HEAD) .
 
