@@ -42,7 +42,7 @@ def _by_pair(runs: Sequence[RunAnalysis]) -> dict[Key, RunAnalysis] | None:
     """The runs by comparison and pair number; None if that does not identify each of them."""
     numbered: dict[Key, RunAnalysis] = {}
     for run in runs:
-        folder = run.run.folder
+        folder = Path(run.run.folder)
         match = _PAIR_FOLDER.fullmatch(folder.name)
         if match is None or (folder.parent, int(match[1])) in numbered:
             return None

@@ -35,6 +35,7 @@ from scoreprof_nb.runner.executed_notebook import (
     read_executed_notebook,
 )
 from scoreprof_nb.runner.finalize import (
+    log_end,
     log_error,
     print_summary,
     publish_results,
@@ -48,6 +49,7 @@ from scoreprof_nb.runner.supervisor import Supervisor
 WRONG_PARAMETER = 42
 GATE = 3
 PAPERMILL_USAGE = 2
+PRIVATE = 0o077  # logs, requests, command lines: nobody else reads what this and all it starts writes
 HELP = ("-h", "--help")
 
 
@@ -78,12 +80,14 @@ def refuse(error: ParameterError) -> int:
     text = f"{PARAMETER_ERROR}: {error}"
     write_refusal(WRONG_PARAMETER, text)
     log_error(text)
+    log_end(WRONG_PARAMETER, None, None)
     return WRONG_PARAMETER
 
 
 def run_notebook(command: Command) -> int:
     """Execute the notebook, then keep its report and sum it up; returns the exit code."""
     started_s = time.time()
+    os.umask(PRIVATE)
     command.output.parent.mkdir(parents=True, exist_ok=True)
     with Supervisor(command.arguments) as supervisor:
         papermill_code = supervisor.wait()
@@ -91,6 +95,7 @@ def run_notebook(command: Command) -> int:
         code = exit_code(papermill_code, supervisor.stopped_by, executed)
         if executed is None:
             write_termination_message(code, None, None)
+            log_end(code, None, None)
             return code
         return _finalize(supervisor, code, executed)
 
@@ -132,6 +137,7 @@ def _finalize(supervisor: Supervisor, code: int, executed: ExecutedNotebook) -> 
         log_error("stopped before all files were copied")
     write_termination_message(code, executed, report)
     print_summary(executed)
+    log_end(code, executed, report)
     if executed.error is not None and stopped_by is None:
         log_error(executed.error)
     if report is not None:
