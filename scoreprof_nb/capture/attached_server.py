@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 import psutil
 
 from scoreprof_nb.capture.engine import ENGINE
-from scoreprof_nb.capture.process_tree import ProcessTree, StopWatch
+from scoreprof_nb.capture.process_tree import ProcessTree
 from scoreprof_nb.capture.server import POLL_S, STOPPED_S, ServerFailed, check_not_stopped, is_healthy
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.records import ServerProcess
+from scoreprof_nb.stopped_processes import StopWatch
 
 
 class AttachedServer:

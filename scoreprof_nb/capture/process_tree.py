@@ -1,7 +1,6 @@
 """The processes of a server: which exist, and which still run."""
 
 import os
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
@@ -37,28 +36,6 @@ class ProcessTree:
     def first_dead(self) -> psutil.Process | None:
         """The first member that has ended, if any."""
         return next((process for process in self.members if not is_alive(process)), None)
-
-
-class StopWatch:
-    """Notices a process that a signal has stopped (SIGSTOP) for longer than a limit: it hangs, and so does
-    whoever waits for it. A debugger's or py-spy's trace stop is another state, and does not count."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._since: dict[psutil.Process, float] = {}
-
-    def stopped_too_long(self, tree: ProcessTree) -> psutil.Process | None:
-        """The first member that has been stopped at every look for longer than the limit."""
-        now = time.monotonic()
-        stopped = [process for process in tree.members if _is_stopped(process)]
-        self._since = {process: self._since.get(process, now) for process in stopped}
-        return next((process for process in stopped if now - self._since[process] > self._limit_s), None)
-
-
-def _is_stopped(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return process.status() == psutil.STATUS_STOPPED
-    return False
 
 
 def is_alive(process: psutil.Process) -> bool:

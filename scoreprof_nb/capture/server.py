@@ -18,11 +18,12 @@ import psutil
 import requests
 
 from scoreprof_nb.capture.engine import ENGINE
-from scoreprof_nb.capture.process_tree import ProcessTree, StopWatch, is_alive, session_members
+from scoreprof_nb.capture.process_tree import ProcessTree, is_alive, session_members
 from scoreprof_nb.capture.server_log import ServerLog
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.records import ServerProcess
+from scoreprof_nb.stopped_processes import StopWatch
 
 STOP_S = 2.0
 EXIT_CODE_S = 0.5
@@ -249,7 +250,7 @@ def is_healthy(url: str) -> bool:
 
 def check_not_stopped(watch: StopWatch, tree: ProcessTree) -> None:
     """Raise ServerFailed when a process of the server stays stopped: its requests would only time out."""
-    stopped = watch.stopped_too_long(tree)
+    stopped = watch.stopped_too_long(tree.members)
     if stopped is not None:
         raise ServerFailed(
             f"a process of the server was stopped by a signal (pid {stopped.pid}; SIGCONT continues it)"

@@ -139,7 +139,7 @@ def test_process_that_was_stopped_for_a_moment_is_no_failure(launch):
     server.check_alive()
     os.kill(child, signal.SIGCONT)
     server.check_alive()
-    assert server._stop_watch.stopped_too_long(server._watched) is None
+    assert server._stop_watch.stopped_too_long(server._watched.members) is None
 
 
 def test_failure_shows_only_the_end_of_a_long_log(tmp_path):
