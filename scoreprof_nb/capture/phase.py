@@ -52,6 +52,8 @@ def capture_phase(
                 threads.extend(rows)
         server.check_alive()
         notes = [f"{kind}; the first one: {message}" for kind, message in load.failures.items()]
+        measured = [row for row in load.rows if not row["warmup"]]
+        answered = sum(row["error"] is None for row in measured)
         record = PhaseRecord(
             name=name,
             started_s=started_s,
@@ -61,8 +63,8 @@ def capture_phase(
             processes=processes,
             notes=tuple(map(plan.redact, notes)),
             workload=workload_fingerprint(bodies),
+            answered=answered,
         )
         write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads)
-    measured = [row for row in load.rows if not row["warmup"]]
-    failed = sum(row["error"] is not None for row in measured)
+    failed = len(measured) - answered
     log_progress(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")

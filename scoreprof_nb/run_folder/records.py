@@ -98,6 +98,7 @@ class PhaseRecord:
     processes: tuple[ServerProcess, ...]
     notes: tuple[str, ...] = ()
     workload: str | None = None  # number, sizes and checksum of the bodies to send
+    answered: int | None = None  # measured requests that succeeded; None: not recorded by older versions
 
 
 @dataclass(frozen=True, config=_CHECKED)
