@@ -137,6 +137,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises RunFolderError naming the file if it is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could never be written again
     except FileNotFoundError as error:
         raise RunFolderError(f"{path}: missing") from error
     except (OSError, ValueError, RecursionError) as error:
