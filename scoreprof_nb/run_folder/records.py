@@ -59,7 +59,7 @@ class Block:
     def __post_init__(self) -> None:
         if not 0 <= self.wall_s <= LONGEST_BLOCK_S:
             raise ValueError(
-                f"block {self.number} takes {self.wall_s:.0f} s: a damaged record, or the clock was set meanwhile"
+                f"block {self.number} takes {self.wall_s:.0f} s: damaged, or the clock was set meanwhile"
             )
 
     @property
