@@ -82,6 +82,7 @@ def test_manifest_survives_the_round_trip(folder):
     read = folder.read_manifest()
     assert replace(read, sha256={}, phases_done=()) == manifest("single", "small")
     assert sorted(read.sha256)[:2] == [
+        "phases/single/memory.parquet",
         "phases/single/phase.json",
         "phases/single/recording-1.speedscope.json",
     ]
