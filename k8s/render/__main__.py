@@ -95,6 +95,9 @@ def _plan(
     """``runs`` has one entry per index, ``flags`` the server flags and where they come from."""
     models = models_of(settings, runs)
     check_settings(settings, (*NEEDED, *models.needed))
+    keys = {run.api_key_env for run in runs if run.api_key_env}
+    if keys and not settings["SECRET"]:
+        raise Refused(f"api_key_env={min(keys)} needs SECRET, the Secret that holds it")
     node = node_of(settings)
     for where, text in flags:
         check_tp_size(node, text, where)

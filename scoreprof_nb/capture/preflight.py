@@ -17,7 +17,7 @@ from scoreprof_nb import demo
 from scoreprof_nb.capture import provenance
 from scoreprof_nb.capture.attached_server import AttachedServer
 from scoreprof_nb.capture.engine import ENGINE
-from scoreprof_nb.capture.pyspy import PySpy
+from scoreprof_nb.capture.pyspy import PySpy, traceable
 from scoreprof_nb.capture.recorder import Recorder
 from scoreprof_nb.capture.server import check_port_free, free_port
 from scoreprof_nb.capture.workload import request_bodies
@@ -108,7 +108,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         notes = [f"attached to {parameters.server_url}: versions are taken from {python}"]
     return Plan(
         command=command,
-        environment=_environment(parameters, server_environment),
+        environment=traceable(_environment(parameters, server_environment)),
         port=port,
         attached=attached,
         recorder=recorder,
@@ -126,7 +126,8 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
 def _recorder(parameters: Parameters, redact: Redactor) -> Recorder | None:
     if parameters.py_spy_mode == "off":
         return None
-    recorder = PySpy(parameters.py_spy_mode, parameters.rate_hz, redact)
+    environment = os.environ if parameters.server_url else traceable(os.environ)
+    recorder = PySpy(parameters.py_spy_mode, parameters.rate_hz, redact, environment)
     recorder.check()
     return recorder
 

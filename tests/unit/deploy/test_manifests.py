@@ -238,6 +238,7 @@ def test_the_script_renders_and_refuses():
         ([*FILLED_IN, "WAIT_S=soon"], "WAIT_S='soon'"),
         ([*FILLED_IN, "LOG=xml"], "LOG='xml' must be one of text, json"),
         ([*FILLED_IN, "SECRET=My_Secret"], "SECRET='My_Secret'"),
+        ([*FILLED_IN, "api_key_env=SCORE_KEY"], "api_key_env=SCORE_KEY needs SECRET"),
         ([*FILLED_IN, "PARALLEL=2"], "a single run takes one node"),
         (["matrix", *FILLED_IN, "PARALLEL=3"], "from 1 to 2, the number of index files"),
         (["compare", *FILLED_IN, "PARALLEL=7"], "from 1 to 6, the number of pairs"),
