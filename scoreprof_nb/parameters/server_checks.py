@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from scoreprof_nb.parameters.schema import ParameterError
 
-# A cold TPU compiles before its first answer: about 4 minutes according to sglang-jax's guide
-# (docs/deployment/troubleshooting.md of sgl-project/sglang-jax), up to 30 for a large model.
+# A cold TPU compiles before its first answer: 4 to 8 minutes according to sglang-jax's guides
+# (docs/deployment/troubleshooting.md and docs/get_started/gke-tpu-install.md of sgl-project/sglang-jax),
+# up to 30 for a large model.
 LIMITS_S: Mapping[str, Mapping[str, float]] = {
     "startup_s": {"cpu": 600.0, "tpu": 1800.0},
     "warmup_s": {"cpu": 60.0, "tpu": 900.0},
