@@ -4,7 +4,7 @@
 
 Exit codes:
   0    the notebook ran to its end
-  1    it failed, or every request of the run failed
+  1    it failed, every request of the run failed, or the results could not be copied to results_dir
   3    the comparison failed its `fail_on` gate
   42   a parameter must be changed; nothing was launched
   130  stopped by Ctrl-C, 143 by SIGTERM: finished phases are safe, and the next start with the same
@@ -40,6 +40,7 @@ from scoreprof_nb.runner.finalize import (
     print_summary,
     publish_results,
     publish_stopped,
+    results_are_missing,
     write_refusal,
     write_termination_message,
 )
@@ -137,6 +138,9 @@ def _finalize(supervisor: Supervisor, code: int, executed: ExecutedNotebook) -> 
     if report is None and supervisor.stopped_by is not None:
         code = 128 + supervisor.stopped_by
         log_error("stopped before all files were copied")
+    elif code == 0 and results_are_missing(executed, report):
+        code = 1
+        executed = replace(executed, error=f"the results could not be copied to {executed.results_dir}")
     write_termination_message(code, executed, report)
     print_summary(executed)
     log_end(code, executed, report)

@@ -42,6 +42,13 @@ def _copied(executed: ExecutedNotebook, report: Path) -> Path:
     return executed.results_dir / report.name
 
 
+def results_are_missing(executed: ExecutedNotebook, report: Path | None) -> bool:
+    """Whether a results folder was asked for and lacks the report: the run is lost with its machine."""
+    if executed.results_dir is None or executed.executed_run_dir is None:
+        return False
+    return report is None or not report.is_relative_to(executed.results_dir)
+
+
 def log_error(text: str) -> None:
     """Print the error on stderr, and as an event."""
     text = plain_text(text)

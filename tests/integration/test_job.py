@@ -341,3 +341,20 @@ def test_pairs_of_two_nodes_are_compared_in_a_last_step(
     comparison = json.loads((tmp_path / "all" / "comparison.json").read_text())
     assert comparison["pairs"] == 2
     assert not left_behind(tmp_path)
+
+
+def test_job_whose_results_have_no_room_fails(command: Command) -> None:
+    """Broken: the Job is complete, and its results are gone with the Pod."""
+    results = command.mounted("/results")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(results)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("cannot mount a small file system")
+    try:
+        code, output = finish(command.start(*HERE, "-p", "phases", "single"))
+    finally:
+        subprocess.run(["umount", str(results)], check=True)
+    assert code == 1, output
+    assert "No space left" in output
+    assert "the results could not be copied to" in str(message_of(command)["error"])
