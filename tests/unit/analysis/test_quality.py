@@ -180,7 +180,7 @@ def recorded(scheduler_samples=N, lost=0, torn=0):
 
 def threads_law(of_block):
     ticks = phase_of(of_block)
-    table = thread_breakdown(ticks, pd.DataFrame(columns=["process", "thread", "cpu_s"]), seed=1)
+    table = thread_breakdown(ticks, pd.DataFrame(columns=["process", "thread", "cpu_s"]))
     nothing = table.head(0)
     return laws(ticks, table, nothing, nothing, 1.0, RequestPath(nothing, None), 0.0)[0]
 
