@@ -115,7 +115,7 @@ def percentile_estimate(values: Floats, quantile: float, units: Units) -> tuple[
     if n < floor:
         return NOTHING
     value = float(np.quantile(values, quantile))
-    below = (values <= value).astype(np.float64)[:, None] / n
+    below = (values <= value).astype(np.float64)[:, None]
     if n / float(correlation_effect(below, units)[0]) < floor - 0.5:
         return NOTHING
     most = n * len(np.unique(units.kind))

@@ -207,8 +207,8 @@ def _threads(ticks: PhaseTicks, requests: MeasuredRequests, rules: RuleSet) -> T
 
 
 def _with_stacks(requests: MeasuredRequests, ticks: PhaseTicks) -> MeasuredRequests:
-    """Requests of a block whose recording cannot be read, or not be used for the request path, do not count as
-    profiled: the path's sum is the mean latency of those that do."""
+    """Requests of a block whose recording cannot be read, or is left out of the request path, do not count
+    as profiled: the path sums to the mean latency of those that do."""
     readable = requests.table["block"].isin([block.block.number for block in ticks.blocks])
     return MeasuredRequests(requests.table.assign(profiled=requests.table["profiled"] & readable))
 

@@ -255,11 +255,11 @@ def test_cpu_without_stacks_or_without_requests_is_not_known():
 
 SPENT_MS = {("detokenizer", "detokenize"): 20.0, ("http", "tokenize"): 12.0, ("http", "http"): 4.0}
 WAIT_MS = 30.0
-BLOCKS, BLOCK_S = 2, 8.0
+BLOCKS, BLOCK_S = 8, 2.0
 
 
 def simulated_cpu(seed):
-    """Two blocks of requests one after the other, whose stages' CPU times vary by a third, and what the
+    """Eight blocks of requests one after the other, whose stages' CPU times vary by a third, and what the
     kernel charged; ticks at random times, 100 a second. Gives the arguments of cpu_per_request."""
     rng = np.random.default_rng(seed)
     rows, of_blocks, cpu_s = [], [], dict.fromkeys(("http", "detokenizer"), 0.0)
@@ -294,7 +294,8 @@ def test_cpu_intervals_hold_the_truth_as_often_as_they_say():
     """Broken: the next run's CPU cost lies outside this run's interval, or the interval says nothing.
 
     The truth is the mean of all requests there could be, so the total of a thread varies too. Its chance
-    is seen through ticks, which have their own: the intervals are rather too wide.
+    is seen through ticks, which have their own, and the intervals allow for blocks that differ, which these
+    do not: they are rather too wide.
     """
     seeds = 100
     held = dict.fromkeys((component for _, component in SPENT_MS), 0)
@@ -306,8 +307,8 @@ def test_cpu_intervals_hold_the_truth_as_often_as_they_say():
             held[component] += low <= truth <= high
             widths[component] += (high - low) / truth / seeds
     for component, count in held.items():
-        assert count / seeds >= 0.90, f"{component}: {count / seeds:.3f}"
-        assert widths[component] < 0.5, f"{component}: {widths[component]:.2f} of the truth wide"
+        assert count / seeds >= 0.93, f"{component}: {count / seeds:.3f}"
+        assert widths[component] < 0.6, f"{component}: {widths[component]:.2f} of the truth wide"
 
 
 def test_cpu_of_a_thread_with_one_component_is_not_exact():
