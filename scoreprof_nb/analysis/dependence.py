@@ -17,7 +17,7 @@ Units of several kinds (``mixed``: sent in turn, so their proportions are no cha
 of their kind first.
 
 Coverage in simulations (``make interval-coverage``: lag-1 correlation up to 0.6, blocks that differ by up to
-2 %, one kind or three in turn): 94 to 98 % with 8 blocks a side, 95 to 99 % with 4. Without differences
+2 %, one kind or three in turn): 94 to 99 % with 8 or 4 blocks a side. Without differences
 between the blocks the intervals are wider than necessary, by a fifth with 8 blocks a side, by a half with 4.
 With two blocks a side, as in runs of earlier versions, they cover 98 % and are five times as wide: two
 blocks hardly tell how much blocks differ. With one block a side such differences are not included at all.

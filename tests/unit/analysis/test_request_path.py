@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoreprof_nb.analysis.request_path import request_path, tick_causes
+from scoreprof_nb.analysis.statistics import wilson_interval
 from scoreprof_nb.components.catalog import CATALOG, CLIENT, IPC_AND_WAKEUP
 from tests.support.synthetic import START_S, activity, block, measured, phase_of, thread_ticks, ticked
 
@@ -307,6 +308,12 @@ def test_intervals_contain_the_mean():
     assert (table["mean_ms"] <= table["high"]).all()
     assert (table["low"] < table["high"]).any()
     assert table["mean_ms"].sum() == pytest.approx(99, rel=1e-12)
+
+
+def test_what_no_sample_shows_has_an_upper_bound():
+    """Broken: a component that 50 ticks did not meet is said to take no time at all."""
+    path = path_of(joint("http*50"), {"at_ms": 0, "latency_ms": 500})
+    assert path.unseen_high_ms == pytest.approx(500 * wilson_interval(0, 50)[1])
 
 
 # ---- where there is none, or only a marginal one
