@@ -170,7 +170,10 @@ def test_marginal_method_is_marked_wherever_its_numbers_are_read(tmp_path):
     assert MARGINAL in verdict_markdown(report)
     assert "small (marginal)" in tables.path_table(report).columns
     assert "small (marginal)" in tables.speedup_table(report).columns
-    assert all("by the marginal method" in finding["text"] for finding in summary["findings"])
+    assert all(
+        "of the average profiled request, by the marginal method" in finding["text"]
+        for finding in summary["findings"]
+    )
     text = (tmp_path / "summary.md").read_text()
     assert "small (marginal)" in text
     assert MARGINAL in text
