@@ -13,6 +13,7 @@
 #                   Kubernetes Job, known costs; prints the coverage of the last make test
 # make coverage     run the unit tests and print the coverage of each module
 # make truth        add known costs to the real server and print what the report attributes to them (10 minutes)
+# make interval-coverage  how often the intervals of simulated phases hold the truth, and how wide they are (10 minutes)
 # make image-check  build the image without Docker and run a profile in it (as root)
 # make setup        only create the two virtual environments
 # make clean        remove them
@@ -39,7 +40,7 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report compare ab lab image image-check job start table test test-all lint unit coverage truth setup clean help
+.PHONY: report compare ab lab image image-check job start table test test-all lint unit coverage truth interval-coverage setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -112,6 +113,9 @@ clean:
 
 truth: setup
 	@$(KIT)/bin/python -m tests.truth.truth
+
+interval-coverage: setup
+	@$(KIT)/bin/python -m tests.truth.interval_coverage
 
 REPO ?= https://github.com/sgl-project/sglang-jax.git
 BRANCH ?= main
