@@ -69,7 +69,7 @@ def _threads(ticks: PhaseTicks) -> Iterator[tuple[BlockTicks, ThreadTicks]]:
     return ((block, thread) for block in ticks.blocks for thread in block.threads)
 
 
-def _edges(block: Block) -> NDArray[np.float64]:
+def slice_edges(block: Block) -> NDArray[np.float64]:
     """Epoch seconds of the slices' bounds: a block in equal parts of about SLICE_S."""
     return np.linspace(block.start_s, block.stop_s, max(round(block.wall_s / SLICE_S), 1) + 1)
 
@@ -78,7 +78,7 @@ def _sliced(ticks: PhaseTicks, role: Role) -> NDArray[np.float64]:
     """Ticks of a role by slice and component, shape (slices of all blocks with stacks, components)."""
     parts = []
     for block in ticks.blocks:
-        edges = _edges(block.block)
+        edges = slice_edges(block.block)
         part = np.zeros((len(edges) - 1, len(ticks.catalog.names)))
         for thread in block.threads:
             if thread.role == role:
@@ -138,12 +138,12 @@ def _measured_blocks(ticks: PhaseTicks) -> list[Block]:
 def requests_served(ticks: PhaseTicks, requests: MeasuredRequests) -> float:
     """The number of requests in the measured blocks; one that lies partly within counts as a part."""
     return sum(
-        float(_answered(requests, np.array([block.start_s, block.stop_s])).sum())
+        float(answered_between(requests, np.array([block.start_s, block.stop_s])).sum())
         for block in _measured_blocks(ticks)
     )
 
 
-def _answered(requests: MeasuredRequests, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+def answered_between(requests: MeasuredRequests, edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """The number of requests between each two edges (epoch seconds); parts of requests count as parts."""
     table = requests.table[requests.table["ok"]]
     sent, done = (table[name].to_numpy(dtype=np.float64) for name in ("sent_ns", "done_ns"))
@@ -170,7 +170,9 @@ def cpu_per_request(
     names = ticks.catalog.names
     if not ticks.blocks:  # without stacks it is not known what a thread's time was spent on
         return pd.DataFrame(columns=list(CPU_COLUMNS))
-    answered = np.concatenate([_answered(requests, _edges(block.block)) for block in ticks.blocks])
+    answered = np.concatenate(
+        [answered_between(requests, slice_edges(block.block)) for block in ticks.blocks]
+    )
     served = float(answered.sum())
     if served <= 0:
         return pd.DataFrame(columns=list(CPU_COLUMNS))

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown
+from scoreprof_nb.analysis.gil import PAIR_COLUMNS, blocked_pairs
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
     ObserverEffect,
@@ -21,6 +22,8 @@ from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.scores import Scores, dtype_of, scores, tolerance_of
+from scoreprof_nb.analysis.state_checks import state_checks
+from scoreprof_nb.analysis.thread_states import STATE_COLUMNS, phase_states, state_table
 from scoreprof_nb.analysis.ticks import PhaseTicks, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.component import Catalog
@@ -42,14 +45,17 @@ class LatencyAnalysis:
 class ThreadAnalysis:
     """What the threads do: tables with the columns of breakdown.py.
 
-    ``shares``: of each thread's ticks; ``cpu``: CPU time per request; ``served``: the number of requests
-    in the blocks that the tables are from.
+    ``shares``: of each thread's ticks; ``cpu``: CPU time per request; ``states``: whether a thread at work
+    ran (thread_states.py); ``blocked``: by which thread it was kept from running (gil.py); ``served``: the
+    number of requests in the blocks that the tables are from.
     """
 
     shares: pd.DataFrame
     utilisation: pd.DataFrame
     cpu: pd.DataFrame
     hot_functions: pd.DataFrame
+    states: pd.DataFrame
+    blocked: pd.DataFrame
     served: float
 
 
@@ -103,6 +109,8 @@ _TABLES = MappingProxyType(
         "cpu": _Table(lambda phase: phase.threads.cpu, breakdown.CPU_COLUMNS),
         "hot": _Table(lambda phase: phase.threads.hot_functions, breakdown.HOT_COLUMNS),
         "utilisation": _Table(lambda phase: phase.threads.utilisation, breakdown.UTILISATION_COLUMNS),
+        "states": _Table(lambda phase: phase.threads.states, STATE_COLUMNS),
+        "blocked": _Table(lambda phase: phase.threads.blocked, PAIR_COLUMNS),
         "batches": _Table(lambda phase: phase.batching.sizes, batching.COLUMNS),
     }
 )
@@ -123,8 +131,8 @@ class RunAnalysis:
     catalog: Catalog
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the phases' tables (latency, threads, cpu, hot, utilisation, batches), all phases
-        concatenated. Raises KeyError for any other name."""
+        """One of the phases' tables (latency, threads, cpu, hot, utilisation, states, blocked, batches), all
+        phases concatenated. Raises KeyError for any other name."""
         table = _TABLES[name]
         return concat_tables([table.part(phase) for phase in self.phases], table.columns)
 
@@ -165,6 +173,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
     checks = (
         *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),
         *limits(phase.name, capture, requests.failed_share, ticks.failures),
+        *state_checks(ticks, threads.states),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))
     return PhaseAnalysis(
@@ -194,11 +203,15 @@ def _latency(phase: Phase, requests: MeasuredRequests, seed: int) -> LatencyAnal
 def _threads(ticks: PhaseTicks, requests: MeasuredRequests, rules: RuleSet, seed: int) -> ThreadAnalysis:
     served = breakdown.requests_served(ticks, requests)
     kernel = breakdown.kernel_cpu(ticks, rules)
+    states = phase_states(ticks)
+    at_work = state_table(ticks, states, requests, seed)
     return ThreadAnalysis(
         shares=breakdown.thread_breakdown(ticks, kernel, seed),
         utilisation=breakdown.utilisation(ticks, seed),
         cpu=breakdown.cpu_per_request(ticks, kernel, requests, seed),
         hot_functions=breakdown.hot_functions(ticks, served),
+        states=at_work,
+        blocked=blocked_pairs(states, at_work, ticks.catalog),
         served=served,
     )
 

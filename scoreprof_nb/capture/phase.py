@@ -1,12 +1,17 @@
 """The capture of one phase: warm-up, blocks, and its folder, which appears only when it is complete."""
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
+import pyarrow as pa
+
 from scoreprof_nb.capture.blocks import PROFILED, BlockMeasurement, BlockRecording
+from scoreprof_nb.capture.cpu_quota import quota_between, read_quota
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.server import Server
+from scoreprof_nb.capture.thread_states import SCRATCH, ThreadStateReading
 from scoreprof_nb.capture.warmup import PhaseWarmup
 from scoreprof_nb.capture.workload import workload_fingerprint
 from scoreprof_nb.parameters.profile import Parameters
@@ -14,7 +19,7 @@ from scoreprof_nb.run_folder.files import recording_name
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Block, PhaseRecord
-from scoreprof_nb.run_folder.store import write_phase
+from scoreprof_nb.run_folder.store import write_phase, write_schedstat
 
 
 def capture_phase(
@@ -42,14 +47,24 @@ def capture_phase(
             measurement = BlockMeasurement(server, load, processes, parameters, log_progress)
             blocks: list[Block] = []
             threads: list[dict[str, Any]] = []
+            states: list[pa.Table] = []
+            quota = read_quota(processes[-1].pid)
             for number, profiled in enumerate(PROFILED):
                 recording = None
-                if profiled and recorder is not None:
-                    output = staging / recording_name(number, recorder.suffix)
-                    recording = BlockRecording(recorder, server, output, plan.redact)
-                block, rows = measurement.measure(number, recording)
+                reading = None
+                with ExitStack() as stack:
+                    if profiled and recorder is not None:
+                        output = staging / recording_name(number, recorder.suffix)
+                        recording = BlockRecording(recorder, server, output, plan.redact)
+                        reading = stack.enter_context(
+                            ThreadStateReading([one.pid for one in processes], staging / SCRATCH)
+                        )
+                    block, rows = measurement.measure(number, recording)
+                if reading is not None:
+                    states.append(reading.table(number))
                 blocks.append(block)
                 threads.extend(rows)
+            quota = quota_between(quota, read_quota(processes[-1].pid))
         server.check_alive()
         notes = [f"{kind}; the first one: {message}" for kind, message in load.failures.items()]
         record = PhaseRecord(
@@ -61,7 +76,9 @@ def capture_phase(
             processes=processes,
             notes=tuple(map(plan.redact, notes)),
             workload=workload_fingerprint(bodies),
+            cpu_quota=quota,
         )
+        write_schedstat(staging, states)
         write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads)
     measured = [row for row in load.rows if not row["warmup"]]
     failed = sum(row["error"] is not None for row in measured)

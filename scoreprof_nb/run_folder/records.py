@@ -87,6 +87,21 @@ class ServerProcess:
 
 
 @dataclass(frozen=True, config=_CHECKED)
+class CpuQuota:
+    """The server's CPU quota in its control group, and how often it was stopped for it during a phase.
+
+    A quota is given in CPU time per period: ``quota_s`` (None: no limit known) of every ``period_s``.
+    ``throttled_s``: the time that the group's CPUs were stopped, summed over CPUs.
+    """
+
+    periods: int
+    throttled_periods: int
+    throttled_s: float
+    quota_s: float | None = None
+    period_s: float | None = None
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class PhaseRecord:
     """phase.json: one finished phase."""
 
@@ -98,6 +113,7 @@ class PhaseRecord:
     processes: tuple[ServerProcess, ...]
     notes: tuple[str, ...] = ()
     workload: str | None = None  # number, sizes and checksum of the bodies to send
+    cpu_quota: CpuQuota | None = None  # over the measured blocks; None: not known
 
 
 @dataclass(frozen=True, config=_CHECKED)

@@ -4,8 +4,8 @@ Capture writes them; everything else only reads them, on another machine and yea
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +59,32 @@ THREADS_SCHEMA = pa.schema(
     ]
 )
 
+SCHEDSTAT_SCHEMA = pa.schema(
+    [
+        ("block", pa.int32()),
+        ("time_ns", pa.int64()),  # when the counters were read, epoch nanoseconds
+        ("pid", pa.int32()),
+        ("tid", pa.int32()),
+        ("on_cpu_ns", pa.int64()),  # time on a CPU since the thread began
+        ("runnable_ns", pa.int64()),  # time waiting for a CPU since the thread began
+    ]
+)
+
 LOG_LINE = re.compile(r"^(\d{10})\.(\d{6}) (.*)$")
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A loaded phase. ``requests`` and ``threads`` have the columns of the schemas."""
+    """A loaded phase. ``requests``, ``threads`` and ``schedstat`` have the columns of the schemas.
+
+    ``schedstat`` is empty where the kernel's counters were not read.
+    """
 
     record: PhaseRecord
     requests: pd.DataFrame
     threads: pd.DataFrame
     folder: Path
+    schedstat: pd.DataFrame = field(default_factory=SCHEDSTAT_SCHEMA.empty_table().to_pandas)
 
     @property
     def name(self) -> str:
@@ -102,6 +117,13 @@ def write_phase(
     write_json(folder / files.PHASE, asdict(record))
 
 
+def write_schedstat(folder: Path, tables: Sequence[pa.Table]) -> None:
+    """Write schedstat.parquet, unless no counter was read. ``tables``: with the columns of the schema."""
+    rows = pa.concat_tables(tables) if tables else SCHEDSTAT_SCHEMA.empty_table()
+    if rows.num_rows:
+        pq.write_table(rows, folder / files.SCHEDSTAT, compression="zstd")
+
+
 def load_run(path: Path) -> Run:
     """Load a run folder. Raises RunFolderError naming the file that is missing or damaged."""
     folder = RunFolder(path)
@@ -127,7 +149,9 @@ def load_phase(folder: Path) -> Phase:
     path = folder / files.PHASE
     record = parse_record(PhaseRecord, read_json(path), path)
     requests, threads = (_read_table(folder / name) for name in (files.REQUESTS, files.THREADS))
-    return Phase(record=record, requests=requests, threads=threads, folder=folder)
+    phase = Phase(record=record, requests=requests, threads=threads, folder=folder)
+    schedstat = folder / files.SCHEDSTAT
+    return replace(phase, schedstat=_read_table(schedstat)) if schedstat.exists() else phase
 
 
 def _read_table(path: Path) -> pd.DataFrame:
