@@ -21,11 +21,12 @@ MAY_IMPORT = {
     "components": {"engines", "stacks"},
     "analysis": {"components", "engines", "run_folder", "stacks"},
     "comparison": {"analysis", "components", "engines", "parameters", "run_folder", "stacks"},
+    "timeline": {"analysis", "run_folder", "stacks"},
     "plots": {"components"},
     "flamegraph": {"components"},
     "report": {
         *("analysis", "comparison", "components", "engines", "flamegraph", "parameters", "run_folder"),
-        "stacks",
+        *("stacks", "timeline"),
     },
     "capture": {"__init__", "demo", "engines", "parameters", "redact", "run_folder"},
     "notebook": {
@@ -44,6 +45,7 @@ MAY_IMPORT = {
 STAND_ALONE = (
     "capture/inspect_server.py",
     "capture/launcher.py",
+    "capture/schedstat_reader.py",
     "demo/__init__.py",
     "demo/serve_0_0_2.py",
     "demo/tiny_model.py",
@@ -116,7 +118,7 @@ def test_stand_alone_programs_import_nothing_of_the_kit(name):
     assert not own(PACKAGE / name)
 
 
-@pytest.mark.parametrize("name", ["capture/launcher.py", "runner/guard.py"])
+@pytest.mark.parametrize("name", ["capture/launcher.py", "capture/schedstat_reader.py", "runner/guard.py"])
 def test_parent_of_others_needs_the_standard_library_only(name):
     assert {module.split(".")[0] for module in imports(PACKAGE / name)} <= sys.stdlib_module_names
 
