@@ -2,7 +2,8 @@
 
 Only one thread of a process runs Python at a time: it holds the GIL. A thread whose stack shows work that
 needs no device, and that neither runs nor waits for a core, waits for something; if another thread of
-its process runs at that moment, it most probably waits for the GIL.
+its process works at that moment, on a core or in want of one, it most probably waits for the GIL, which a
+thread keeps while it waits for a core.
 """
 
 from collections import defaultdict
@@ -17,17 +18,17 @@ from scoreprof_nb.analysis.thread_states import BlockStates, TickStates
 from scoreprof_nb.components.component import Catalog
 
 PAIR_COLUMNS = (
-    *("phase", "process", "thread", "component", "holder", "holder_component", "ms", "component_off_ms"),
-    "requests",
+    *("phase", "process", "thread", "component", "holder", "holder_component", "ms"),
+    *("off_cpu_ms", "off_low", "off_high", "requests"),
 )
 
 
 def blocked_pairs(states: tuple[BlockStates, ...], table: pd.DataFrame, catalog: Catalog) -> pd.DataFrame:
-    """For each component in which a thread could not run, the threads that ran: columns PAIR_COLUMNS.
+    """For each component in which a thread could not run, the threads that worked: columns PAIR_COLUMNS.
 
     ``table``: from ``state_table``. ``thread`` in ``component`` could not run for ``ms`` per request while
-    the thread ``holder`` of its process ran in ``holder_component``; ``component_off_ms``: for all reasons.
-    Needs threads on common ticks. Largest first.
+    the thread ``holder`` of its process worked in ``holder_component``; ``off_cpu_ms``, ``off_low``,
+    ``off_high``: for all reasons, as in ``table``. Needs threads on common ticks. Largest first.
     """
     n = len(catalog.names)
     off_s: dict[tuple[str, str], Floats] = defaultdict(lambda: np.zeros(n))
@@ -47,7 +48,7 @@ def blocked_pairs(states: tuple[BlockStates, ...], table: pd.DataFrame, catalog:
             if (of_process, of_thread) == (process, thread) and total > 0:
                 common = (row["phase"], process, thread, row["component"], holder)
                 rows += [
-                    (*common, catalog.names[other], ms, row["off_cpu_ms"], row["requests"])
+                    (*common, catalog.names[other], ms, *(row[name] for name in PAIR_COLUMNS[7:]))
                     for other, ms in enumerate(matrix[index] / total * row["off_cpu_ms"])
                     if ms > 0
                 ]
@@ -65,11 +66,13 @@ def _while_others_ran(
     state: TickStates, of_block: BlockStates, catalog: Catalog
 ) -> Iterator[tuple[str, NDArray[np.int64], Floats]]:
     """For each other thread of the process: its role, its component by tick, and by tick the share in which
-    it ran and this thread could not."""
+    it held a core, or wanted one, and this thread did neither."""
     n = len(state.on_cpu)
     pid, tid = state.thread.pid, state.thread.tid
     others = [one for one in of_block.threads if one.thread.pid == pid and one.thread.tid != tid]
-    ran = [_last(np.where(catalog.waiting[one.thread.components], 0.0, one.on_cpu), n) for one in others]
+    ran = [
+        _last(np.where(catalog.waiting[one.thread.components], 0.0, 1.0 - one.off_cpu), n) for one in others
+    ]
     together = np.maximum(sum(ran, np.zeros(n)), 1.0)
     for other, running in zip(others, ran, strict=True):
         doing = _last(other.thread.components.astype(np.float64), n).astype(np.int64)

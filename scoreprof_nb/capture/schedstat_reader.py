@@ -3,14 +3,16 @@
     <python> schedstat_reader.py OUTPUT STEP_S PID [PID ...]
 
 ``/proc/PID/task/TID/schedstat`` counts nanoseconds on a CPU and nanoseconds waiting for one. Each file is
-opened once and read again in place, which costs a microsecond. OUTPUT gets a record per thread and reading,
+opened once and read again in place, which costs a microsecond; a thread whose counters have not changed for
+QUIET_READINGS is read once in QUIET_EVERY slots, until they do. OUTPUT gets a record per thread and reading,
 in the format ``RECORD``, but only where a counter changed: before and after the change, and the first and
 the last reading. Between two records of a thread the counters are straight lines.
 
-It runs until its standard input is closed, which also happens when its parent dies. It is a process of its
+It prints a line when it has read every thread once, and runs until its standard input is closed, which also happens when its parent dies. It is a process of its
 own, so that it takes no time from the server or from the load generator. It uses the standard library only.
 """
 
+import itertools
 import os
 import select
 import struct
@@ -23,6 +25,7 @@ from typing import BinaryIO
 # Epoch nanoseconds, pid, tid, nanoseconds on a CPU, nanoseconds waiting for a CPU.
 RECORD = struct.Struct("<qiiqq")
 LOOK_S = 0.25  # between looks for new threads
+QUIET_READINGS, QUIET_EVERY = 100, 8
 
 
 class Task:
@@ -35,6 +38,11 @@ class Task:
         self._text = b""
         self._read_ns = 0
         self._written = True
+        self._unchanged = 0
+
+    def due(self, slot: int) -> bool:
+        """Whether it is to be read in this slot."""
+        return self._unchanged < QUIET_READINGS or slot % QUIET_EVERY == 0
 
     def read(self, now_ns: int, output: BinaryIO) -> None:
         """Read the counters; write what changed. Raises OSError when the thread has ended."""
@@ -46,9 +54,11 @@ class Task:
             self._text, self._read_ns = text, now_ns
             self._written = False
             self.write_last(output)
+            self._unchanged = 0
         else:
             self._read_ns = now_ns
             self._written = False
+            self._unchanged += 1
 
     def write_last(self, output: BinaryIO) -> None:
         """Write the last reading, unless it is written already."""
@@ -66,18 +76,22 @@ def run(output: BinaryIO, step_s: float, pids: Iterable[int]) -> None:
     """Read until the standard input is closed."""
     pids = tuple(pids)
     tasks: dict[tuple[int, int], Task] = {}
-    look_s = 0.0
-    while True:
+    look_s, started = 0.0, False
+    for slot in itertools.count():
         now_s = time.time()
         if now_s >= look_s:
             look_s = now_s + LOOK_S
             _look(pids, tasks)
         now_ns = time.time_ns()
         for ids, task in list(tasks.items()):
-            try:
-                task.read(now_ns, output)
-            except OSError:
-                tasks.pop(ids).close(output)
+            if task.due(slot):
+                try:
+                    task.read(now_ns, output)
+                except OSError:
+                    tasks.pop(ids).close(output)
+        if not started:
+            print("reading", flush=True)
+            started = True
         left_s = (now_s // step_s + 1) * step_s - time.time()
         if select.select([sys.stdin], [], [], max(left_s, 0.0))[0]:
             break

@@ -1,5 +1,6 @@
 """Whether the server's threads ran, waited for a core, or neither: the kernel's counters over a block."""
 
+import select
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,7 +16,7 @@ from scoreprof_nb.run_folder.store import SCHEDSTAT_SCHEMA
 
 READER = Path(__file__).with_name("schedstat_reader.py")
 SCRATCH = ".schedstat"  # the reader's records, until they are a table
-STOP_S = 5.0
+START_S, STOP_S = 5.0, 5.0
 # As RECORD in schedstat_reader.py, which is stand-alone.
 _RECORD = np.dtype(
     [("time_ns", "<i8"), ("pid", "<i4"), ("tid", "<i4"), ("on_cpu_ns", "<i8"), ("runnable_ns", "<i8")]
@@ -41,9 +42,11 @@ class ThreadStateReading:
                 [sys.executable, "-I", "-S", str(READER), str(self._scratch), str(SLOT_S)]
                 + [str(pid) for pid in self._pids],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
+            assert self._process.stdout is not None
+            select.select([self._process.stdout], [], [], START_S)  # until it reads, or has failed
         return self
 
     def __exit__(
@@ -51,13 +54,14 @@ class ThreadStateReading:
     ) -> None:
         if self._process is None:
             return
-        assert self._process.stdin is not None
+        assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdout.close()
         with suppress(OSError):
             self._records = self._scratch.read_bytes()
         self._scratch.unlink(missing_ok=True)

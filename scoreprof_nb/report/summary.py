@@ -10,6 +10,7 @@ from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.report import summary_schema as schema
 from scoreprof_nb.report.findings import Finding
 from scoreprof_nb.report.format import timestamp
+from scoreprof_nb.report.thread_states import thread_times
 
 
 def summary(analysis: RunAnalysis, findings: Sequence[Finding]) -> schema.Summary:
@@ -55,7 +56,7 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
         request_path_ms=_components(phase.path.table, "mean_ms"),
         request_path_method=cast(schema.Method | None, phase.path.method),
         cpu_ms_per_request=_components(phase.threads.cpu, "cpu_ms"),
-        threads=_threads(phase.threads.shares),
+        threads=_threads(phase.threads.shares, phase.threads.states),
         quality=_quality(phase),
         observer_effect=schema.ObserverEffect(
             p50_ratio=observer.p50_ratio, ci95=_interval(observer.low, observer.high)
@@ -104,7 +105,13 @@ def _components(table: pd.DataFrame, column: str) -> dict[str, schema.Component]
     }
 
 
-def _threads(table: pd.DataFrame) -> list[schema.Thread]:
+def _threads(table: pd.DataFrame, states: pd.DataFrame) -> list[schema.Thread]:
+    times = {
+        (row["process"], row["thread"]): schema.ThreadTime(
+            **{name: float(row[name]) for name in schema.ThreadTime.model_fields}
+        )
+        for row in thread_times(states).to_dict("records")
+    }
     return [
         schema.Thread(
             process=str(process),
@@ -112,6 +119,7 @@ def _threads(table: pd.DataFrame) -> list[schema.Thread]:
             ticks=int(rows["ticks"].iloc[0]),
             cpu_s=float(rows["cpu_s"].iloc[0]),
             share=dict(zip(rows["component"], map(float, rows["share"]), strict=True)),
+            time=times.get((process, thread)),
         )
         for (process, thread), rows in table.groupby(["process", "thread"], sort=False)
     ]

@@ -67,6 +67,17 @@ class Component(_Part):
     ci95: Interval | None = Field(description="95 % interval of the mean, ms per request")
 
 
+class ThreadTime(_Part):
+    """What a thread at work did, by the kernel's counters, ms per request: the three sum to its ticks at
+    work."""
+
+    on_cpu_ms: Finite = Field(description="it ran, ms per request")
+    runnable_ms: Finite = Field(description="it waited for a core, ms per request")
+    off_cpu_ms: Finite = Field(
+        description="neither: it waited for the GIL, a lock, a page or the device, ms per request"
+    )
+
+
 class Thread(_Part):
     """A thread of the server, by role, over the profiled blocks."""
 
@@ -75,6 +86,9 @@ class Thread(_Part):
     ticks: Count = Field(description="instants at which py-spy looked at the thread")
     cpu_s: Finite = Field(description="CPU time charged by the kernel, seconds")
     share: dict[str, Share] = Field(description="share of the ticks by component; the shares sum to 1")
+    time: ThreadTime | None = Field(
+        description="what the thread did while at work; null where the kernel's counters were not read"
+    )
 
 
 class Quality(_Part):
