@@ -8,8 +8,9 @@ QUIET_READINGS is read once in QUIET_EVERY slots, until they do. OUTPUT gets a r
 in the format ``RECORD``, but only where a counter changed: before and after the change, and the first and
 the last reading. Between two records of a thread the counters are straight lines.
 
-It prints a line when it has read every thread once, and runs until its standard input is closed, which also happens when its parent dies. It is a process of its
-own, so that it takes no time from the server or from the load generator. It uses the standard library only.
+It prints a line when it has read every thread once, and runs until its standard input is closed, which also
+happens when its parent dies. It is a process of its own, so that it takes no time from the server or from the
+load generator. It uses the standard library only.
 """
 
 import itertools

@@ -54,7 +54,8 @@ class ThreadStateReading:
     ) -> None:
         if self._process is None:
             return
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         try:
             self._process.wait(STOP_S)

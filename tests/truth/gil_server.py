@@ -48,9 +48,9 @@ def waited_for_core_ms():
     return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e6
 
 
-def measured(case, thread, function):
+def measured(case, thread):
     before = time.perf_counter(), time.thread_time(), waited_for_core_ms()
-    function(case)
+    compute(case)
     wall_ms, on_cpu_ms = (time.perf_counter() - before[0]) * 1e3, (time.thread_time() - before[1]) * 1e3
     line = f"truth {case} {thread} {wall_ms} {on_cpu_ms} {waited_for_core_ms() - before[2]}\n"
     os.write(sys.stdout.fileno(), line.encode())  # at once: the lines of two threads must not mix
@@ -60,12 +60,12 @@ def measured(case, thread, function):
 
 
 def run_model_wrapper(case):
-    compute(case)
+    measured(case, "forward")
 
 
 def forward_thread_func(work, done):
     while True:
-        measured(work.get(), "forward", run_model_wrapper)
+        run_model_wrapper(work.get())
         done.put(None)
 
 
@@ -78,7 +78,7 @@ def resolve_last_batch_result(done):
 
 
 def process_batch_result_prefill(case):
-    compute(case)
+    measured(case, "main")
 
 
 def event_loop_overlap(source, sink, work, done, competes):
@@ -88,12 +88,12 @@ def event_loop_overlap(source, sink, work, done, competes):
         if case == PINNED:
             os.sched_setaffinity(0, {min(every_core)})  # of this thread only
             competes.value = True
-            measured(case, "main", process_batch_result_prefill)
+            process_batch_result_prefill(case)
             competes.value = False
             os.sched_setaffinity(0, every_core)
         else:
             work.put(case)
-            measured(case, "main", process_batch_result_prefill)
+            process_batch_result_prefill(case)
             resolve_last_batch_result(done)
         os.write(sink, b"x")
 
