@@ -23,7 +23,7 @@ _EVENTS, _PROGRAMS, _PLANES = "events.parquet", "programs.parquet", "planes.parq
 
 
 @dataclass(frozen=True)
-class DeviceTrace:
+class TraceTables:
     """A trace that was read. All times are epoch nanoseconds, by the clock of the server's machine.
 
     ``events``: what the devices did, columns of ``events.EVENT_COLUMNS``; ``calls``: what the host's threads
@@ -44,13 +44,15 @@ class Unreadable:
     reason: str
 
 
-def read_traces(paths: Sequence[Path]) -> list[DeviceTrace | Unreadable]:
+def read_traces(paths: Sequence[Path]) -> list[TraceTables | Unreadable]:
     """Read the traces (``.xplane.pb``, or packed with gzip), in order. Never raises for what is in a file.
 
     One process reads them all, since starting it takes a second; after a crash another one goes on with the
     next trace.
     """
-    results: list[DeviceTrace | Unreadable] = []
+    results: list[TraceTables | Unreadable] = []
+    if not paths:
+        return results
     with tempfile.TemporaryDirectory(prefix="scoreprof-trace-") as scratch:
         folders = [Path(scratch, str(number)) for number in range(len(paths))]
         for folder in folders:
@@ -80,10 +82,10 @@ def _run(traces: Sequence[tuple[Path, Path]]) -> tuple[list[str], str]:
     return process.stdout.decode(errors="replace").splitlines(), " ".join(ending.split())
 
 
-def _tables(folder: Path) -> DeviceTrace | None:
+def _tables(folder: Path) -> TraceTables | None:
     with suppress(OSError, pa.ArrowException):
         events, programs, planes = (
             pq.read_table(folder / name).to_pandas() for name in (_EVENTS, _PROGRAMS, _PLANES)
         )
-        return DeviceTrace(device_events(events), host_calls(events), programs, chips(planes))
+        return TraceTables(device_events(events), host_calls(events), programs, chips(planes))
     return None
