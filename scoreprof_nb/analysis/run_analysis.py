@@ -8,6 +8,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown
+from scoreprof_nb.analysis.device import DeviceAnalysis, analyse_device
 from scoreprof_nb.analysis.gil import PAIR_COLUMNS, blocked_pairs
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
@@ -28,6 +29,7 @@ from scoreprof_nb.analysis.ticks import PhaseTicks, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
+from scoreprof_nb.device.trace import TraceTables, Unreadable, read_traces
 from scoreprof_nb.run_folder.store import Phase, Run
 
 
@@ -88,6 +90,7 @@ class PhaseAnalysis:
     threads: ThreadAnalysis
     batching: BatchAnalysis
     quality: QualityAnalysis
+    device: DeviceAnalysis
 
     @property
     def name(self) -> str:
@@ -155,11 +158,22 @@ class RunAnalysis:
 
 def analyse(run: Run, rules: RuleSet, seed: int) -> RunAnalysis:
     """Analyse every finished phase of a run. ``seed``: of the bootstraps."""
-    phases = tuple(_analyse_phase(run, phase, rules, seed) for phase in run.phases.values())
+    traces = _device_traces(run)
+    phases = tuple(
+        _analyse_phase(run, phase, rules, seed, traces.get(name)) for name, phase in run.phases.items()
+    )
     return RunAnalysis(run, phases, rules.catalog)
 
 
-def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAnalysis:
+def _device_traces(run: Run) -> dict[str, TraceTables | Unreadable]:
+    """The device traces, by phase."""
+    paths = {name: path for name, phase in run.phases.items() if (path := phase.device_trace_path())}
+    return dict(zip(paths, read_traces(list(paths.values())), strict=True))
+
+
+def _analyse_phase(
+    run: Run, phase: Phase, rules: RuleSet, seed: int, trace: TraceTables | Unreadable | None
+) -> PhaseAnalysis:
     concurrency = int(run.manifest.parameters.get("concurrency", 1))
     ticks = phase_ticks(phase, rules)
     requests = _with_stacks(measured_requests(phase, run.log, concurrency), ticks)
@@ -188,6 +202,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
             summary=batching.batching_row(phase, run.log, requests),
         ),
         quality=QualityAnalysis(capture, scores(phase.requests, tolerance), checks),
+        device=analyse_device(phase, trace, requests, seed),
     )
 
 

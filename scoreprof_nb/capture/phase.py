@@ -2,12 +2,14 @@
 
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from scoreprof_nb.capture.blocks import PROFILED, BlockMeasurement, BlockRecording
 from scoreprof_nb.capture.cpu_quota import quota_between, read_quota
+from scoreprof_nb.capture.device_trace import DeviceTraceCapture
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.server import Server
@@ -18,7 +20,7 @@ from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.run_folder.files import recording_name
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
-from scoreprof_nb.run_folder.records import Block, PhaseRecord
+from scoreprof_nb.run_folder.records import Block, DeviceTrace, PhaseRecord
 from scoreprof_nb.run_folder.store import write_phase, write_schedstat
 
 
@@ -66,6 +68,7 @@ def capture_phase(
                 threads.extend(rows)
             quota = quota_between(quota, read_quota(processes[-1].pid))
         server.check_alive()
+        device_trace, traced_rows = _device_trace(server, plan, parameters, name, staging, log_progress)
         notes = [f"{kind}; the first one: {message}" for kind, message in load.failures.items()]
         record = PhaseRecord(
             name=name,
@@ -77,9 +80,33 @@ def capture_phase(
             notes=tuple(map(plan.redact, notes)),
             workload=workload_fingerprint(bodies),
             cpu_quota=quota,
+            device_trace=device_trace,
         )
         write_schedstat(staging, states)
-        write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads)
+        write_phase(staging, record, _in_order(load), threads, traced_rows)
     measured = [row for row in load.rows if not row["warmup"]]
     failed = sum(row["error"] is not None for row in measured)
     log_progress(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")
+
+
+def _device_trace(
+    server: Server,
+    plan: Plan,
+    parameters: Parameters,
+    phase: str,
+    folder: Path,
+    log_progress: LogProgress,
+) -> tuple[DeviceTrace | None, list[dict[str, Any]]]:
+    """The trace of some more requests of the phase, and their rows; nothing if it is switched off."""
+    if not parameters.device_trace_s:
+        return None, []
+    load = LoadGenerator(server.url, plan.bodies[phase], parameters.concurrency, parameters.request_s)
+    load.warming = False
+    trace = DeviceTraceCapture(
+        server, load, parameters.device_trace_s, plan.provenance, plan.redact, log_progress
+    )
+    return trace.capture(folder), _in_order(load)
+
+
+def _in_order(load: LoadGenerator) -> list[dict[str, Any]]:
+    return sorted(load.rows, key=lambda row: row["request"])

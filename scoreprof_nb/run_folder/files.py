@@ -16,6 +16,8 @@ REQUESTS = "requests.parquet"
 THREADS = "threads.parquet"
 SCHEDSTAT = "schedstat.parquet"
 RECORDING_SUFFIX = ".speedscope.json"
+DEVICE_TRACE = "device.xplane.pb.gz"  # JAX's trace; XProf and TensorBoard read it unpacked
+DEVICE_REQUESTS = "device-requests.parquet"  # the requests of the trace, like requests.parquet
 
 # A comparison's folder. Its runs are run folders in runs/.
 RUNS = "runs"

@@ -102,6 +102,22 @@ class CpuQuota:
 
 
 @dataclass(frozen=True, config=_CHECKED)
+class DeviceTrace:
+    """JAX's trace of some requests, after the blocks of a phase."""
+
+    started_s: float  # when the server had started to trace
+    stopped_s: float  # when the last request was answered
+    requests: int = 0  # answered with scores
+    failed: int = 0
+    mean_ms: float | None = None  # mean latency of the answered requests
+    file: str | None = None  # None when there is no trace
+    size: int = 0  # bytes, unpacked
+    write_s: float = 0.0  # how long the server took to stop and to write it
+    dropped: tuple[str, ...] = ()  # further traces that were not kept
+    failure: str | None = None  # why there is no file
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class PhaseRecord:
     """phase.json: one finished phase."""
 
@@ -114,6 +130,7 @@ class PhaseRecord:
     notes: tuple[str, ...] = ()
     workload: str | None = None  # number, sizes and checksum of the bodies to send
     cpu_quota: CpuQuota | None = None  # over the measured blocks; None: not known
+    device_trace: DeviceTrace | None = None  # None: not asked for, or captured before there was one
 
 
 @dataclass(frozen=True, config=_CHECKED)

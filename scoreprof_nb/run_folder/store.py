@@ -90,6 +90,16 @@ class Phase:
     def name(self) -> str:
         return self.record.name
 
+    def device_trace_path(self) -> Path | None:
+        """The device trace; None without one."""
+        trace = self.record.device_trace
+        return self.folder / trace.file if trace is not None and trace.file is not None else None
+
+    def device_requests(self) -> pd.DataFrame:
+        """The requests of the device trace, columns of REQUESTS_SCHEMA; empty without a trace."""
+        path = self.folder / files.DEVICE_REQUESTS
+        return _read_table(path) if path.exists() else REQUESTS_SCHEMA.empty_table().to_pandas()
+
     def recording_paths(self) -> Iterator[tuple[Block, Path]]:
         """The blocks that have a recording, each with its file."""
         for block in self.record.blocks:
@@ -109,11 +119,18 @@ class Run:
 
 
 def write_phase(
-    folder: Path, record: PhaseRecord, requests: list[dict[str, Any]], threads: list[dict[str, Any]]
+    folder: Path,
+    record: PhaseRecord,
+    requests: list[dict[str, Any]],
+    threads: list[dict[str, Any]],
+    device_requests: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Write a phase's tables, and phase.json last."""
+    """Write a phase's tables, and phase.json last. ``device_requests``: those of the device trace."""
     pq.write_table(pa.Table.from_pylist(requests, schema=REQUESTS_SCHEMA), folder / files.REQUESTS)
     pq.write_table(pa.Table.from_pylist(threads, schema=THREADS_SCHEMA), folder / files.THREADS)
+    if device_requests:
+        table = pa.Table.from_pylist(list(device_requests), schema=REQUESTS_SCHEMA)
+        pq.write_table(table, folder / files.DEVICE_REQUESTS)
     write_json(folder / files.PHASE, asdict(record))
 
 

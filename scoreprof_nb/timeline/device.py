@@ -1,4 +1,4 @@
-"""The tracks of the device: the operations of a device trace, on the same clock."""
+"""The tracks of the device: programs and operations of the device trace, on the same clock."""
 
 from collections.abc import Iterator
 
@@ -6,36 +6,39 @@ import pandas as pd
 
 from scoreprof_nb.timeline.tracks import Group, Slice, Track
 
-COLUMNS = ("plane", "line", "name", "start_ns", "duration_ns")
+NAMES = {
+    "program": "programs",
+    "operation": "operations",
+    "async": "transfers and collectives",
+    "executor": "XLA's CPU runtime",
+}
 
 
-def device_tracks(operations: pd.DataFrame | None) -> Iterator[Track]:
-    """A track per line of each plane. ``operations``: columns COLUMNS, epoch nanoseconds.
-
-    Operations of a line lie within one another or one after the other. One that overlaps the end of an
-    earlier one, which a trace should not have, is cut at that end.
-    """
-    if operations is None:
-        return
-    for (plane, line), rows in operations.groupby(["plane", "line"], sort=True):
-        yield Track(Group(f"device: {plane}"), str(line), slices=_nested(rows))
+def device_tracks(events: pd.DataFrame) -> Iterator[Track]:
+    """A track per lane of each chip and kind. ``events``: the columns of ``device.events.EVENT_COLUMNS``."""
+    for (chip, kind), of_kind in events.groupby(["chip", "kind"], sort=True):
+        lanes = list(of_kind.groupby("lane", sort=True))
+        for number, (_, rows) in enumerate(lanes, start=1):
+            name = NAMES[str(kind)] + (f", lane {number}" if len(lanes) > 1 else "")
+            yield Track(Group(f"device {chip}"), name, slices=_nested(rows))
 
 
 def _nested(rows: pd.DataFrame) -> tuple[Slice, ...]:
-    ends = rows["start_ns"] + rows["duration_ns"]
-    ordered = rows.assign(end_ns=ends).sort_values(
-        ["start_ns", "end_ns"], ascending=[True, False], kind="stable"
-    )
-    open_slices: list[tuple[int, int, str, list[Slice]]] = [(0, 2**63 - 1, "", [])]
+    """The events of a lane, each within the one that holds it; what sticks out is cut at its end."""
+    ordered = rows.sort_values(["start_ns", "end_ns"], ascending=[True, False], kind="stable")
+    whole: list[Slice] = []
+    around: list[tuple[int, int, str, list[Slice]]] = []  # begun and not ended, outermost first
 
     def close() -> None:
-        start_ns, end_ns, name, children = open_slices.pop()
-        open_slices[-1][3].append(Slice(start_ns, end_ns, name, children=tuple(children)))
+        start_ns, end_ns, name, children = around.pop()
+        into = around[-1][3] if around else whole
+        into.append(Slice(start_ns, end_ns, name, children=tuple(children)))
 
-    for start_ns, end_ns, name in ordered[["start_ns", "end_ns", "name"]].itertuples(index=False, name=None):
-        while open_slices[-1][1] <= start_ns and len(open_slices) > 1:
+    columns = (ordered[name].tolist() for name in ("start_ns", "end_ns", "name"))
+    for start_ns, end_ns, name in zip(*columns, strict=True):
+        while around and around[-1][1] <= start_ns:
             close()
-        open_slices.append((int(start_ns), min(int(end_ns), open_slices[-1][1]), str(name), []))
-    while len(open_slices) > 1:
+        around.append((start_ns, min(end_ns, around[-1][1]) if around else end_ns, name, []))
+    while around:
         close()
-    return tuple(open_slices[0][3])
+    return tuple(whole)

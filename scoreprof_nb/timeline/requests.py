@@ -18,12 +18,18 @@ LOGGED = {  # kind of log event: name of its track, of one event, and of its cou
 }
 
 
-def client_tracks(phase: Phase, requests: pd.DataFrame) -> Iterator[Track]:
-    """The blocks, the measured requests, each in the first lane that is free, and the number in flight.
+def block_track(phase: Phase) -> Track:
+    """The measured blocks of a phase."""
+    return Track(CLIENT, "blocks", slices=tuple(_blocks(phase)))
 
-    ``requests``: a row per request, with the columns of MeasuredRequests.
+
+def request_tracks(name: str, requests: pd.DataFrame) -> Iterator[Track]:
+    """The requests, each in the first lane that is free, and the number in flight; nothing without a request.
+
+    ``requests``: the columns of requests.parquet.
     """
-    yield Track(CLIENT, "blocks", slices=tuple(_blocks(phase)))
+    if requests.empty:
+        return
     ordered = requests.sort_values(["sent_ns", "request"])
     lanes: list[list[Slice]] = []
     free: list[int] = []  # a heap of the free lanes
@@ -36,7 +42,7 @@ def client_tracks(phase: Phase, requests: pd.DataFrame) -> Iterator[Track]:
             lanes.append([])
         lane = heapq.heappop(free)
         heapq.heappush(busy, (row["done_ns"], lane))
-        failed = "" if row["ok"] else f" failed: {row['error']}"
+        failed = f" failed: {row['error']}" if isinstance(row["error"], str) else ""
         details = (
             ("request", int(row["request"])),
             ("items", int(row["items"])),
@@ -44,9 +50,9 @@ def client_tracks(phase: Phase, requests: pd.DataFrame) -> Iterator[Track]:
         )
         lanes[lane].append(Slice(int(row["sent_ns"]), int(row["done_ns"]), f"{row['kind']}{failed}", details))
     for number, slices in enumerate(lanes):
-        name = "requests" if len(lanes) == 1 else f"requests, lane {number + 1}"
-        yield Track(CLIENT, name, slices=tuple(slices))
-    yield Track(CLIENT, "in flight", counter=Counter("requests", tuple(_in_flight(ordered))))
+        lane_name = name if len(lanes) == 1 else f"{name}, lane {number + 1}"
+        yield Track(CLIENT, lane_name, slices=tuple(slices))
+    yield Track(CLIENT, f"{name} in flight", counter=Counter("requests", tuple(_in_flight(ordered))))
 
 
 def log_tracks(phase: Phase, log: pd.DataFrame) -> Iterator[Track]:

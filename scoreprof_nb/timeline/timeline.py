@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
+from scoreprof_nb.run_folder.records import PhaseRecord
 from scoreprof_nb.timeline.device import device_tracks
 from scoreprof_nb.timeline.perfetto_trace import perfetto_trace
-from scoreprof_nb.timeline.requests import SERVER, client_tracks, log_tracks
+from scoreprof_nb.timeline.requests import SERVER, block_track, log_tracks, request_tracks
 from scoreprof_nb.timeline.threads import core_tracks, thread_tracks
 from scoreprof_nb.timeline.tracks import Group, Instant, Track, Window, clipped
 
@@ -24,34 +25,30 @@ class Timeline:
     share: float
 
 
-def phase_tracks(
-    analysis: PhaseAnalysis, log: pd.DataFrame, device: pd.DataFrame | None = None
-) -> tuple[Track, ...]:
-    """All tracks of a phase. ``log``: the server's; ``device``: as in ``device_tracks``."""
+def phase_tracks(analysis: PhaseAnalysis, log: pd.DataFrame) -> tuple[Track, ...]:
+    """All tracks of a phase. ``log``: the server's."""
+    trace = analysis.device.trace
     return (
-        *client_tracks(analysis.phase, analysis.requests.table),
+        block_track(analysis.phase),
+        *request_tracks("requests", analysis.requests.table),
+        *request_tracks("requests of the device trace", analysis.phase.device_requests()),
         *log_tracks(analysis.phase, log),
         *core_tracks(analysis.ticks, SERVER),
         *thread_tracks(analysis.ticks),
-        *device_tracks(device),
+        *(device_tracks(trace.events) if trace is not None else ()),
     )
 
 
-def phase_timeline(
-    analysis: PhaseAnalysis,
-    log: pd.DataFrame,
-    device: pd.DataFrame | None = None,
-    max_bytes: int = MAX_BYTES,
-) -> Timeline:
+def phase_timeline(analysis: PhaseAnalysis, log: pd.DataFrame, max_bytes: int = MAX_BYTES) -> Timeline:
     """The timeline of a phase: as much of each block, from its beginning, as fits into ``max_bytes``.
 
     A timeline that is cut says so on a track of its own.
     """
-    tracks = phase_tracks(analysis, log, device)
+    tracks = phase_tracks(analysis, log)
     trace, share = perfetto_trace(tracks), 1.0
     while len(trace) > max_bytes:
         share *= _MARGIN * max_bytes / len(trace)
-        windows = _windows(analysis, device, share)
+        windows = _windows(analysis.phase.record, share)
         note = Track(
             _WHOLE, "cut", instants=(Instant(windows[0][0], f"cut: the first {share:.1%} of each block"),)
         )
@@ -59,9 +56,9 @@ def phase_timeline(
     return Timeline(trace, share)
 
 
-def _windows(analysis: PhaseAnalysis, device: pd.DataFrame | None, share: float) -> list[Window]:
-    """The first part of each block, and of the device trace, which lies in a block of its own."""
-    stretches = [(block.start_s * 1e9, block.stop_s * 1e9) for block in analysis.phase.record.blocks]
-    if device is not None and not device.empty:
-        stretches.append((device["start_ns"].min(), (device["start_ns"] + device["duration_ns"]).max()))
-    return [(round(start), round(start + share * (stop - start))) for start, stop in stretches]
+def _windows(record: PhaseRecord, share: float) -> list[Window]:
+    """The first part of each block, and of the device trace."""
+    stretches = [(block.start_s, block.stop_s) for block in record.blocks]
+    if record.device_trace is not None:
+        stretches.append((record.device_trace.started_s, record.device_trace.stopped_s))
+    return [(round(start * 1e9), round((start + share * (stop - start)) * 1e9)) for start, stop in stretches]
