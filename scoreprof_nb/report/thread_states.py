@@ -4,9 +4,18 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
+from scoreprof_nb.analysis.activity import (
+    ACTIVITY_COLUMNS,
+    BLOCK_COLUMNS,
+    COMPILE_COLUMNS,
+    activity,
+    blocks,
+    compiles,
+)
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, concat_tables
 from scoreprof_nb.report.format import escape_markdown, milliseconds, number, with_interval
 from scoreprof_nb.report.profile import Report
+from scoreprof_nb.report.profile_tables import timeline_table
 
 SMALLEST_SHARE = 0.01  # of the mean latency of the profiled requests
 SHOWN_COMPONENTS = 3
@@ -58,6 +67,17 @@ def quota_sentence(phase: PhaseAnalysis) -> str:
     return (
         f"{limit}; it stopped the server in {quota.throttled_periods} of {quota.periods} periods, for "
         f"{quota.throttled_s:.2f} s of CPU time: raise the limit, or the latencies are the quota's"
+    )
+
+
+def timeline_tables(report: Report) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """What ``plots.plot_timeline`` draws: activity by second, blocks, requests and compiles of all phases."""
+    phases = report.analysis.phases
+    return (
+        concat_tables([activity(phase.ticks) for phase in phases], ACTIVITY_COLUMNS),
+        concat_tables([blocks(phase.phase) for phase in phases], BLOCK_COLUMNS),
+        timeline_table(report),
+        concat_tables([compiles(phase.phase, report.analysis.run.log) for phase in phases], COMPILE_COLUMNS),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from scoreprof_nb.analysis.requests import events, within
+from scoreprof_nb.analysis.requests import events
 from scoreprof_nb.run_folder.store import Phase
 from scoreprof_nb.timeline.tracks import Counter, Group, Instant, Slice, Track
 
@@ -56,8 +56,12 @@ def request_tracks(name: str, requests: pd.DataFrame) -> Iterator[Track]:
 
 
 def log_tracks(phase: Phase, log: pd.DataFrame) -> Iterator[Track]:
-    """Prefill and decode batches and compiles. A line has one time: when the kit read it."""
-    inside = within(phase, log)
+    """Prefill and decode batches and compiles of the whole phase, its warm-up included.
+
+    A line has one time: when the kit read it.
+    """
+    start_ns, stop_ns = phase.record.started_s * 1e9, phase.record.finished_s * 1e9
+    inside = log[log["time_ns"].between(start_ns, stop_ns)]
     for kind, (track, name, count) in LOGGED.items():
         instants = tuple(
             Instant(int(time_ns), name, ((count, int(number)),))

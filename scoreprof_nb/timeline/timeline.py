@@ -27,10 +27,11 @@ class Timeline:
 
 def phase_tracks(analysis: PhaseAnalysis, log: pd.DataFrame) -> tuple[Track, ...]:
     """All tracks of a phase. ``log``: the server's."""
-    trace = analysis.device.trace
+    trace, requests = analysis.device.trace, analysis.phase.requests
     return (
         block_track(analysis.phase),
-        *request_tracks("requests", analysis.requests.table),
+        *request_tracks("warm-up requests", requests[requests["warmup"]]),
+        *request_tracks("requests", requests[~requests["warmup"]]),
         *request_tracks("requests of the device trace", analysis.phase.device_requests()),
         *log_tracks(analysis.phase, log),
         *core_tracks(analysis.ticks, SERVER),
@@ -57,8 +58,11 @@ def phase_timeline(analysis: PhaseAnalysis, log: pd.DataFrame, max_bytes: int = 
 
 
 def _windows(record: PhaseRecord, share: float) -> list[Window]:
-    """The first part of each block, and of the device trace."""
+    """The first part of the warm-up, of each block, and of the device trace."""
     stretches = [(block.start_s, block.stop_s) for block in record.blocks]
+    stretches.append(
+        (record.started_s, min((start_s for start_s, _ in stretches), default=record.finished_s))
+    )
     if record.device_trace is not None:
         stretches.append((record.device_trace.started_s, record.device_trace.stopped_s))
     return [(round(start * 1e9), round((start + share * (stop - start)) * 1e9)) for start, stop in stretches]

@@ -46,8 +46,7 @@ class Group:
 class Track:
     """One line of the timeline. ``tid``: of a thread of the group's process.
 
-        ``slices`` do not overlap and are in the order of time. ``below``: the name of the track of the same
-    .
+    ``slices`` do not overlap and are in the order of time.
     """
 
     group: Group
