@@ -37,7 +37,8 @@ def capture_program(program: Path, folder: Path, **parameters: object) -> RunAna
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "prepare", prepare)
         outcome = session.capture(
-            Parameters.from_mapping({"run_dir": str(folder), **parameters}), lambda text: None
+            Parameters.from_mapping({"run_dir": str(folder), "device_trace_s": 0.0, **parameters}),
+            lambda text: None,
         )
     assert outcome.failure is None
     return analyse(load_run(folder), load_rules(), 0)

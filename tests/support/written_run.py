@@ -9,7 +9,7 @@ from scoreprof_nb.report import profile_files, profile_tables, profile_verdict
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.records import Block, Manifest, PhaseRecord, Recording, ServerProcess, Warmup
-from scoreprof_nb.run_folder.store import write_phase
+from scoreprof_nb.run_folder.store import write_phase, write_schedstat
 from scoreprof_nb.stacks.speedscope import write_speedscope
 from tests.support.schemas import assert_matches_schema
 from tests.support.synthetic import place, stack_table
@@ -104,8 +104,10 @@ def write_run(
     phases=1,
     threads=THREADS,
     started_s=START_S - 10,
+    schedstat=(),
+    cpu_quota=None,
 ):
-    """A run folder: ``recording`` is failed (py-spy did), off, whole (recordings of made-up stacks) or damaged
+    """A run folder; ``schedstat``: tables of the kernel's counters. ``recording`` is failed (py-spy did), off, whole (recordings of made-up stacks) or damaged
     (whole, but for block 1's)."""
     folder = RunFolder(path)
     names = ("small", "large")[:phases]
@@ -126,6 +128,7 @@ def write_run(
             Warmup(5, 4.0, None, True, "5 requests"),
             tuple(blocks),
             (ServerProcess(10, 1, "python -m sgl_jax.launch_server"),),
+            cpu_quota=cpu_quota,
         )
         with folder.staged_phase(name) as staging:
             for block in blocks:
@@ -134,6 +137,7 @@ def write_run(
                     write_speedscope(table, staging / block.recording.file, name=block.recording.file)
             if recording == "damaged":
                 (staging / "recording-1.speedscope.json").write_text("{")
+            write_schedstat(staging, schedstat)
             write_phase(staging, record, requests, threads)
     folder.write_provenance({"jax": "0.8.0", "packages": {"flax": None}})
     if log:
