@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from scoreprof_nb.analysis import batching, breakdown
+from scoreprof_nb.analysis import batching, breakdown, memory
 from scoreprof_nb.analysis.device import DeviceAnalysis, analyse_device
 from scoreprof_nb.analysis.gil import PAIR_COLUMNS, blocked_pairs
 from scoreprof_nb.analysis.latency import (
@@ -88,6 +88,7 @@ class PhaseAnalysis:
     latency: LatencyAnalysis
     path: RequestPath
     threads: ThreadAnalysis
+    memory: pd.DataFrame  # columns memory.COLUMNS
     batching: BatchAnalysis
     quality: QualityAnalysis
     device: DeviceAnalysis
@@ -114,6 +115,7 @@ _TABLES = MappingProxyType(
         "utilisation": _Table(lambda phase: phase.threads.utilisation, breakdown.UTILISATION_COLUMNS),
         "states": _Table(lambda phase: phase.threads.states, STATE_COLUMNS),
         "blocked": _Table(lambda phase: phase.threads.blocked, PAIR_COLUMNS),
+        "memory": _Table(lambda phase: phase.memory, memory.COLUMNS),
         "batches": _Table(lambda phase: phase.batching.sizes, batching.COLUMNS),
     }
 )
@@ -134,8 +136,8 @@ class RunAnalysis:
     catalog: Catalog
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the phases' tables (latency, threads, cpu, hot, utilisation, states, blocked, batches), all
-        phases concatenated. Raises KeyError for any other name."""
+        """One of the phases' tables (latency, threads, cpu, hot, utilisation, states, blocked, memory, batches),
+        all phases concatenated. Raises KeyError for any other name."""
         table = _TABLES[name]
         return concat_tables([table.part(phase) for phase in self.phases], table.columns)
 
@@ -197,6 +199,7 @@ def _analyse_phase(
         latency=latency,
         path=path,
         threads=threads,
+        memory=memory.memory(phase, requests, rules),
         batching=BatchAnalysis(
             sizes=batching.prefill_batches(phase, run.log),
             summary=batching.batching_row(phase, run.log, requests),

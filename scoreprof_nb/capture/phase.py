@@ -11,6 +11,7 @@ from scoreprof_nb.capture.blocks import PROFILED, BlockMeasurement, BlockRecordi
 from scoreprof_nb.capture.cpu_quota import quota_between, read_quota
 from scoreprof_nb.capture.device_trace import DeviceTraceCapture
 from scoreprof_nb.capture.load import LoadGenerator
+from scoreprof_nb.capture.memory import MemoryRecorder
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.thread_states import SCRATCH, ThreadStateReading
@@ -51,25 +52,28 @@ def capture_phase(
             threads: list[dict[str, Any]] = []
             states: list[pa.Table] = []
             quota = read_quota(processes[-1].pid)
-            for number, profiled in enumerate(PROFILED):
-                recording = None
-                reading = None
-                with ExitStack() as stack:
-                    if profiled and recorder is not None:
-                        output = staging / recording_name(number, recorder.suffix)
-                        recording = BlockRecording(recorder, server, output, plan.redact)
-                        reading = stack.enter_context(
-                            ThreadStateReading([one.pid for one in processes], staging / SCRATCH)
-                        )
-                    block, rows = measurement.measure(number, recording)
-                if reading is not None:
-                    states.append(reading.table(number))
-                blocks.append(block)
-                threads.extend(rows)
+            with MemoryRecorder([process.pid for process in processes]) as memory:
+                for number, profiled in enumerate(PROFILED):
+                    recording = None
+                    reading = None
+                    with ExitStack() as stack:
+                        if profiled and recorder is not None:
+                            output = staging / recording_name(number, recorder.suffix)
+                            recording = BlockRecording(recorder, server, output, plan.redact)
+                            reading = stack.enter_context(
+                                ThreadStateReading([one.pid for one in processes], staging / SCRATCH)
+                            )
+                        block, rows = measurement.measure(number, recording)
+                    if reading is not None:
+                        states.append(reading.table(number))
+                    blocks.append(block)
+                    threads.extend(rows)
             quota = quota_between(quota, read_quota(processes[-1].pid))
         server.check_alive()
         device_trace, traced_rows = _device_trace(server, plan, parameters, name, staging, log_progress)
         notes = [f"{kind}; the first one: {message}" for kind, message in load.failures.items()]
+        measured = [row for row in load.rows if not row["warmup"]]
+        answered = sum(row["error"] is None for row in measured)
         record = PhaseRecord(
             name=name,
             started_s=started_s,
@@ -81,11 +85,11 @@ def capture_phase(
             workload=workload_fingerprint(bodies),
             cpu_quota=quota,
             device_trace=device_trace,
+            answered=answered,
         )
         write_schedstat(staging, states)
-        write_phase(staging, record, _in_order(load), threads, traced_rows)
-    measured = [row for row in load.rows if not row["warmup"]]
-    failed = sum(row["error"] is not None for row in measured)
+        write_phase(staging, record, _in_order(load), threads, memory.rows, traced_rows)
+    failed = len(measured) - answered
     log_progress(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")
 
 

@@ -15,6 +15,7 @@ PHASE = "phase.json"
 REQUESTS = "requests.parquet"
 THREADS = "threads.parquet"
 SCHEDSTAT = "schedstat.parquet"
+MEMORY = "memory.parquet"
 RECORDING_SUFFIX = ".speedscope.json"
 DEVICE_TRACE = "device.xplane.pb.gz"  # JAX's trace; XProf and TensorBoard read it unpacked
 DEVICE_REQUESTS = "device-requests.parquet"  # the requests of the trace, like requests.parquet

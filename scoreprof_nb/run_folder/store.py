@@ -70,19 +70,28 @@ SCHEDSTAT_SCHEMA = pa.schema(
     ]
 )
 
+MEMORY_SCHEMA = pa.schema(
+    [
+        ("time_ns", pa.int64()),  # epoch nanoseconds
+        ("pid", pa.int32()),
+        ("rss_bytes", pa.int64()),  # resident memory of the process, shared pages included
+    ]
+)
+
 LOG_LINE = re.compile(r"^(\d{10})\.(\d{6}) (.*)$")
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A loaded phase. ``requests``, ``threads`` and ``schedstat`` have the columns of the schemas.
+    """A loaded phase. ``requests``, ``threads``, ``memory`` and ``schedstat`` have the columns of the schemas.
 
-    ``schedstat`` is empty where the kernel's counters were not read.
+    ``memory`` and ``schedstat`` are empty where they were not recorded, as by older versions.
     """
 
     record: PhaseRecord
     requests: pd.DataFrame
     threads: pd.DataFrame
+    memory: pd.DataFrame
     folder: Path
     schedstat: pd.DataFrame = field(default_factory=SCHEDSTAT_SCHEMA.empty_table().to_pandas)
 
@@ -123,9 +132,11 @@ def write_phase(
     record: PhaseRecord,
     requests: list[dict[str, Any]],
     threads: list[dict[str, Any]],
+    memory: Sequence[dict[str, Any]] = (),
     device_requests: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write a phase's tables, and phase.json last. ``device_requests``: those of the device trace."""
+    pq.write_table(pa.Table.from_pylist(list(memory), schema=MEMORY_SCHEMA), folder / files.MEMORY)
     pq.write_table(pa.Table.from_pylist(requests, schema=REQUESTS_SCHEMA), folder / files.REQUESTS)
     pq.write_table(pa.Table.from_pylist(threads, schema=THREADS_SCHEMA), folder / files.THREADS)
     if device_requests:
@@ -166,9 +177,13 @@ def load_phase(folder: Path) -> Phase:
     path = folder / files.PHASE
     record = parse_record(PhaseRecord, read_json(path), path)
     requests, threads = (_read_table(folder / name) for name in (files.REQUESTS, files.THREADS))
-    phase = Phase(record=record, requests=requests, threads=threads, folder=folder)
+    memory = _read_table(folder / files.MEMORY) if (folder / files.MEMORY).exists() else _NO_MEMORY
+    phase = Phase(record=record, requests=requests, threads=threads, memory=memory, folder=folder)
     schedstat = folder / files.SCHEDSTAT
     return replace(phase, schedstat=_read_table(schedstat)) if schedstat.exists() else phase
+
+
+_NO_MEMORY = MEMORY_SCHEMA.empty_table().to_pandas()
 
 
 def _read_table(path: Path) -> pd.DataFrame:
