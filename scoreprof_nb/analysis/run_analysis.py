@@ -136,8 +136,10 @@ class RunAnalysis:
     catalog: Catalog
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the phases' tables (latency, threads, cpu, hot, utilisation, states, blocked, memory, batches),
-        all phases concatenated. Raises KeyError for any other name."""
+        """One of the phases' tables, all phases concatenated. Raises KeyError for an unknown name.
+
+        Names: latency, threads, cpu, hot, utilisation, states, blocked, memory, batches.
+        """
         table = _TABLES[name]
         return concat_tables([table.part(phase) for phase in self.phases], table.columns)
 

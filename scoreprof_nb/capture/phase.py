@@ -5,16 +5,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from scoreprof_nb.capture.blocks import PROFILED, BlockMeasurement, BlockRecording
-from scoreprof_nb.capture.cpu_quota import quota_between, read_quota
 from scoreprof_nb.capture.device_trace import DeviceTraceCapture
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.memory import MemoryRecorder
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.server import Server
-from scoreprof_nb.capture.thread_states import SCRATCH, ThreadStateReading
+from scoreprof_nb.capture.thread_states import CpuRecorder
 from scoreprof_nb.capture.warmup import PhaseWarmup
 from scoreprof_nb.capture.workload import workload_fingerprint
 from scoreprof_nb.parameters.profile import Parameters
@@ -50,25 +47,18 @@ def capture_phase(
             measurement = BlockMeasurement(server, load, processes, parameters, log_progress)
             blocks: list[Block] = []
             threads: list[dict[str, Any]] = []
-            states: list[pa.Table] = []
-            quota = read_quota(processes[-1].pid)
-            with MemoryRecorder([process.pid for process in processes]) as memory:
+            pids = [process.pid for process in processes]
+            with MemoryRecorder(pids) as memory, CpuRecorder(pids, staging) as cpu:
                 for number, profiled in enumerate(PROFILED):
                     recording = None
-                    reading = None
                     with ExitStack() as stack:
                         if profiled and recorder is not None:
                             output = staging / recording_name(number, recorder.suffix)
                             recording = BlockRecording(recorder, server, output, plan.redact)
-                            reading = stack.enter_context(
-                                ThreadStateReading([one.pid for one in processes], staging / SCRATCH)
-                            )
+                            stack.enter_context(cpu.reading(number))
                         block, rows = measurement.measure(number, recording)
-                    if reading is not None:
-                        states.append(reading.table(number))
                     blocks.append(block)
                     threads.extend(rows)
-            quota = quota_between(quota, read_quota(processes[-1].pid))
         server.check_alive()
         device_trace, traced_rows = _device_trace(server, plan, parameters, name, staging, log_progress)
         notes = [f"{kind}; the first one: {message}" for kind, message in load.failures.items()]
@@ -83,11 +73,11 @@ def capture_phase(
             processes=processes,
             notes=tuple(map(plan.redact, notes)),
             workload=workload_fingerprint(bodies),
-            cpu_quota=quota,
+            cpu_quota=cpu.quota,
             device_trace=device_trace,
             answered=answered,
         )
-        write_schedstat(staging, states)
+        write_schedstat(staging, cpu.tables)
         write_phase(staging, record, _in_order(load), threads, memory.rows, traced_rows)
     failed = len(measured) - answered
     log_progress(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")

@@ -3,7 +3,8 @@
 import select
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,7 +12,9 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
+from scoreprof_nb.capture.cpu_quota import quota_between, read_quota
 from scoreprof_nb.capture.launcher import SLOT_S
+from scoreprof_nb.run_folder.records import CpuQuota
 from scoreprof_nb.run_folder.store import SCHEDSTAT_SCHEMA
 
 READER = Path(__file__).with_name("schedstat_reader.py")
@@ -23,13 +26,43 @@ _RECORD = np.dtype(
 )
 
 
+class CpuRecorder:
+    """What the kernel says of the server's CPU time over the measured blocks of a phase.
+
+    ``quota``: what its CPU quota did while this was entered, None if not known; ``tables``: rows of
+    schedstat.parquet, by ``reading``.
+    """
+
+    def __init__(self, pids: Sequence[int], folder: Path) -> None:
+        """``folder``: for a file that exists while counters are read."""
+        self._pids = tuple(pids)
+        self._scratch = folder / SCRATCH
+        self._quota_before: CpuQuota | None = None
+        self.quota: CpuQuota | None = None
+        self.tables: list[pa.Table] = []
+
+    def __enter__(self) -> Self:
+        self._quota_before = read_quota(self._pids[-1])
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.quota = quota_between(self._quota_before, read_quota(self._pids[-1]))
+
+    @contextmanager
+    def reading(self, block: int) -> Iterator[None]:
+        """Read the counters of every thread, as rows of this block."""
+        with ThreadStateReading(self._pids, self._scratch) as reading:
+            yield
+        self.tables.append(reading.table(block))
+
+
 class ThreadStateReading:
     """A process that reads the counters of the threads of some processes, while it is entered.
 
     A reader that fails costs its own rows only: the states of the block are then not known.
     """
 
-    def __init__(self, pids: list[int], scratch: Path) -> None:
+    def __init__(self, pids: Sequence[int], scratch: Path) -> None:
         """``scratch``: a file for the reader's records, removed when it ends."""
         self._pids = pids
         self._scratch = scratch

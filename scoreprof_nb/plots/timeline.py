@@ -57,8 +57,8 @@ def plot_timeline(
     answered = requests.dropna(subset=["latency_ms"])
     n = int(answered["phase"].isin([phase for phase, _, _ in phases]).sum())
     denominator = (
-        f"share of a thread's samples in each second (none without py-spy), n = {n:,} answered requests, each at "
-        f"its latency\nthreads that hardly work, not drawn: {left_out}"
+        f"share of a thread's samples in each second (none without py-spy), n = {n:,} answered requests, "
+        f"each at its latency\nthreads that hardly work, not drawn: {left_out}"
     )
     lines = [rows.groupby(["process", "thread"]).ngroups + 1 for _, rows, _ in phases]
     figure = new_figure(title, denominator, height_for(sum(0.42 * n + 0.7 for n in lines), len(handles)))

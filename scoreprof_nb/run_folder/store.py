@@ -83,7 +83,7 @@ LOG_LINE = re.compile(r"^(\d{10})\.(\d{6}) (.*)$")
 
 @dataclass(frozen=True)
 class Phase:
-    """A loaded phase. ``requests``, ``threads``, ``memory`` and ``schedstat`` have the columns of the schemas.
+    """A loaded phase. Its tables have the columns of the schemas.
 
     ``memory`` and ``schedstat`` are empty where they were not recorded, as by older versions.
     """
