@@ -28,7 +28,8 @@ _CALLS = {
     TRANSFER: r"^(?:DevicePut|BatchedCopyTo|batched_copy_|ArrayImpl\.copy_to_host|Transfer|BufferFrom)",
     COMPUTING: r"^np\.asarray\(jax\.Array\)$|[Bb]lock_?[Uu]ntil_?[Rr]eady|Buffer::Await$|^jax\.device_get",
 }
-ESTIMATES = ("busy", "idle", *WAITS)
+HELD = "buffers_while_busy"  # the part of ``buffers`` during which the device worked
+ESTIMATES = (BUSY, IDLE, *WAITS, HELD)
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,16 @@ class Estimate:
 class DeviceTime:
     """The device during the requests of a trace.
 
-    ``windows``: one row per request: start_ns, end_ns, and in ms wall, busy, idle, and the waits of WAITS.
-    ``times``: the mean of busy, idle and each wait. ``bound``: device, host or mixed; None if the interval is
-    not known. ``observer_effect``: p50 in the trace / p50 without it and without py-spy.
+    ``windows``: one row per request: start_ns, end_ns, and in ms wall and ESTIMATES; ``times``: their means.
+    ``bound``: device, host or mixed; None if the interval is not known. ``in_turn``: whether there was one
+    request in flight. ``observer_effect``: p50 in the trace / p50 without it and without py-spy.
     """
 
     windows: pd.DataFrame
     times: dict[str, Estimate]
     busy_share: Estimate
     bound: str | None
+    in_turn: bool
     observer_effect: ObserverEffect
 
     @property
@@ -111,11 +113,12 @@ def device_time(
         return None
     starts, ends = request_windows(traced)
     busy = busy_time(trace.events)
-    sets = {BUSY: busy, **waiting_time(trace.calls, busy)}
+    waits = waiting_time(trace.calls, busy)
+    sets = {BUSY: busy, **waits, HELD: waits[BUFFERS] & busy}
     columns = {name: times.within(starts, ends) / 1e6 for name, times in sets.items()}
     wall = (ends - starts) / 1e6
     windows = pd.DataFrame({"start_ns": starts, "end_ns": ends, "wall": wall, **columns})
-    windows["idle"] = wall - windows[BUSY]
+    windows[IDLE] = wall - windows[BUSY]
     values = windows[list(ESTIMATES)].to_numpy(dtype=np.float64)
     means, low, high = _means(values, wall, seed)
     share = _share(windows[BUSY].to_numpy(dtype=np.float64), wall, seed)
@@ -124,6 +127,7 @@ def device_time(
         times={name: Estimate(means[at], low[at], high[at]) for at, name in enumerate(ESTIMATES)},
         busy_share=share,
         bound=bound_by(share, len(windows)),
+        in_turn=bool((traced["sent_ns"].sort_values().to_numpy()[1:] >= ends[:-1]).all()),
         observer_effect=_observer_effect(traced, plain, seed),
     )
 

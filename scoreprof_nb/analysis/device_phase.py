@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from scoreprof_nb.analysis import device_programs
+from scoreprof_nb.analysis import device_programs, device_steps
 from scoreprof_nb.analysis.device import BUSY, IDLE, WAKE_UP, DeviceTime, device_time
 from scoreprof_nb.analysis.request_path import RequestPath
 from scoreprof_nb.analysis.requests import MeasuredRequests
@@ -63,12 +63,13 @@ def analyse_device(
     if time.windows[BUSY].sum() == 0:
         return DeviceAnalysis(trace, None, "the device trace shows no work of a device during its requests")
     scope = (trace, time.in_flight, len(time.windows))
+    steps = device_steps.model_steps(trace, time)
     work = DeviceWork(
         time=time,
         operations=device_programs.operations(*scope),
-        programs=device_programs.programs(*scope),
+        programs=device_programs.programs(*scope, steps),
         chips=device_programs.chips(*scope),
-        decode_ms=device_programs.decode_ms(*scope),
+        decode_ms=device_steps.decode_ms(trace, time, steps),
         idle=idle_causes(time, path),
     )
     return DeviceAnalysis(trace, work, None)

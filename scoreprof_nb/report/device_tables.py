@@ -9,6 +9,7 @@ from scoreprof_nb.analysis.device import (
     BUSY,
     COMPUTING,
     DEVICE,
+    HELD,
     HOST,
     IDLE,
     TRANSFER,
@@ -114,6 +115,7 @@ def device_wait_table(report: Report) -> pd.DataFrame:
                     f"{name.replace('_', '-')} ms": _with_interval(work.time.times[name], digits=2)
                     for name in (COMPUTING, BUFFERS, TRANSFER, WAKE_UP)
                 },
+                "of buffers, while the device works, ms": _with_interval(work.time.times[HELD], digits=2),
                 "device_wait of the request path, ms": with_interval(*path) if path else format.NOT_KNOWN,
             }
         )
@@ -216,8 +218,8 @@ def device_parts(report: Report) -> pd.DataFrame:
 
 
 def _cell(table: pd.DataFrame, component: str) -> str:
-    mean, low, high = table.loc[component, ["mean_ms", "low", "high"]]
-    return with_interval(float(mean), float(low), float(high))
+    mean, low, high = (float(table[name][component]) for name in ("mean_ms", "low", "high"))
+    return with_interval(mean, low, high)
 
 
 def _works(report: Report) -> list[tuple[str, DeviceWork]]:
