@@ -1,9 +1,9 @@
 """The device's side of a phase, from JAX's trace: when it computed during a request, and when it stood idle.
 
 Each request of the trace has a window, which ends with its answer. With one request in flight it is the
-request; with more, it is the time since the previous answer. So windows do not overlap, and they cover the time
-in which the server had something to do. Busy is the union of all that the device did, never a sum: a CPU works
-on one program with several threads, and several chips work on one program. Idle is the rest of the window.
+request; with more, it is the time since the previous answer. So windows do not overlap, and they cover the
+time in which the server had something to do. Busy is the union of all that the device did, never a sum: a CPU
+works on a program with several threads, and several chips may work on one. Idle is the rest of the window.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoreprof_nb.analysis.latency import ObserverEffect
-from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.statistics import bootstrap_weights, interval, median_ratio_interval
 from scoreprof_nb.device.intervals import Intervals, Nanoseconds
-from scoreprof_nb.device.trace import TraceTables, Unreadable
-from scoreprof_nb.run_folder.store import Phase
+from scoreprof_nb.device.trace import TraceTables
 
 DEVICE, HOST, MIXED = "device", "host", "mixed"
 DEVICE_SHARE, HOST_SHARE = 0.6, 0.4  # of a request: busy more than the first, or less than the second
@@ -30,8 +28,8 @@ _CALLS = {
     TRANSFER: r"^(?:DevicePut|BatchedCopyTo|batched_copy_|ArrayImpl\.copy_to_host|Transfer|BufferFrom)",
     COMPUTING: r"^np\.asarray\(jax\.Array\)$|[Bb]lock_?[Uu]ntil_?[Rr]eady|Buffer::Await$|^jax\.device_get",
 }
-ESTIMATES = ("busy", "idle", *WAITS)
-NO_TRACE = "no device trace was captured"
+HELD = "buffers_while_busy"  # the part of ``buffers`` during which the device worked
+ESTIMATES = (BUSY, IDLE, *WAITS, HELD)
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,16 @@ class Estimate:
 class DeviceTime:
     """The device during the requests of a trace.
 
-    ``windows``: one row per request: start_ns, end_ns, and in ms wall, busy, idle, and the waits of WAITS.
-    ``times``: the mean of busy, idle and each wait. ``bound``: device, host or mixed; None if the interval is
-    not known. ``observer_effect``: p50 in the trace / p50 without it and without py-spy.
+    ``windows``: one row per request: start_ns, end_ns, and in ms wall and ESTIMATES; ``times``: their means.
+    ``bound``: device, host or mixed; None if the interval is not known. ``in_turn``: whether there was one
+    request in flight. ``observer_effect``: p50 in the trace / p50 without it and without py-spy.
     """
 
     windows: pd.DataFrame
     times: dict[str, Estimate]
     busy_share: Estimate
     bound: str | None
+    in_turn: bool
     observer_effect: ObserverEffect
 
     @property
@@ -114,11 +113,12 @@ def device_time(
         return None
     starts, ends = request_windows(traced)
     busy = busy_time(trace.events)
-    sets = {BUSY: busy, **waiting_time(trace.calls, busy)}
+    waits = waiting_time(trace.calls, busy)
+    sets = {BUSY: busy, **waits, HELD: waits[BUFFERS] & busy}
     columns = {name: times.within(starts, ends) / 1e6 for name, times in sets.items()}
     wall = (ends - starts) / 1e6
     windows = pd.DataFrame({"start_ns": starts, "end_ns": ends, "wall": wall, **columns})
-    windows["idle"] = wall - windows[BUSY]
+    windows[IDLE] = wall - windows[BUSY]
     values = windows[list(ESTIMATES)].to_numpy(dtype=np.float64)
     means, low, high = _means(values, wall, seed)
     share = _share(windows[BUSY].to_numpy(dtype=np.float64), wall, seed)
@@ -127,6 +127,7 @@ def device_time(
         times={name: Estimate(means[at], low[at], high[at]) for at, name in enumerate(ESTIMATES)},
         busy_share=share,
         bound=bound_by(share, len(windows)),
+        in_turn=bool((traced["sent_ns"].sort_values().to_numpy()[1:] >= ends[:-1]).all()),
         observer_effect=_observer_effect(traced, plain, seed),
     )
 
@@ -173,31 +174,3 @@ def _observer_effect(traced: pd.DataFrame, plain: pd.DataFrame, seed: int) -> Ob
         return ObserverEffect(None, None, None)
     above, below = ([pair[side] for pair in groups] for side in range(2))
     return ObserverEffect(*median_ratio_interval(above, below, seed))
-
-
-@dataclass(frozen=True)
-class DeviceAnalysis:
-    """The device in one phase. ``reason``: why ``time`` and ``trace`` are None, None if they are not."""
-
-    trace: TraceTables | None
-    time: DeviceTime | None
-    reason: str | None
-
-
-def analyse_device(
-    phase: Phase, trace: TraceTables | Unreadable | None, requests: MeasuredRequests, seed: int
-) -> DeviceAnalysis:
-    """``trace``: the phase's, read; None without a file."""
-    record = phase.record.device_trace
-    if record is None or trace is None:
-        failure = record.failure if record is not None else None
-        return DeviceAnalysis(None, None, f"{NO_TRACE}: {failure}" if failure else NO_TRACE)
-    if isinstance(trace, Unreadable):
-        return DeviceAnalysis(None, None, f"the device trace {trace.reason}")
-    traced = phase.device_requests()
-    time = device_time(trace, traced[traced["error"].isna()], requests.plain(), seed)
-    if time is None:
-        return DeviceAnalysis(None, None, "no request was answered during the device trace")
-    if time.windows[BUSY].sum() == 0:
-        return DeviceAnalysis(None, None, "the device trace shows no work of a device during its requests")
-    return DeviceAnalysis(trace, time, None)

@@ -1,6 +1,6 @@
 """What the device did during the requests of a trace: programs, operations and chips."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from scoreprof_nb.device.intervals import Intervals
 from scoreprof_nb.device.trace import TraceTables
-from scoreprof_nb.engines.sglang_jax_analysis import MODEL_PROGRAM
 
 # Per request of the trace, unless noted. ``share``: of the chip's busy time; ``flops_share`` and
 # ``bytes_share``: achieved, as a share of the chip's peak while the operation ran, NaN where not known.
@@ -18,7 +17,6 @@ OPERATION_COLUMNS = (
 # ``step``: prefill, decode, or "" for a program that is not the model's, or not known.
 PROGRAM_COLUMNS = ("program", "step", "count", "ms", "share", "shapes")
 CHIP_COLUMNS = ("chip", "kind", "busy_ms", "async_ms", "exposed_ms")
-PREFILL, DECODE = "prefill", "decode"
 
 
 def operations(trace: TraceTables, in_flight: Intervals, requests: int) -> pd.DataFrame:
@@ -106,14 +104,15 @@ def _stretches(events: pd.DataFrame, lane: NDArray[np.intp]) -> Iterator[tuple[i
         now = max(now, until)
 
 
-def programs(trace: TraceTables, in_flight: Intervals, requests: int) -> pd.DataFrame:
+def programs(
+    trace: TraceTables, in_flight: Intervals, requests: int, steps: Mapping[str, str]
+) -> pd.DataFrame:
     """The compiled programs that ran, the largest first: PROGRAM_COLUMNS; a mean over the chips.
 
-    Empty where the trace does not name programs.
+    Empty where the trace does not name programs. ``steps``: of device_steps.model_steps.
     """
     executions = trace.events[trace.events["kind"] == "program"]
     n_chips = max(executions["chip"].nunique(), 1)
-    steps = model_steps(trace.programs)
     shapes = dict(zip(trace.programs["program"], trace.programs["shapes"], strict=True))
     busy_ns = _busy(trace.events, in_flight)
     rows = []
@@ -137,40 +136,6 @@ def programs(trace: TraceTables, in_flight: Intervals, requests: int) -> pd.Data
             )
     table = pd.DataFrame(rows, columns=list(PROGRAM_COLUMNS))
     return table.sort_values("ms", ascending=False, kind="stable", ignore_index=True)
-
-
-def model_steps(compiled: pd.DataFrame) -> dict[str, str]:
-    """prefill or decode, by the name of a program that runs the model.
-
-    A decode program has fewer inputs than a prefill one. Where all have equally many, they are prefills: no
-    request is scored without one.
-    """
-    model = compiled[compiled["program"].str.contains(MODEL_PROGRAM)]
-    if model.empty:
-        return {}
-    fewest, most = model["inputs"].min(), model["inputs"].max()
-    return {
-        str(name): DECODE if inputs == fewest < most else PREFILL
-        for name, inputs in zip(model["program"], model["inputs"], strict=True)
-    }
-
-
-def decode_ms(trace: TraceTables, in_flight: Intervals, requests: int) -> float | None:
-    """Device time of the decode step, ms per request, which a score request does not need.
-
-    It is the decode program and what runs after it, such as the sampler, until the next prefill; a mean over
-    the chips. None if the trace does not tell.
-    """
-    steps = model_steps(trace.programs)
-    executions = trace.events[trace.events["kind"] == "program"]
-    step = executions["program"].map(steps)
-    if PREFILL not in set(step):
-        return None
-    n_chips = executions["chip"].nunique()
-    after = step.groupby(executions["chip"]).ffill()
-    decoding = executions[after == DECODE]
-    parts = (Intervals.union(part["start_ns"], part["end_ns"]) for _, part in decoding.groupby("chip"))
-    return sum((part & in_flight).total_ns for part in parts) / 1e6 / n_chips / requests
 
 
 def chips(trace: TraceTables, in_flight: Intervals, requests: int) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown, memory
-from scoreprof_nb.analysis.device import DeviceAnalysis, analyse_device
+from scoreprof_nb.analysis.device_phase import DeviceAnalysis, analyse_device
 from scoreprof_nb.analysis.gil import PAIR_COLUMNS, blocked_pairs
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
@@ -207,7 +207,7 @@ def _analyse_phase(
             summary=batching.batching_row(phase, run.log, requests),
         ),
         quality=QualityAnalysis(capture, scores(phase.requests, tolerance), checks),
-        device=analyse_device(phase, trace, requests, seed),
+        device=analyse_device(phase, trace, requests, path, seed),
     )
 
 

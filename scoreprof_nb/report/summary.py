@@ -8,6 +8,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.report import summary_schema as schema
+from scoreprof_nb.report.device_summary import device_summary
 from scoreprof_nb.report.findings import Finding
 from scoreprof_nb.report.format import timestamp
 from scoreprof_nb.report.thread_states import thread_times
@@ -67,6 +68,7 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
             schema.Check(name=check.name, passed=check.passed, text=check.text)
             for check in phase.quality.checks
         ],
+        device=device_summary(phase.device.work) if phase.device.work is not None else None,
     )
 
 

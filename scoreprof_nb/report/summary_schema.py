@@ -13,6 +13,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Status = Literal["complete", "partial", "failed"]
 Method = Literal["joint", "marginal"]
+Bound = Literal["device", "host", "mixed"]
+Wait = Literal["computing", "buffers", "transfer", "wake_up"]
 Interval = Annotated[list[Finite], Field(min_length=2, max_length=2, description="95 % interval: low, high")]
 
 
@@ -137,6 +139,34 @@ class Scores(_Part):
     digest: str | None = Field(description="SHA-256 of the scores")
 
 
+class DeviceOperation(_Part):
+    """An operation of the device, per request of the device trace."""
+
+    name: str = Field(description="the operation's name in its program")
+    category: str = Field(description="XLA's category; on a CPU, the name without its number")
+    program: str = Field(description="the program it belongs to; empty if not known")
+    ms_per_request: Finite = Field(description="device time per request without nested operations, ms")
+
+
+class Device(_Part):
+    """The device during the requests of JAX's trace, which are not part of any latency."""
+
+    requests: Count = Field(description="answered requests in the trace")
+    busy_ms: Component = Field(description="ms per request in which the device worked")
+    idle_ms: Component = Field(description="ms per request in which it did not")
+    bound: Bound | None = Field(
+        description="what limits a request: the busy share's interval is above 0.6, below 0.4, or neither"
+    )
+    decode_ms: Finite | None = Field(
+        description="device ms per request for the decode step, which a score request does not need"
+    )
+    wait_ms: dict[Wait, Component] = Field(
+        description="what the host waits for in JAX's runtime, ms per request"
+    )
+    operations: list[DeviceOperation] = Field(description="the largest operations, at most 20")
+    observer_effect: ObserverEffect = Field(description="p50 in the trace / p50 without it and py-spy")
+
+
 class Check(_Part):
     """A law that the numbers obey, or a limit of the capture's quality."""
 
@@ -163,6 +193,7 @@ class Phase(_Part):
     observer_effect: ObserverEffect
     scores: Scores
     checks: list[Check]
+    device: Device | None = Field(None, description="null without a device trace that can be used")
 
 
 class Finding(_Part):

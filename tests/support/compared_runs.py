@@ -118,6 +118,7 @@ def phase(
         ),
         ticks=ticks,
         quality=SimpleNamespace(checks=()),
+        device=SimpleNamespace(work=None),
     )
 
 
