@@ -5,6 +5,7 @@ thread waits for cores too, and how long is not known beforehand.
 """
 
 from dataclasses import dataclass
+from statistics import median
 
 import pandas as pd
 import pytest
@@ -16,7 +17,6 @@ from scoreprof_nb.timeline.timeline import MAX_BYTES, phase_timeline
 from tests.support.paths import ROOT
 from tests.support.perfetto import read_trace
 from tests.support.program_runs import capture_program
-from tests.truth.gil_server import CPU_MS
 
 pytestmark = pytest.mark.slow
 
@@ -70,25 +70,30 @@ def states_row(phase: PhaseAnalysis, thread: str) -> "pd.Series[float]":
     return found.iloc[0]
 
 
+def errors_of(run: RunAnalysis, name: str, thread: str) -> dict[str, float]:
+    """By state, how far it is from the truth, as a part of the time at work."""
+    phase = phase_of(run, name)
+    truth, row = truth_of(run, phase, thread), states_row(phase, thread)
+    return {state: (float(row[state]) - ms) / truth.wall_ms for state, ms in truth.states.items()}
+
+
 @pytest.mark.parametrize(("name", "thread"), PLACES)
 def test_states_are_the_truth(run: RunAnalysis, name: str, thread: str) -> None:
     """Broken: time for the GIL is taken for work, or time for a core for the GIL.
 
-    The time at work itself is counted in ticks, a sample: its own deviation is the samplers', so the states are
-    compared as parts of it.
+    The time at work is counted in ticks, which are a sample: the interval of its share is allowed for.
     """
-    phase = phase_of(run, name)
-    truth, row = truth_of(run, phase, thread), states_row(phase, thread)
-    for state in STATES:
-        found = float(row[state]) / float(row["work_ms"])
-        assert abs(found - truth.states[state] / truth.wall_ms) <= OFF, (state, dict(row), truth)
+    shares = phase_of(run, name).threads.shares
+    share = shares[(shares["thread"] == thread) & (shares["component"] == COMPONENTS[thread])].iloc[0]
+    sampled = float(share["high"] - share["low"]) / 2 / float(share["share"])
+    errors = errors_of(run, name, thread)
+    assert max(map(abs, errors.values())) <= OFF + sampled, (errors, sampled)
 
 
-@pytest.mark.parametrize(("name", "thread"), PLACES)
-def test_cpu_time_is_the_truth(run: RunAnalysis, name: str, thread: str) -> None:
-    """Broken: CPU time is lost, or attributed to another component or thread."""
-    row = states_row(phase_of(run, name), thread)
-    assert float(row["on_cpu_ms"]) == pytest.approx(CPU_MS, rel=OFF)
+def test_most_states_are_closer_than_chance_allows_each(run: RunAnalysis) -> None:
+    """Broken: all of them are off to the same side by almost as much as one may be."""
+    errors = [abs(error) for place in PLACES for error in errors_of(run, *place).values()]
+    assert median(errors) <= OFF / 2, errors
 
 
 @pytest.mark.parametrize("thread", COMPONENTS)
