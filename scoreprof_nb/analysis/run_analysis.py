@@ -24,7 +24,7 @@ from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.scores import Scores, dtype_of, scores, tolerance_of
 from scoreprof_nb.analysis.state_checks import state_checks
-from scoreprof_nb.analysis.thread_states import STATE_COLUMNS, phase_states, state_table
+from scoreprof_nb.analysis.thread_states import STATE_COLUMNS, BlockStates, phase_states, state_table
 from scoreprof_nb.analysis.ticks import PhaseTicks, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.component import Catalog
@@ -183,7 +183,8 @@ def _analyse_phase(
     requests = _with_stacks(measured_requests(phase, run.log, concurrency), ticks)
     thread_cpu = breakdown.thread_cpu(ticks, rules)
     latency = _latency(phase, requests, seed)
-    threads = _threads(ticks, requests, rules, seed)
+    states = phase_states(ticks)
+    threads = _threads(ticks, states, requests, rules, seed)
     path = request_path(ticks, requests, concurrency, seed)
     capture = capture_quality(ticks, thread_cpu)
     table = latency.table
@@ -191,7 +192,7 @@ def _analyse_phase(
     checks = (
         *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),
         *limits(phase.name, capture, requests.failed_share, ticks.failures),
-        *state_checks(ticks, threads.states),
+        *state_checks(ticks, states, threads.states),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))
     return PhaseAnalysis(
@@ -220,10 +221,15 @@ def _latency(phase: Phase, requests: MeasuredRequests, seed: int) -> LatencyAnal
     )
 
 
-def _threads(ticks: PhaseTicks, requests: MeasuredRequests, rules: RuleSet, seed: int) -> ThreadAnalysis:
+def _threads(
+    ticks: PhaseTicks,
+    states: tuple[BlockStates, ...],
+    requests: MeasuredRequests,
+    rules: RuleSet,
+    seed: int,
+) -> ThreadAnalysis:
     served = breakdown.requests_served(ticks, requests)
     kernel = breakdown.kernel_cpu(ticks, rules)
-    states = phase_states(ticks)
     at_work = state_table(ticks, states, requests, seed)
     return ThreadAnalysis(
         shares=breakdown.thread_breakdown(ticks, kernel, seed),

@@ -5,8 +5,8 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 
-from scoreprof_nb.analysis.cpu_counters import block_counters
 from scoreprof_nb.analysis.quality import Check
+from scoreprof_nb.analysis.thread_states import BlockStates
 from scoreprof_nb.analysis.ticks import PhaseTicks
 from scoreprof_nb.run_folder.records import CpuQuota
 
@@ -16,29 +16,29 @@ _TOLERANCE = 1e-6
 _TICK_S, _RELATIVE = 0.010, 0.02
 
 
-def state_checks(ticks: PhaseTicks, states: pd.DataFrame) -> list[Check]:
-    """``states``: from ``thread_states.state_table``."""
+def state_checks(ticks: PhaseTicks, states: tuple[BlockStates, ...], table: pd.DataFrame) -> list[Check]:
+    """``states``, ``table``: from ``thread_states.phase_states`` and ``state_table``."""
     return [
-        _sum_law(ticks, states),
-        _kernel_check(ticks),
+        _sum_law(ticks, states, table),
+        _kernel_check(ticks, states),
         _quota_check(ticks.phase.name, ticks.phase.record.cpu_quota),
     ]
 
 
-def _sum_law(ticks: PhaseTicks, states: pd.DataFrame) -> Check:
+def _sum_law(ticks: PhaseTicks, states: tuple[BlockStates, ...], table: pd.DataFrame) -> Check:
     name = "on CPU, waiting for a core and neither sum to the ticks at work"
-    if states.empty:
+    if table.empty:
         return Check(ticks.phase.name, name, None, "the kernel's counters were not read")
     at_work_s: dict[tuple[str, str], float] = defaultdict(float)
-    for block in ticks.blocks:
-        known = block_counters(ticks.phase.schedstat, block.block.number)
+    for of_block in states:
+        block = of_block.block
         for thread in block.threads:
-            if (thread.pid, thread.tid) in known:
+            if (thread.pid, thread.tid) in of_block.counters:
                 at_work = int(ticks.catalog.work[thread.components].sum())
                 key = thread.role.process, thread.role.thread
                 at_work_s[key] += at_work / max(block.ticks, 1) * block.block.wall_s
-    parts_ms = states["on_cpu_ms"] + states["runnable_ms"] + states["off_cpu_ms"]
-    summed_s = (parts_ms * states["requests"] / 1e3).groupby([states["process"], states["thread"]]).sum()
+    parts_ms = table["on_cpu_ms"] + table["runnable_ms"] + table["off_cpu_ms"]
+    summed_s = (parts_ms * table["requests"] / 1e3).groupby([table["process"], table["thread"]]).sum()
     off = {key: abs(summed_s.get(key, 0.0) - seconds) for key, seconds in at_work_s.items()}
     worst = max(off, key=lambda key: off[key])
     passed = bool(np.isclose(off[worst], 0.0, atol=_TOLERANCE * max(sum(at_work_s.values()), 1.0)))
@@ -49,18 +49,18 @@ def _sum_law(ticks: PhaseTicks, states: pd.DataFrame) -> Check:
     )
 
 
-def _kernel_check(ticks: PhaseTicks) -> Check:
+def _kernel_check(ticks: PhaseTicks, states: tuple[BlockStates, ...]) -> Check:
     """The counters read per slot against those read before and after each block (threads.parquet)."""
     name = "CPU time read per slot agrees with that of the whole blocks"
     threads = ticks.phase.threads
     per_slot_s = whole_s = allowed_s = 0.0
-    for block in ticks.blocks:
-        counters = block_counters(ticks.phase.schedstat, block.block.number)
-        for row in threads[threads["block"] == block.block.number].to_dict("records"):
-            known = counters.get((row["pid"], row["tid"]))
+    for of_block in states:
+        block = of_block.block.block
+        for row in threads[threads["block"] == block.number].to_dict("records"):
+            known = of_block.counters.get((row["pid"], row["tid"]))
             used_s = row["cpu_after_s"] - row["cpu_before_s"]
             if known is not None and used_s == used_s:
-                edges = np.array([block.block.start_s, block.block.stop_s])
+                edges = np.array([block.start_s, block.stop_s])
                 read_s = float(known.between(edges)[0][0])
                 per_slot_s, whole_s = per_slot_s + read_s, whole_s + used_s
                 allowed_s += 2 * _TICK_S if max(read_s, used_s) > 0 else 0.0

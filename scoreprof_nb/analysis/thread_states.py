@@ -8,6 +8,7 @@ a slot of the clock), then fitted to the totals, since a slot that holds the end
 the beginning of the next. Where the ticks have no times, the split is by their number alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,10 +45,14 @@ class TickStates:
 
 @dataclass(frozen=True)
 class BlockStates:
-    """The threads of a block whose counters are known."""
+    """The threads of a block whose counters are known.
+
+    ``counters``: of every thread of the server, native ones too, by (pid, tid).
+    """
 
     block: BlockTicks
     threads: tuple[TickStates, ...]
+    counters: Mapping[tuple[int, int], ThreadCounters]
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,10 @@ def _block_states(block: BlockTicks, schedstat: pd.DataFrame) -> BlockStates:
         if known is not None:
             at_s = block.tick_s[block.ticks - len(thread.components) :]
             shares = known.shares(at_s - SLOT_S / 2, at_s + SLOT_S / 2)
-            if not block.timed:
+            if not block.timed:  # then every tick has the same weight
                 shares = (np.ones(len(at_s)), np.ones(len(at_s)))
             states.append(TickStates(thread, known, *shares))
-    return BlockStates(block, tuple(states))
+    return BlockStates(block, tuple(states), counters)
 
 
 def state_table(

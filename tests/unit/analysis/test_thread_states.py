@@ -171,7 +171,7 @@ def test_without_counters_nothing_is_known():
     table = state_table(ticks, phase_states(ticks), REQUESTS, 0)
     assert table.empty
     assert blocked_pairs(phase_states(ticks), table, CATALOG).empty
-    assert [check.passed for check in state_checks(ticks, table)] == [None, None, None]
+    assert [check.passed for check in state_checks(ticks, phase_states(ticks), table)] == [None, None, None]
 
 
 def test_share_out_respects_limits_and_spends_the_total():
@@ -195,7 +195,9 @@ def test_parts_sum_to_the_ticks_whatever_the_kernel_counted():
 
 
 def checked(ticks, table, words):
-    (check,) = [one for one in state_checks(ticks, table.reset_index()) if words in one.name]
+    (check,) = [
+        one for one in state_checks(ticks, phase_states(ticks), table.reset_index()) if words in one.name
+    ]
     return check.passed, check.text
 
 
