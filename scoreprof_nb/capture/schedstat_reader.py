@@ -3,10 +3,12 @@
     <python> schedstat_reader.py OUTPUT STEP_S PID [PID ...]
 
 ``/proc/PID/task/TID/schedstat`` counts nanoseconds on a CPU and nanoseconds waiting for one. Each file is
-opened once and read again in place, which costs a microsecond; a thread whose counters have not changed for
-QUIET_READINGS is read once in QUIET_EVERY slots, until they do. OUTPUT gets a record per thread and reading,
-in the format ``RECORD``, but only where a counter changed: before and after the change, and the first and
-the last reading. Between two records of a thread the counters are straight lines.
+opened once and read again in place, which costs a microsecond. Of the threads whose counters have not changed
+for a while, which a TPU host has many of, QUIET_PER_SLOT are read per slot, in turns.
+
+OUTPUT gets a record per thread and reading, in the format ``RECORD``, but only where a counter changed: before
+and after the change, and the first and the last reading. Between two records of a thread the counters are
+straight lines.
 
 It prints a line when it has read every thread once, and runs until its standard input is closed, which also
 happens when its parent dies. It is a process of its own, so that it takes no time from the server or from the
@@ -15,6 +17,7 @@ load generator. It uses the standard library only.
 
 import itertools
 import os
+import resource
 import select
 import struct
 import sys
@@ -26,7 +29,8 @@ from typing import BinaryIO
 # Epoch nanoseconds, pid, tid, nanoseconds on a CPU, nanoseconds waiting for a CPU.
 RECORD = struct.Struct("<qiiqq")
 LOOK_S = 0.25  # between looks for new threads
-QUIET_READINGS, QUIET_EVERY = 100, 8
+QUIET_READINGS = 100  # without a change: the thread is quiet
+QUIET_PER_SLOT = 32
 
 
 class Task:
@@ -41,9 +45,13 @@ class Task:
         self._written = True
         self._unchanged = 0
 
-    def due(self, slot: int) -> bool:
-        """Whether it is to be read in this slot."""
-        return self._unchanged < QUIET_READINGS or slot % QUIET_EVERY == 0
+    @property
+    def quiet(self) -> bool:
+        return self._unchanged >= QUIET_READINGS
+
+    def due(self, slot: int, quiet_every: int) -> bool:
+        """Whether it is to be read in this slot, if quiet threads are read in every n-th."""
+        return not self.quiet or (slot + self._ids[1]) % quiet_every == 0
 
     def read(self, now_ns: int, output: BinaryIO) -> None:
         """Read the counters; write what changed. Raises OSError when the thread has ended."""
@@ -75,17 +83,20 @@ class Task:
 
 def run(output: BinaryIO, step_s: float, pids: Iterable[int]) -> None:
     """Read until the standard input is closed."""
+    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     pids = tuple(pids)
     tasks: dict[tuple[int, int], Task] = {}
-    look_s, started = 0.0, False
+    look_s, quiet_every, started = 0.0, 1, False
     for slot in itertools.count():
         now_s = time.time()
         if now_s >= look_s:
             look_s = now_s + LOOK_S
             _look(pids, tasks)
+            quiet_every = 1 + sum(task.quiet for task in tasks.values()) // QUIET_PER_SLOT
         now_ns = time.time_ns()
         for ids, task in list(tasks.items()):
-            if task.due(slot):
+            if task.due(slot, quiet_every):
                 try:
                     task.read(now_ns, output)
                 except OSError:
