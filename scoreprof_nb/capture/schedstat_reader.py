@@ -6,9 +6,9 @@
 opened once and read again in place, which costs a microsecond. Of the threads whose counters have not changed
 for a while, which a TPU host has many of, QUIET_PER_SLOT are read per slot, in turns.
 
-OUTPUT gets a record per thread and reading, in the format ``RECORD``, but only where a counter changed: before
-and after the change, and the first and the last reading. Between two records of a thread the counters are
-straight lines.
+OUTPUT gets a record per thread and reading, in the format ``RECORD``, but only where a counter changed:
+before and after the change, and the first and the last reading. Between two records of a thread the counters
+are straight lines.
 
 It prints a line when it has read every thread once, and runs until its standard input is closed, which also
 happens when its parent dies. It is a process of its own, so that it takes no time from the server or from the
