@@ -10,9 +10,10 @@ from scoreprof_nb.timeline.device import device_tracks
 from scoreprof_nb.timeline.perfetto_trace import perfetto_trace
 from scoreprof_nb.timeline.requests import SERVER, block_track, log_tracks, request_tracks
 from scoreprof_nb.timeline.threads import core_tracks, thread_tracks
-from scoreprof_nb.timeline.tracks import Group, Instant, Track, Window, clipped
+from scoreprof_nb.timeline.tracks import Group, Instant, Track, Window, clipped, events_in
 
 MAX_BYTES = 20_000_000
+LEAST_EVENT_BYTES = 16  # of one event in the file: a trace that must be too large is not built first
 _MARGIN = 0.95
 _WHOLE = Group("timeline")
 
@@ -46,15 +47,22 @@ def phase_timeline(analysis: PhaseAnalysis, log: pd.DataFrame, max_bytes: int = 
     A timeline that is cut says so on a track of its own.
     """
     tracks = phase_tracks(analysis, log)
-    trace, share = perfetto_trace(tracks), 1.0
+    share = min(1.0, max_bytes / (LEAST_EVENT_BYTES * max(sum(map(events_in, tracks)), 1)))
+    trace = _trace(tracks, analysis.phase.record, share)
     while len(trace) > max_bytes:
         share *= _MARGIN * max_bytes / len(trace)
-        windows = _windows(analysis.phase.record, share)
-        note = Track(
-            _WHOLE, "cut", instants=(Instant(windows[0][0], f"cut: the first {share:.1%} of each block"),)
-        )
-        trace = perfetto_trace((note, *(clipped(track, windows) for track in tracks)))
+        trace = _trace(tracks, analysis.phase.record, share)
     return Timeline(trace, share)
+
+
+def _trace(tracks: tuple[Track, ...], record: PhaseRecord, share: float) -> bytes:
+    if share == 1.0:
+        return perfetto_trace(tracks)
+    windows = _windows(record, share)
+    note = Track(
+        _WHOLE, "cut", instants=(Instant(windows[0][0], f"cut: the first {share:.1%} of each block"),)
+    )
+    return perfetto_trace((note, *(clipped(track, windows) for track in tracks)))
 
 
 def _windows(record: PhaseRecord, share: float) -> list[Window]:

@@ -73,3 +73,13 @@ def clipped(track: Track, windows: Sequence[Window]) -> Track:
         instants=tuple(one for one in track.instants if inside(one.time_ns)),
         counter=counter and replace(counter, points=tuple(one for one in counter.points if inside(one[0]))),
     )
+
+
+def events_in(track: Track) -> int:
+    """The number of events that a track takes in a file: two per slice."""
+    points = len(track.counter.points) if track.counter is not None else 0
+    return sum(map(_events_of, track.slices)) + len(track.instants) + points
+
+
+def _events_of(one: Slice) -> int:
+    return 2 + sum(map(_events_of, one.children))
