@@ -71,7 +71,7 @@ def request_windows(requests: pd.DataFrame) -> tuple[Nanoseconds, Nanoseconds]:
     ordered = requests.sort_values("done_ns", kind="stable")
     sent, done = (ordered[name].to_numpy(dtype=np.int64) for name in ("sent_ns", "done_ns"))
     waiting_since = np.minimum.accumulate(sent[::-1])[::-1]  # of those that were not answered before
-    previous = np.concatenate([sent[:1], done[:-1]])
+    previous = np.concatenate([waiting_since[:1], done[:-1]])
     return np.maximum(waiting_since, previous), done
 
 

@@ -69,8 +69,8 @@ class DeviceTraceCapture:
                 record = self._stop(record)
                 record = _keep(output, folder, record)
         except (_TraceFailed, ServerFailed, OSError, psutil.Error) as error:
-            text = " ".join(self.redact(str(error).partition("\n")[0]).split())
-            record = replace(record, failure=text[:MESSAGE_CHARACTERS])
+            line = str(error).strip().partition("\n")[0].removesuffix(" The end of its log:")
+            record = replace(record, failure=" ".join(self.redact(line).split())[:MESSAGE_CHARACTERS])
         self.log_progress(f"  device trace: {_outcome(record)}")
         return record
 

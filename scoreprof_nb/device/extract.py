@@ -10,6 +10,7 @@ that says why the trace cannot be read.
 import gzip
 import sys
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def content_of(path: Path) -> bytes:
             packed = file.read(2) == b"\x1f\x8b"
         with gzip.open(path) if packed else path.open("rb") as file:
             content: bytes = file.read(MOST_BYTES + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UnreadableTrace(f"cannot be read: {error}") from error
     if not content:
         raise UnreadableTrace("is empty")

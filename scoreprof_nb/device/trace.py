@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from scoreprof_nb.device.events import Chip, chips, device_events, host_calls
 
+READER = ("-m", "scoreprof_nb.device.extract")
 READ_S = 120.0  # for one trace
 # As ``extract`` writes them; it is not imported, so that it stays a program.
 _EVENTS, _PROGRAMS, _PLANES = "events.parquet", "programs.parquet", "planes.parquet"
@@ -71,7 +72,7 @@ def read_traces(paths: Sequence[Path]) -> list[TraceTables | Unreadable]:
 def _run(traces: Sequence[tuple[Path, Path]]) -> tuple[list[str], str]:
     """The reader's answers, one for each trace that it got to, and how it ended in words."""
     arguments = [str(part) for pair in traces for part in pair]
-    command = [sys.executable, "-m", "scoreprof_nb.device.extract", *arguments]
+    command = [sys.executable, *READER, *arguments]
     try:
         process = subprocess.run(command, capture_output=True, timeout=READ_S * len(traces))
     except subprocess.TimeoutExpired as error:
