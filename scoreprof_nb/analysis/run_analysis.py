@@ -9,6 +9,8 @@ import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown, memory
 from scoreprof_nb.analysis.conditions import condition_checks
+from scoreprof_nb.analysis.device_phase import DeviceAnalysis, analyse_device
+from scoreprof_nb.analysis.gil import PAIR_COLUMNS, blocked_pairs
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
     Throughput,
@@ -22,10 +24,13 @@ from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.scores import Scores, dtype_of, scores, tolerance_of
+from scoreprof_nb.analysis.state_checks import state_checks
+from scoreprof_nb.analysis.thread_states import STATE_COLUMNS, BlockStates, phase_states, state_table
 from scoreprof_nb.analysis.ticks import PhaseTicks, joint, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
+from scoreprof_nb.device.trace import TraceTables, Unreadable, read_traces
 from scoreprof_nb.run_folder.store import Phase, Run
 
 
@@ -43,14 +48,17 @@ class LatencyAnalysis:
 class ThreadAnalysis:
     """What the threads do: tables with the columns of breakdown.py.
 
-    ``shares``: of each thread's ticks; ``cpu``: CPU time per request; ``served``: the number of requests
-    in the blocks that the tables are from.
+    ``shares``: of each thread's ticks; ``cpu``: CPU time per request; ``states``: whether a thread at work
+    ran (thread_states.py); ``blocked``: by which thread it was kept from running (gil.py); ``served``: the
+    number of requests in the blocks that the tables are from.
     """
 
     shares: pd.DataFrame
     utilisation: pd.DataFrame
     cpu: pd.DataFrame
     hot_functions: pd.DataFrame
+    states: pd.DataFrame
+    blocked: pd.DataFrame
     served: float
 
 
@@ -84,6 +92,7 @@ class PhaseAnalysis:
     memory: pd.DataFrame  # columns memory.COLUMNS
     batching: BatchAnalysis
     quality: QualityAnalysis
+    device: DeviceAnalysis
 
     @property
     def name(self) -> str:
@@ -105,6 +114,8 @@ _TABLES = MappingProxyType(
         "cpu": _Table(lambda phase: phase.threads.cpu, breakdown.CPU_COLUMNS),
         "hot": _Table(lambda phase: phase.threads.hot_functions, breakdown.HOT_COLUMNS),
         "utilisation": _Table(lambda phase: phase.threads.utilisation, breakdown.UTILISATION_COLUMNS),
+        "states": _Table(lambda phase: phase.threads.states, STATE_COLUMNS),
+        "blocked": _Table(lambda phase: phase.threads.blocked, PAIR_COLUMNS),
         "memory": _Table(lambda phase: phase.memory, memory.COLUMNS),
         "batches": _Table(lambda phase: phase.batching.sizes, batching.COLUMNS),
     }
@@ -126,8 +137,10 @@ class RunAnalysis:
     catalog: Catalog
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the phases' tables (latency, threads, cpu, hot, utilisation, memory, batches), all phases
-        concatenated. Raises KeyError for any other name."""
+        """One of the phases' tables, all phases concatenated. Raises KeyError for an unknown name.
+
+        Names: latency, threads, cpu, hot, utilisation, states, blocked, memory, batches.
+        """
         table = _TABLES[name]
         return concat_tables([table.part(phase) for phase in self.phases], table.columns)
 
@@ -150,18 +163,28 @@ class RunAnalysis:
 
 def analyse(run: Run, rules: RuleSet) -> RunAnalysis:
     """Analyse every finished phase of a run."""
-    phases = tuple(_analyse_phase(run, phase, rules) for phase in run.phases.values())
+    traces = _device_traces(run)
+    phases = tuple(_analyse_phase(run, phase, rules, traces.get(name)) for name, phase in run.phases.items())
     return RunAnalysis(run, phases, rules.catalog)
 
 
-def _analyse_phase(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
+def _device_traces(run: Run) -> dict[str, TraceTables | Unreadable]:
+    """The device traces, by phase."""
+    paths = {name: path for name, phase in run.phases.items() if (path := phase.device_trace_path())}
+    return dict(zip(paths, read_traces(list(paths.values())), strict=True))
+
+
+def _analyse_phase(
+    run: Run, phase: Phase, rules: RuleSet, trace: TraceTables | Unreadable | None
+) -> PhaseAnalysis:
     concurrency = int(run.manifest.parameters.get("concurrency", 1))
     ticks = phase_ticks(phase, rules)
     on_path = joint(ticks)
     requests = _with_stacks(measured_requests(phase, run.log, concurrency), on_path)
     thread_cpu = breakdown.thread_cpu(ticks, rules)
     latency = _latency(phase, requests)
-    threads = _threads(ticks, requests, rules)
+    states = phase_states(ticks)
+    threads = _threads(ticks, states, requests, rules)
     path = request_path(on_path, requests, concurrency)
     capture = capture_quality(ticks, thread_cpu)
     table = latency.table
@@ -170,6 +193,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
         *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),
         *limits(phase.name, capture, requests.failed_share, ticks.failures),
         *condition_checks(phase.name, phase.record.warmup, requests, latency.observer_effect),
+        *state_checks(ticks, states, threads.states),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))
     return PhaseAnalysis(
@@ -185,6 +209,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
             summary=batching.batching_row(phase, run.log, requests),
         ),
         quality=QualityAnalysis(capture, scores(phase.requests, tolerance), checks),
+        device=analyse_device(phase, trace, requests, path, seed),
     )
 
 
@@ -197,14 +222,19 @@ def _latency(phase: Phase, requests: MeasuredRequests) -> LatencyAnalysis:
     )
 
 
-def _threads(ticks: PhaseTicks, requests: MeasuredRequests, rules: RuleSet) -> ThreadAnalysis:
+def _threads(
+    ticks: PhaseTicks, states: tuple[BlockStates, ...], requests: MeasuredRequests, rules: RuleSet
+) -> ThreadAnalysis:
     served = breakdown.requests_served(ticks, requests)
     kernel = breakdown.kernel_cpu(ticks, rules)
+    at_work = state_table(ticks, states, requests)
     return ThreadAnalysis(
         shares=breakdown.thread_breakdown(ticks, kernel),
         utilisation=breakdown.utilisation(ticks),
         cpu=breakdown.cpu_per_request(ticks, kernel, requests),
         hot_functions=breakdown.hot_functions(ticks, served),
+        states=at_work,
+        blocked=blocked_pairs(states, at_work, ticks.catalog),
         served=served,
     )
 

@@ -2,22 +2,26 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from scoreprof_nb.capture.blocks import BlockMeasurement, BlockRecording, block_order
+from scoreprof_nb.capture.device_trace import DeviceTraceCapture
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.memory import MemoryRecorder
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.server import Server
+from scoreprof_nb.capture.thread_states import CpuRecorder
 from scoreprof_nb.capture.warmup import PhaseWarmup
 from scoreprof_nb.capture.workload import workload_fingerprint
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.run_folder.files import recording_name
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
-from scoreprof_nb.run_folder.records import Block, PhaseRecord
-from scoreprof_nb.run_folder.store import write_phase
+from scoreprof_nb.run_folder.records import Block, DeviceTrace, PhaseRecord
+from scoreprof_nb.run_folder.store import write_phase, write_schedstat
 
 WARM_REQUESTS = 9  # the last ones of a warm-up, of which at least five triggered no compile
 
@@ -50,16 +54,20 @@ def capture_phase(
             measurement = BlockMeasurement(server, load, processes, parameters, len(order), log_progress)
             blocks: list[Block] = []
             threads: list[dict[str, Any]] = []
-            with MemoryRecorder([process.pid for process in processes]) as memory:
+            pids = [process.pid for process in processes]
+            with MemoryRecorder(pids) as memory, CpuRecorder(pids, staging) as cpu:
                 for number, profiled in enumerate(order):
                     recording = None
-                    if profiled and recorder is not None:
-                        output = staging / recording_name(number, recorder.suffix)
-                        recording = BlockRecording(recorder, server, output, plan.redact)
-                    block, rows = measurement.measure(number, recording)
+                    with ExitStack() as stack:
+                        if profiled and recorder is not None:
+                            output = staging / recording_name(number, recorder.suffix)
+                            recording = BlockRecording(recorder, server, output, plan.redact)
+                            stack.enter_context(cpu.reading(number))
+                        block, rows = measurement.measure(number, recording)
                     blocks.append(block)
                     threads.extend(rows)
         server.check_alive()
+        device_trace, traced_rows = _device_trace(server, plan, parameters, name, staging, log_progress)
         notes = [f"{kind}; the first one: {message}" for kind, message in load.failures.items()]
         measured = [row for row in load.rows if not row["warmup"]]
         answered = sum(row["error"] is None for row in measured)
@@ -72,9 +80,12 @@ def capture_phase(
             processes=processes,
             notes=tuple(map(plan.redact, notes)),
             workload=workload_fingerprint(bodies),
+            cpu_quota=cpu.quota,
+            device_trace=device_trace,
             answered=answered,
         )
-        write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads, memory.rows)
+        write_schedstat(staging, cpu.tables)
+        write_phase(staging, record, _in_order(load), threads, memory.rows, traced_rows)
     failed = len(measured) - answered
     log_progress(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")
 
@@ -83,3 +94,26 @@ def _request_s(rows: Sequence[Mapping[str, Any]]) -> float:
     """How long a request of a warmed-up phase takes: the median of the last ones. 0 without any."""
     durations = [(row["done_ns"] - row["sent_ns"]) / 1e9 for row in rows[-WARM_REQUESTS:]]
     return median(durations) if durations else 0.0
+
+
+def _device_trace(
+    server: Server,
+    plan: Plan,
+    parameters: Parameters,
+    phase: str,
+    folder: Path,
+    log_progress: LogProgress,
+) -> tuple[DeviceTrace | None, list[dict[str, Any]]]:
+    """The trace of some more requests of the phase, and their rows; nothing if it is switched off."""
+    if not parameters.device_trace_s:
+        return None, []
+    load = LoadGenerator(server.url, plan.bodies[phase], parameters.concurrency, parameters.request_s)
+    load.warming = False
+    trace = DeviceTraceCapture(
+        server, load, parameters.device_trace_s, plan.provenance, plan.redact, log_progress
+    )
+    return trace.capture(folder), _in_order(load)
+
+
+def _in_order(load: LoadGenerator) -> list[dict[str, Any]]:
+    return sorted(load.rows, key=lambda row: row["request"])

@@ -137,7 +137,8 @@ class _Capture:
 
     def _announced(self, missing: tuple[str, ...]) -> Iterator[str]:
         for position, name in enumerate(missing):
-            left_s = (len(missing) - position) * (self.parameters.phase_s + WARMUP_GUESS_S)
+            phase_s = self.parameters.phase_s + WARMUP_GUESS_S + 2 * self.parameters.device_trace_s
+            left_s = (len(missing) - position) * phase_s
             self.log_progress(f"phase {name} ({position + 1} of {len(missing)}), about {left_s:.0f} s left")
             yield name
 

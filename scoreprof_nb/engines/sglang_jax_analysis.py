@@ -31,3 +31,7 @@ LOG_EVENTS = MappingProxyType(
 DECODE_LOG_INTERVAL = re.compile(r"\bdecode_log_interval=([1-9]\d*)")
 
 DTYPE_FLAG = "--dtype"  # of the server: the number format that the model is computed in
+
+# The compiled function that runs the model, in a device trace. A decode step is a program of its own: it
+# lacks the inputs that describe what a prefill extends.
+MODEL_PROGRAM = re.compile(r"run_model")

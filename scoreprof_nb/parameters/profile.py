@@ -115,6 +115,12 @@ class MeasurementParameters(ParameterSet):
     py_spy_mode: PySpyMode = Field(
         "nonblocking", description=f"nonblocking, blocking, native (at most {NATIVE_HZ} Hz), or off"
     )
+    device_trace_s: Number = Field(
+        3.0,
+        ge=0,
+        le=60,
+        description="seconds of JAX's device trace per phase, at most; it ends after 40 requests. 0: none",
+    )
     startup_s: Number = Field(
         0.0, ge=1, le=DAY_S, description="seconds the server may take to become healthy. 0: 600, tpu 1800"
     )

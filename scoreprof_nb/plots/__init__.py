@@ -1,13 +1,16 @@
 """Figures of the report: DataFrames in, a matplotlib Figure out, nothing shown as a side effect."""
 
 from scoreprof_nb.plots.components import plot_cpu, plot_hot_functions, plot_request_path, plot_threads
+from scoreprof_nb.plots.device import plot_device
 from scoreprof_nb.plots.latency import plot_latency, plot_latency_timeline, plot_observer_effect
 from scoreprof_nb.plots.server import plot_batching, plot_utilisation
 from scoreprof_nb.plots.sides import plot_history, plot_path_change, plot_run_values, plot_verdicts
+from scoreprof_nb.plots.timeline import plot_timeline
 
 __all__ = [
     "plot_batching",
     "plot_cpu",
+    "plot_device",
     "plot_history",
     "plot_hot_functions",
     "plot_latency",
@@ -17,6 +20,7 @@ __all__ = [
     "plot_request_path",
     "plot_run_values",
     "plot_threads",
+    "plot_timeline",
     "plot_utilisation",
     "plot_verdicts",
 ]

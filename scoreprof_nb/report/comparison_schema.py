@@ -59,7 +59,7 @@ class Metric(_Row):
     """A metric of a phase."""
 
     phase: str
-    metric: str = Field(description="p50, p90, throughput or CPU per request")
+    metric: str = Field(description="p50, p90, throughput, CPU per request or device busy per request")
     unit: str
     control: Finite | None = Field(description="mean over the runs, in ``unit``")
     test: Finite | None = Field(description="mean over the runs, in ``unit``")

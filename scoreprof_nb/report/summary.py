@@ -9,8 +9,10 @@ import pandas as pd
 from scoreprof_nb.analysis.conditions import warm_up_sufficient
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.report import summary_schema as schema
+from scoreprof_nb.report.device_summary import device_summary
 from scoreprof_nb.report.findings import Finding
 from scoreprof_nb.report.format import timestamp
+from scoreprof_nb.report.thread_states import thread_times
 
 
 def summary(analysis: RunAnalysis, findings: Sequence[Finding]) -> schema.Summary:
@@ -67,7 +69,7 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
         request_path_unseen_high_ms=phase.path.unseen_high_ms,
         request_path_method=cast(schema.Method | None, phase.path.method),
         cpu_ms_per_request=_components(phase.threads.cpu, "cpu_ms"),
-        threads=_threads(phase.threads.shares),
+        threads=_threads(phase.threads.shares, phase.threads.states),
         memory=_memory(phase.memory),
         quality=_quality(phase),
         observer_effect=schema.ObserverEffect(
@@ -84,6 +86,7 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
             schema.Check(name=check.name, passed=check.passed, text=check.text)
             for check in phase.quality.checks
         ],
+        device=device_summary(phase.device.work) if phase.device.work is not None else None,
     )
 
 
@@ -123,7 +126,13 @@ def _components(table: pd.DataFrame, column: str) -> dict[str, schema.Component]
     }
 
 
-def _threads(table: pd.DataFrame) -> list[schema.Thread]:
+def _threads(table: pd.DataFrame, states: pd.DataFrame) -> list[schema.Thread]:
+    times = {
+        (row["process"], row["thread"]): schema.ThreadTime(
+            **{name: float(row[name]) for name in schema.ThreadTime.model_fields}
+        )
+        for row in thread_times(states).to_dict("records")
+    }
     return [
         schema.Thread(
             process=str(process),
@@ -131,6 +140,7 @@ def _threads(table: pd.DataFrame) -> list[schema.Thread]:
             ticks=int(rows["ticks"].iloc[0]),
             cpu_s=float(rows["cpu_s"].iloc[0]),
             share=dict(zip(rows["component"], map(float, rows["share"]), strict=True)),
+            time=times.get((process, thread)),
         )
         for (process, thread), rows in table.groupby(["process", "thread"], sort=False)
     ]

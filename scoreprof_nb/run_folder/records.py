@@ -98,6 +98,37 @@ class ServerProcess:
 
 
 @dataclass(frozen=True, config=_CHECKED)
+class CpuQuota:
+    """The server's CPU quota in its control group, and how often it was stopped for it during a phase.
+
+    A quota is given in CPU time per period: ``quota_s`` (None: no limit known) of every ``period_s``.
+    ``throttled_s``: the time that the group's CPUs were stopped, summed over CPUs.
+    """
+
+    periods: int
+    throttled_periods: int
+    throttled_s: float
+    quota_s: float | None = None
+    period_s: float | None = None
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class DeviceTrace:
+    """JAX's trace of some requests, after the blocks of a phase."""
+
+    started_s: float  # when the server had started to trace
+    stopped_s: float  # when the last request was answered
+    requests: int = 0  # answered with scores
+    failed: int = 0
+    mean_ms: float | None = None  # mean latency of the answered requests
+    file: str | None = None  # None when there is no trace
+    size: int = 0  # bytes, unpacked
+    write_s: float = 0.0  # how long the server took to stop and to write it
+    dropped: tuple[str, ...] = ()  # further traces that were not kept
+    failure: str | None = None  # why there is no file
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class PhaseRecord:
     """phase.json: one finished phase."""
 
@@ -109,6 +140,8 @@ class PhaseRecord:
     processes: tuple[ServerProcess, ...]
     notes: tuple[str, ...] = ()
     workload: str | None = None  # number, sizes and checksum of the bodies to send
+    cpu_quota: CpuQuota | None = None  # over the measured blocks; None: not known
+    device_trace: DeviceTrace | None = None  # None: not asked for, or captured before there was one
     answered: int | None = None  # measured requests that succeeded; None: not recorded by older versions
 
 

@@ -41,7 +41,11 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
             not path.is_file()
             or path == folder.manifest_path
             or any(part.startswith(".") for part in name.parts)
-            or not (name.parts[0] == files.PHASES or path.name in _SYNCED)
+            or not (
+                name.parts[0] == files.PHASES
+                or path.name in _SYNCED
+                or path.name.endswith(files.TIMELINE_SUFFIX)
+            )
         ):
             continue
         if str(name) in synced_sha256 and synced_sha256[str(name)] == manifest.sha256.get(str(name)):

@@ -62,6 +62,7 @@ def test_every_file_is_there(demo: Finished) -> None:
             "requests.parquet",
             "threads.parquet",
             "memory.parquet",
+            "schedstat.parquet",
             "recording-1.speedscope.json",
             "recording-2.speedscope.json",
         }

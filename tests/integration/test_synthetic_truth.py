@@ -1,25 +1,15 @@
 """A server whose costs are known exactly: shares, CPU time and request path agree with them."""
 
-import os
-import sys
 from collections.abc import Mapping
 
 import pytest
 
 from scoreprof_nb.analysis.request_path import request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse
-from scoreprof_nb.capture import session
-from scoreprof_nb.capture.preflight import Plan
-from scoreprof_nb.capture.pyspy import PySpy
-from scoreprof_nb.capture.server import free_port
-from scoreprof_nb.capture.workload import request_bodies
-from scoreprof_nb.components.rules import load_rules
-from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.redact import Redactor
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.report.findings import findings
-from scoreprof_nb.run_folder.store import load_run
 from tests.support.paths import ROOT
+from tests.support.program_runs import capture_program
 from tests.truth.synthetic_server import STAGES
 
 pytestmark = pytest.mark.slow
@@ -35,26 +25,7 @@ ROUNDING_MS = 0.5  # a sleep lasts longer than requested, and calls have a cost
 @pytest.fixture(scope="module")
 def run(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> RunAnalysis:
     folder = tmp_path_factory.mktemp("synthetic")
-
-    def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
-        port = free_port()
-        return Plan(
-            command=(sys.executable, str(TRUTH / "synthetic_server.py"), str(port)),
-            environment=dict(os.environ),
-            port=port,
-            attached=None,
-            recorder=PySpy(parameters.py_spy_mode, parameters.rate_hz, Redactor()),
-            bodies={phase: request_bodies(parameters, phase, [1, 2]) for phase in phases},
-            provenance={},
-            redact=Redactor(),
-        )
-
-    parameters = Parameters.from_mapping({"run_dir": str(folder), "phases": "single", "phase_s": PHASE_S})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "prepare", prepare)
-        outcome = session.capture(parameters, lambda text: None)
-    assert outcome.failure is None
-    return analyse(load_run(folder), load_rules())
+    return capture_program(TRUTH / "synthetic_server.py", folder, phases="single", phase_s=PHASE_S)
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,8 @@ def test_same_runs_are_no_meaningful_change():
 def test_twenty_percent_slower():
     """Broken: a comparison misses a regression of 20 %."""
     comparison = compared(test=side(1.2, at=1))
-    assert verdicts(comparison) == dict.fromkeys(("p50", "p90", "throughput", "CPU per request"), REGRESSION)
+    metrics = ("p50", "p90", "throughput", "CPU per request", "device busy per request")
+    assert verdicts(comparison) == dict.fromkeys(metrics, REGRESSION)
     assert report_of(comparison).verdict == REGRESSION
     assert "worse in p50 of small +2" in sentence(report_of(comparison))
 
@@ -123,6 +124,7 @@ def test_measured_noise_widens_the_margin_of_its_own_metric_and_component():
         "p90": 0.05,
         "throughput": 0.05,
         "CPU per request": 0.05,
+        "device busy per request": 0.05,
     }
     slower = compared(test=side(path={**BASE, "tokenize": 14.0}, at=1), noise=noise).components
     assert slower.set_index("component").loc["tokenize", "verdict"] == NO_CHANGE
