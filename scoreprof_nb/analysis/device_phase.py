@@ -1,5 +1,6 @@
 """The device's side of one phase, or why it is not known."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,7 +9,7 @@ from scoreprof_nb.analysis import device_programs, device_steps
 from scoreprof_nb.analysis.device import BUSY, IDLE, WAKE_UP, DeviceTime, device_time
 from scoreprof_nb.analysis.request_path import RequestPath
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.device.trace import TraceTables, Unreadable
+from scoreprof_nb.device.trace import TraceTables, Unreadable, read_traces
 from scoreprof_nb.run_folder.store import Phase
 
 NO_TRACE = "no device trace was captured"
@@ -40,6 +41,12 @@ class DeviceAnalysis:
     trace: TraceTables | None
     work: DeviceWork | None
     reason: str | None
+
+
+def device_traces(phases: Mapping[str, Phase]) -> dict[str, TraceTables | Unreadable]:
+    """The device traces of those phases that have one, by name."""
+    paths = {name: path for name, phase in phases.items() if (path := phase.device_trace_path())}
+    return dict(zip(paths, read_traces(list(paths.values())), strict=True))
 
 
 def analyse_device(

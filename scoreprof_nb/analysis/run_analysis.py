@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from scoreprof_nb.analysis import batching, breakdown
-from scoreprof_nb.analysis.device_phase import DeviceAnalysis, analyse_device
+from scoreprof_nb.analysis import batching, breakdown, memory
+from scoreprof_nb.analysis.device_phase import DeviceAnalysis, analyse_device, device_traces
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
     ObserverEffect,
@@ -26,7 +26,7 @@ from scoreprof_nb.analysis.ticks import PhaseTicks, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
-from scoreprof_nb.device.trace import TraceTables, Unreadable, read_traces
+from scoreprof_nb.device.trace import TraceTables, Unreadable
 from scoreprof_nb.run_folder.store import Phase, Run
 
 
@@ -82,6 +82,7 @@ class PhaseAnalysis:
     latency: LatencyAnalysis
     path: RequestPath
     threads: ThreadAnalysis
+    memory: pd.DataFrame  # columns memory.COLUMNS
     batching: BatchAnalysis
     quality: QualityAnalysis
     device: DeviceAnalysis
@@ -106,6 +107,7 @@ _TABLES = MappingProxyType(
         "cpu": _Table(lambda phase: phase.threads.cpu, breakdown.CPU_COLUMNS),
         "hot": _Table(lambda phase: phase.threads.hot_functions, breakdown.HOT_COLUMNS),
         "utilisation": _Table(lambda phase: phase.threads.utilisation, breakdown.UTILISATION_COLUMNS),
+        "memory": _Table(lambda phase: phase.memory, memory.COLUMNS),
         "batches": _Table(lambda phase: phase.batching.sizes, batching.COLUMNS),
     }
 )
@@ -126,7 +128,7 @@ class RunAnalysis:
     catalog: Catalog
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the phases' tables (latency, threads, cpu, hot, utilisation, batches), all phases
+        """One of the phases' tables (latency, threads, cpu, hot, utilisation, memory, batches), all phases
         concatenated. Raises KeyError for any other name."""
         table = _TABLES[name]
         return concat_tables([table.part(phase) for phase in self.phases], table.columns)
@@ -150,17 +152,11 @@ class RunAnalysis:
 
 def analyse(run: Run, rules: RuleSet, seed: int) -> RunAnalysis:
     """Analyse every finished phase of a run. ``seed``: of the bootstraps."""
-    traces = _device_traces(run)
+    traces = device_traces(run.phases)
     phases = tuple(
         _analyse_phase(run, phase, rules, seed, traces.get(name)) for name, phase in run.phases.items()
     )
     return RunAnalysis(run, phases, rules.catalog)
-
-
-def _device_traces(run: Run) -> dict[str, TraceTables | Unreadable]:
-    """The device traces, by phase."""
-    paths = {name: path for name, phase in run.phases.items() if (path := phase.device_trace_path())}
-    return dict(zip(paths, read_traces(list(paths.values())), strict=True))
 
 
 def _analyse_phase(
@@ -188,6 +184,7 @@ def _analyse_phase(
         latency=latency,
         path=path,
         threads=threads,
+        memory=memory.memory(phase, requests, rules),
         batching=BatchAnalysis(
             sizes=batching.prefill_batches(phase, run.log),
             summary=batching.batching_row(phase, run.log, requests),

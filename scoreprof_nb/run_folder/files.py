@@ -13,6 +13,7 @@ SUMMARY_MARKDOWN = "summary.md"
 PHASE = "phase.json"
 REQUESTS = "requests.parquet"
 THREADS = "threads.parquet"
+MEMORY = "memory.parquet"
 RECORDING_SUFFIX = ".speedscope.json"
 DEVICE_TRACE = "device.xplane.pb.gz"  # JAX's trace; XProf and TensorBoard read it unpacked
 DEVICE_REQUESTS = "device-requests.parquet"  # the requests of the trace, like requests.parquet

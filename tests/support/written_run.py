@@ -169,7 +169,7 @@ def write_run(
                 (staging / "recording-1.speedscope.json").write_text("{")
             if isinstance(device, bytes):
                 (staging / DEVICE_TRACE).write_bytes(gzip.compress(device))
-            write_phase(staging, record, requests, threads, DEVICE_REQUESTS if device else [])
+            write_phase(staging, record, requests, threads, (), DEVICE_REQUESTS if device else ())
     folder.write_provenance({"jax": "0.8.0", "packages": {"flax": None}})
     if log:
         folder.log_path.write_text(log)
@@ -196,6 +196,7 @@ TABLES = (
     profile_tables.cpu_table,
     profile_tables.threads_table,
     profile_tables.batching_table,
+    profile_tables.memory_table,
     profile_tables.quality_table,
     profile_tables.checks_table,
     profile_tables.observer_table,
