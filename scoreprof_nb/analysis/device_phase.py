@@ -54,7 +54,6 @@ def analyse_device(
     trace: TraceTables | Unreadable | None,
     requests: MeasuredRequests,
     path: RequestPath,
-    seed: int,
 ) -> DeviceAnalysis:
     """``trace``: the phase's, as it was read; None without a file. ``path``: of the same phase."""
     record = phase.record.device_trace
@@ -64,7 +63,7 @@ def analyse_device(
     if isinstance(trace, Unreadable):
         return DeviceAnalysis(None, None, f"the device trace {trace.reason}")
     traced = phase.device_requests()
-    time = device_time(trace, traced[traced["error"].isna()], requests.plain(), seed)
+    time = device_time(trace, traced[traced["error"].isna()], requests.plain())
     if time is None:
         return DeviceAnalysis(trace, None, "no request was answered during the device trace")
     if time.windows[BUSY].sum() == 0:
