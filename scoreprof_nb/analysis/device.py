@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from scoreprof_nb.analysis.latency import ObserverEffect
-from scoreprof_nb.analysis.statistics import bootstrap_weights, interval, median_ratio_interval
+from scoreprof_nb.analysis.dependence import Units, half_width
+from scoreprof_nb.analysis.observer import ObserverEffect, observer_effect
+from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.device.intervals import Intervals, Nanoseconds
 from scoreprof_nb.device.trace import TraceTables
 
@@ -102,33 +102,38 @@ def waiting_time(calls: pd.DataFrame, busy: Intervals) -> dict[str, Intervals]:
     }
 
 
-def device_time(
-    trace: TraceTables, traced: pd.DataFrame, plain: pd.DataFrame, seed: int
-) -> DeviceTime | None:
+def device_time(trace: TraceTables, traced: pd.DataFrame, plain: pd.DataFrame) -> DeviceTime | None:
     """``traced``: the answered requests of the trace; ``plain``: those in blocks without py-spy.
 
     None without a request.
     """
     if traced.empty:
         return None
+    traced = traced.sort_values("done_ns", kind="stable")
     starts, ends = request_windows(traced)
     busy = busy_time(trace.events)
     waits = waiting_time(trace.calls, busy)
     sets = {BUSY: busy, **waits, HELD: waits[BUFFERS] & busy}
     columns = {name: times.within(starts, ends) / 1e6 for name, times in sets.items()}
-    wall = (ends - starts) / 1e6
-    windows = pd.DataFrame({"start_ns": starts, "end_ns": ends, "wall": wall, **columns})
-    windows[IDLE] = wall - windows[BUSY]
-    values = windows[list(ESTIMATES)].to_numpy(dtype=np.float64)
-    means, low, high = _means(values, wall, seed)
-    share = _share(windows[BUSY].to_numpy(dtype=np.float64), wall, seed)
+    windows = pd.DataFrame({"start_ns": starts, "end_ns": ends, "wall": (ends - starts) / 1e6, **columns})
+    windows[IDLE] = windows["wall"] - windows[BUSY]
+    n = len(windows)
+    wall, values = (windows[names].to_numpy(dtype=np.float64) for names in (["wall"], list(ESTIMATES)))
+    means, share = values.mean(axis=0), float(values[:, 0].sum() / max(wall.sum(), 1e-12))
+    of_share = (values[:, :1] - share * wall) / max(wall.sum(), 1e-12)  # of a ratio, linearised
+    units = Units.of_requests(traced.assign(block=0))
+    half = half_width(np.hstack([values / n, of_share]), units)
+    busy_share = Estimate(share, max(share - half[-1], 0.0), min(share + half[-1], 1.0))
     return DeviceTime(
         windows=windows,
-        times={name: Estimate(means[at], low[at], high[at]) for at, name in enumerate(ESTIMATES)},
-        busy_share=share,
-        bound=bound_by(share, len(windows)),
+        times={
+            name: Estimate(means[at], max(means[at] - half[at], 0.0), means[at] + half[at])
+            for at, name in enumerate(ESTIMATES)
+        },
+        busy_share=busy_share,
+        bound=bound_by(busy_share, n),
         in_turn=bool((traced["sent_ns"].sort_values().to_numpy()[1:] >= ends[:-1]).all()),
-        observer_effect=_observer_effect(traced, plain, seed),
+        observer_effect=_observer_effect(traced, plain),
     )
 
 
@@ -141,36 +146,19 @@ def bound_by(share: Estimate, requests: int) -> str | None:
     return HOST if share.high < HOST_SHARE else MIXED
 
 
-def _means(
-    values: NDArray[np.float64], wall: NDArray[np.float64], seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The means of the columns with their intervals, by bootstrap over requests."""
-    means = values.mean(axis=0)
-    if len(values) < 2:
-        return means, np.full_like(means, np.nan), np.full_like(means, np.nan)
-    replicates = bootstrap_weights(len(values), seed) @ values / len(values)
-    low, high = interval(replicates, means, len(values), float(wall.max()))
-    return means, low, high
-
-
-def _share(busy: NDArray[np.float64], wall: NDArray[np.float64], seed: int) -> Estimate:
-    share = busy.sum() / max(wall.sum(), 1e-12)
-    if len(busy) < 2:
-        return Estimate(float(share), np.nan, np.nan)
-    weights = bootstrap_weights(len(busy), seed)
-    low, high = interval(weights @ busy / (weights @ wall), np.asarray(share), len(busy), 1.0)
-    return Estimate(float(share), float(low), float(high))
-
-
-def _observer_effect(traced: pd.DataFrame, plain: pd.DataFrame, seed: int) -> ObserverEffect:
-    """p50 in the trace / p50 without it, over the kinds of request that both have twice at least."""
-    groups = []
-    for key, group in traced.groupby(["kind", "items"]):
-        others = plain[(plain["kind"] == key[0]) & (plain["items"] == key[1])]
-        if min(len(group), len(others)) >= 2:
-            latency_ms = (group["done_ns"] - group["sent_ns"]).to_numpy(dtype=np.float64) / 1e6
-            groups.append((latency_ms, others["latency_ms"].to_numpy(dtype=np.float64)))
-    if not groups:
-        return ObserverEffect(None, None, None)
-    above, below = ([pair[side] for pair in groups] for side in range(2))
-    return ObserverEffect(*median_ratio_interval(above, below, seed))
+def _observer_effect(traced: pd.DataFrame, plain: pd.DataFrame) -> ObserverEffect:
+    """Latency in the trace / latency without it. Whether the trace's requests were split or hit by a compile
+    is not known."""
+    known = ["kind", "items", "latency_ms", "block", "split", "compile_hit"]
+    after = plain["block"].max() + 1 if len(plain) else 0
+    unknown = pd.array([pd.NA] * len(traced), dtype="boolean")
+    latency_ms = (traced["done_ns"] - traced["sent_ns"]) / 1e6
+    inside = traced.assign(latency_ms=latency_ms, block=after, split=unknown, compile_hit=unknown)
+    both = pd.concat(
+        [
+            part[known].astype({"split": "boolean", "compile_hit": "boolean"}).assign(profiled=flag)
+            for part, flag in ((inside, True), (plain, False))
+        ],
+        ignore_index=True,
+    )
+    return observer_effect(MeasuredRequests(both.assign(plain=~both["profiled"], ok=True)))

@@ -1,5 +1,6 @@
 """The device's side of one phase, or why it is not known."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,7 +9,7 @@ from scoreprof_nb.analysis import device_programs, device_steps
 from scoreprof_nb.analysis.device import BUSY, IDLE, WAKE_UP, DeviceTime, device_time
 from scoreprof_nb.analysis.request_path import RequestPath
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.device.trace import TraceTables, Unreadable
+from scoreprof_nb.device.trace import TraceTables, Unreadable, read_traces
 from scoreprof_nb.run_folder.store import Phase
 
 NO_TRACE = "no device trace was captured"
@@ -42,12 +43,17 @@ class DeviceAnalysis:
     reason: str | None
 
 
+def device_traces(phases: Mapping[str, Phase]) -> dict[str, TraceTables | Unreadable]:
+    """The device traces of those phases that have one, by name."""
+    paths = {name: path for name, phase in phases.items() if (path := phase.device_trace_path())}
+    return dict(zip(paths, read_traces(list(paths.values())), strict=True))
+
+
 def analyse_device(
     phase: Phase,
     trace: TraceTables | Unreadable | None,
     requests: MeasuredRequests,
     path: RequestPath,
-    seed: int,
 ) -> DeviceAnalysis:
     """``trace``: the phase's, as it was read; None without a file. ``path``: of the same phase."""
     record = phase.record.device_trace
@@ -57,7 +63,7 @@ def analyse_device(
     if isinstance(trace, Unreadable):
         return DeviceAnalysis(None, None, f"the device trace {trace.reason}")
     traced = phase.device_requests()
-    time = device_time(trace, traced[traced["error"].isna()], requests.plain(), seed)
+    time = device_time(trace, traced[traced["error"].isna()], requests.plain())
     if time is None:
         return DeviceAnalysis(trace, None, "no request was answered during the device trace")
     if time.windows[BUSY].sum() == 0:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown, memory
 from scoreprof_nb.analysis.conditions import condition_checks
-from scoreprof_nb.analysis.device_phase import DeviceAnalysis, analyse_device
+from scoreprof_nb.analysis.device_phase import DeviceAnalysis, analyse_device, device_traces
 from scoreprof_nb.analysis.gil import PAIR_COLUMNS, blocked_pairs
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
@@ -30,7 +30,7 @@ from scoreprof_nb.analysis.ticks import PhaseTicks, joint, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
-from scoreprof_nb.device.trace import TraceTables, Unreadable, read_traces
+from scoreprof_nb.device.trace import TraceTables, Unreadable
 from scoreprof_nb.run_folder.store import Phase, Run
 
 
@@ -163,15 +163,9 @@ class RunAnalysis:
 
 def analyse(run: Run, rules: RuleSet) -> RunAnalysis:
     """Analyse every finished phase of a run."""
-    traces = _device_traces(run)
+    traces = device_traces(run.phases)
     phases = tuple(_analyse_phase(run, phase, rules, traces.get(name)) for name, phase in run.phases.items())
     return RunAnalysis(run, phases, rules.catalog)
-
-
-def _device_traces(run: Run) -> dict[str, TraceTables | Unreadable]:
-    """The device traces, by phase."""
-    paths = {name: path for name, phase in run.phases.items() if (path := phase.device_trace_path())}
-    return dict(zip(paths, read_traces(list(paths.values())), strict=True))
 
 
 def _analyse_phase(
@@ -209,7 +203,7 @@ def _analyse_phase(
             summary=batching.batching_row(phase, run.log, requests),
         ),
         quality=QualityAnalysis(capture, scores(phase.requests, tolerance), checks),
-        device=analyse_device(phase, trace, requests, path, seed),
+        device=analyse_device(phase, trace, requests, path),
     )
 
 

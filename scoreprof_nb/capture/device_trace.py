@@ -49,6 +49,7 @@ class DeviceTraceCapture:
     packages: Mapping[str, Any]
     redact: Redactor
     log_progress: LogProgress
+    api_key: str = ""
 
     def capture(self, folder: Path) -> DeviceTrace:
         """Trace requests until ``seconds`` have passed, or enough requests are answered.
@@ -112,6 +113,8 @@ class DeviceTraceCapture:
             with requests.Session() as session:
                 session.trust_env = False
                 headers = {"Content-Type": "application/json"} if body else {}
+                if self.api_key:
+                    headers["Authorization"] = f"Bearer {self.api_key}"
                 answer = session.post(self.server.url + path, data=body, headers=headers, timeout=timeout_s)
                 return answer.status_code, answer.text
         except requests.Timeout as error:

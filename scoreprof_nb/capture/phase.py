@@ -107,10 +107,13 @@ def _device_trace(
     """The trace of some more requests of the phase, and their rows; nothing if it is switched off."""
     if not parameters.device_trace_s:
         return None, []
-    load = LoadGenerator(server.url, plan.bodies[phase], parameters.concurrency, parameters.request_s)
+    api_key = parameters.api_key()
+    load = LoadGenerator(
+        server.url, plan.bodies[phase], parameters.concurrency, parameters.request_s, api_key
+    )
     load.warming = False
     trace = DeviceTraceCapture(
-        server, load, parameters.device_trace_s, plan.provenance, plan.redact, log_progress
+        server, load, parameters.device_trace_s, plan.provenance, plan.redact, log_progress, api_key
     )
     return trace.capture(folder), _in_order(load)
 

@@ -13,7 +13,6 @@ MOST_OPERATIONS = 20
 def device_summary(work: DeviceWork) -> schema.Device:
     """The device's times, verdict and largest operations."""
     observer = work.time.observer_effect
-    interval = None if observer.low is None or observer.high is None else [observer.low, observer.high]
     return schema.Device(
         requests=len(work.time.windows),
         busy_ms=_component(work.time.times[BUSY]),
@@ -30,11 +29,21 @@ def device_summary(work: DeviceWork) -> schema.Device:
             )
             for row in work.operations.head(MOST_OPERATIONS).to_dict("records")
         ],
-        observer_effect=schema.ObserverEffect(p50_ratio=observer.p50_ratio, ci95=interval),
+        observer_effect=schema.ObserverEffect(
+            p50_ratio=observer.p50_ratio,
+            ci95=_interval(observer.low, observer.high),
+            mean_ratio=observer.mean_ratio,
+            mean_ci95=_interval(observer.mean_low, observer.mean_high),
+        ),
     )
 
 
 def _component(estimate: Estimate) -> schema.Component:
-    known = math.isfinite(estimate.low) and math.isfinite(estimate.high)
-    ci95 = [float(estimate.low), float(estimate.high)] if known else None
-    return schema.Component(mean=float(estimate.mean), ci95=ci95)
+    return schema.Component(mean=float(estimate.mean), ci95=_interval(estimate.low, estimate.high))
+
+
+def _interval(low: float | None, high: float | None) -> list[float] | None:
+    """None when it is not known."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return None
+    return [float(low), float(high)]

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from scoreprof_nb import demo
+from scoreprof_nb.analysis.dependence import Units, half_width
 from scoreprof_nb.analysis.device import BUSY, IDLE
 from scoreprof_nb.analysis.device_phase import DeviceWork
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, analyse
-from scoreprof_nb.analysis.statistics import mean_interval
 from scoreprof_nb.capture.session import capture
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.parameters.profile import Parameters
@@ -56,7 +56,7 @@ def measured(server_python: str, tmp_path_factory: pytest.TempPathFactory) -> Me
         )
         result = capture(parameters, lambda text: None)
         assert result.failure is None
-        return analyse(load_run(run), load_rules(), 0).phases[0], calls
+        return analyse(load_run(run), load_rules()).phases[0], calls
 
     return of
 
@@ -120,8 +120,7 @@ def _pairs(signed: "np.ndarray") -> "np.ndarray":
 
 
 def _half_width(values: "np.ndarray") -> float:
-    low, high = mean_interval(values - values.min(), 0) or (0.0, np.inf)
-    return (high - low) / 2
+    return float(half_width(values[:, None] / len(values), Units.of_blocks([len(values)]))[0])
 
 
 def test_the_decode_step_and_its_programs_are_named(measured: Measure) -> None:

@@ -173,7 +173,7 @@ def write_run(
             write_schedstat(staging, schedstat)
             if isinstance(device, bytes):
                 (staging / DEVICE_TRACE).write_bytes(gzip.compress(device))
-            write_phase(staging, record, requests, threads, device_requests=DEVICE_REQUESTS if device else [])
+            write_phase(staging, record, requests, threads, (), DEVICE_REQUESTS if device else ())
     folder.write_provenance({"jax": "0.8.0", "packages": {"flax": None}})
     if log:
         folder.log_path.write_text(log)

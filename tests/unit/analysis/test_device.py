@@ -35,7 +35,7 @@ from tests.support.device_traces import (
     tpu_trace,
 )
 
-NO_REQUEST = pd.DataFrame({"kind": [], "items": [], "latency_ms": []})
+NO_REQUEST = pd.DataFrame(columns=["kind", "items", "latency_ms", "block", "split", "compile_hit"])
 
 
 def requests(*times_ms, start_ns=START_NS):
@@ -62,7 +62,7 @@ def traces(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tpu(traces):
     trace = traces["tpu"]
-    return trace, device_time(trace, one_after_another(6), NO_REQUEST, 0)
+    return trace, device_time(trace, one_after_another(6), NO_REQUEST)
 
 
 def test_busy_idle_and_waits_of_a_tpu(tpu):
@@ -83,7 +83,7 @@ def test_busy_idle_and_waits_of_a_tpu(tpu):
 
 def test_only_what_lies_in_a_request_counts(traces):
     """Broken: work of the previous request's decode step is charged twice, or to nobody's request."""
-    time = device_time(traces["tpu"], requests((2, 9), (30, 31)), NO_REQUEST, 0)
+    time = device_time(traces["tpu"], requests((2, 9), (30, 31)), NO_REQUEST)
     assert time.windows[BUSY].tolist() == pytest.approx([7, 0])
     assert time.windows[IDLE].tolist() == pytest.approx([0, 1])
 
@@ -91,7 +91,7 @@ def test_only_what_lies_in_a_request_counts(traces):
 def test_chips_are_a_union_and_a_row_each(traces):
     """Broken: two chips that work on one request make it twice as busy, or one of them is not shown."""
     trace = traces["chips"]
-    time = device_time(trace, one_after_another(6), NO_REQUEST, 0)
+    time = device_time(trace, one_after_another(6), NO_REQUEST)
     assert time.times[BUSY].mean == pytest.approx(9 + 4.5)  # 2 to 11 ms and 11.5 to 16 ms
     chips = device_programs.chips(trace, time.in_flight, 6)
     assert chips["busy_ms"].tolist() == pytest.approx([BUSY_MS, BUSY_MS])
@@ -153,7 +153,7 @@ def test_steps_by_order_where_inputs_are_not_known(tpu):
 def test_steps_are_not_guessed(traces):
     """Broken: with several requests in flight an order is read into programs that have none."""
     several = requests(*((k * REQUEST_MS, (k + 2) * REQUEST_MS) for k in range(5)))
-    time = device_time(traces["tpu"], several, NO_REQUEST, 0)
+    time = device_time(traces["tpu"], several, NO_REQUEST)
     assert not time.in_turn
     steps = device_steps.model_steps(without_inputs(traces["tpu"]), time)
     assert steps == {}
@@ -165,7 +165,7 @@ def test_main_on_a_cpu(traces):
     trace = traces["main"]
     starts = trace.calls.loc[trace.calls["name"] == "run_batch", "start_ns"].to_numpy()[::2]
     sent = pd.DataFrame({"sent_ns": starts[:-1], "done_ns": starts[1:], "kind": "single", "items": 1})
-    time = device_time(trace, sent, NO_REQUEST, 0)
+    time = device_time(trace, sent, NO_REQUEST)
     assert (time.windows[BUSY] <= time.windows["wall"]).all()
     assert (time.windows[BUSY] > 0.3 * time.windows["wall"]).all()
     busy = trace.events[trace.events["kind"] != "async"]
@@ -265,5 +265,6 @@ def test_idle_time_is_explained_exactly(tpu):
 def test_observer_effect_of_the_trace(traces):
     """Broken: the trace's cost is hidden, or compares requests of different kinds."""
     plain = pd.DataFrame({"kind": "single", "items": [1] * 9 + [2], "latency_ms": [9.5] * 9 + [500.0]})
-    time = device_time(traces["tpu"], one_after_another(6), plain, 0)
+    plain = plain.assign(block=0, split=False, compile_hit=False)
+    time = device_time(traces["tpu"], one_after_another(6), plain)
     assert time.observer_effect.p50_ratio == pytest.approx(2.0)
