@@ -41,4 +41,4 @@ def capture_program(program: Path, folder: Path, **parameters: object) -> RunAna
             lambda text: None,
         )
     assert outcome.failure is None
-    return analyse(load_run(folder), load_rules(), 0)
+    return analyse(load_run(folder), load_rules())

@@ -57,7 +57,7 @@ def states_of(*threads, timed=True):
     ticks = phase_of(ticked(made, of=block(wall_s=WALL_S), timed=timed))
     ticks = replace(ticks, phase=replace(ticks.phase, schedstat=pd.concat(counters)))
     states = phase_states(ticks)
-    table = state_table(ticks, states, REQUESTS, 0)
+    table = state_table(ticks, states, REQUESTS)
     pairs = blocked_pairs(states, table, CATALOG)
     return table.set_index(["process", "thread", "component"]), pairs, ticks
 
@@ -134,7 +134,7 @@ def test_thread_that_is_kept_from_running_names_the_other():
     ]
     ticks = replace(ticks, phase=replace(ticks.phase, schedstat=pd.concat(counters)))
     states = phase_states(ticks)
-    table = state_table(ticks, states, REQUESTS, 0)
+    table = state_table(ticks, states, REQUESTS)
     pairs = blocked_pairs(states, table, CATALOG)
     assert [
         tuple(row) for row in pairs[["thread", "component", "holder", "holder_component"]].to_numpy()
@@ -162,13 +162,13 @@ def test_threads_of_other_processes_share_no_gil():
     counters = schedstat(20, [0, WALL_S], [1.0, 0.0], [0.0, 0.0]).assign(pid=20)
     ticks = replace(ticks, phase=replace(ticks.phase, schedstat=pd.concat([ticks.phase.schedstat, counters])))
     states = phase_states(ticks)
-    assert blocked_pairs(states, state_table(ticks, states, REQUESTS, 0), CATALOG).empty
+    assert blocked_pairs(states, state_table(ticks, states, REQUESTS), CATALOG).empty
     assert not table.empty
 
 
 def test_without_counters_nothing_is_known():
     ticks = phase_of(ticked([thread_ticks("scheduler", "main", "output*200")], of=block(wall_s=WALL_S)))
-    table = state_table(ticks, phase_states(ticks), REQUESTS, 0)
+    table = state_table(ticks, phase_states(ticks), REQUESTS)
     assert table.empty
     assert blocked_pairs(phase_states(ticks), table, CATALOG).empty
     assert [check.passed for check in state_checks(ticks, phase_states(ticks), table)] == [None, None, None]

@@ -50,7 +50,7 @@ LOG = "".join(
 def analysed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     write_run(folder, recording="whole", requests=[*WARMUP, *REQUESTS], log=LOG)
-    return analyse(load_run(folder), load_rules(), 0)
+    return analyse(load_run(folder), load_rules())
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_blocks_are_there_with_their_state(tracks):
 def test_same_run_gives_the_same_bytes(analysed, tmp_path):
     """Broken: re-analysing a run changes a file of it for no reason."""
     write_run(tmp_path / "again", recording="whole", requests=[*WARMUP, *REQUESTS], log=LOG)
-    again = analyse(load_run(tmp_path / "again"), load_rules(), 0)
+    again = analyse(load_run(tmp_path / "again"), load_rules())
     first, second = (phase_timeline(of.phases[0], of.run.log).trace for of in (analysed, again))
     assert first == second
 
