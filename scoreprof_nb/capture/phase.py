@@ -134,8 +134,8 @@ def _timed(
         times_s = poisson(plan.offered_per_s, f"{parameters.seed}/{name}")
         lead_in_s = max(LEAD_IN_SHARE * parameters.phase_s, SHORTEST_LEAD_IN_S)
     with OpenLoop(server.url, workload, times_s, parameters.request_s, first=len(closed.rows)) as load:
+        load.measured_from_ns = load.start_ns + round(lead_in_s * 1e9)
         time.sleep(START_S + lead_in_s)
-        load.measured_from_ns = now_ns() if plan.loop == "open" else load.start_ns
         yield _Running(load, warmup, tuple(closed.rows))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from scoreprof_nb.analysis.requests import within
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.stacks.recording import read_recording
