@@ -9,7 +9,6 @@ import pytest
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.report import load_tables
 from scoreprof_nb.report.profile import make_report
-from tests.support.paths import PROFILE_NOTEBOOK as NOTEBOOK
 from tests.support.server_runs import run_in
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -22,7 +21,7 @@ def test_open_loop_on_the_real_server(tmp_path: Path) -> None:
 
     On a busy machine the generator may be late: then the report must say so instead.
     """
-    run = run_in(tmp_path / "run", NOTEBOOK, phases="single", phase_s=PHASE_S, rates=f"{RATE:g}", warmup_s=30)
+    run = run_in(tmp_path, phases="single", phase_s=PHASE_S, rates=f"{RATE:g}", warmup_s=30)
     assert run.code == 0, run.output[-3000:]
     summary = json.loads((run.folder / "summary.json").read_text())
     assert list(summary["phases"]) == ["single", f"single@{RATE:g}/s"]
