@@ -113,19 +113,13 @@ class _Capture:
         failure: str | None = "interrupted"
         try:
             with running_server(self.plan, self.folder, self.parameters, self.log_progress) as server:
-                for name in self._announced(missing):
-                    self._capture(server, name, None)
-                    captured.append(name)
+                self._capture(server, missing, captured)
                 for kind in kinds_without_rates(self.parameters, self.manifest.phases):
-                    capacity_per_s = measure_capacity(
-                        server, self.plan.workloads.of(kind, "/capacity"), self.parameters, self.log_progress
-                    )
-                    rates = [phase.name for phase in ladder(kind, capacity_per_s)]
+                    workload = self.plan.workloads.of(kind, "/capacity")
+                    capacity_per_s = measure_capacity(server, workload, self.parameters, self.log_progress)
+                    rates = tuple(phase.name for phase in ladder(kind, capacity_per_s))
                     self.manifest = replace(self.manifest, phases=(*self.manifest.phases, *rates))
-                    self.folder.write_manifest(self.manifest)
-                    for name in self._announced(tuple(rates)):
-                        self._capture(server, name, capacity_per_s)
-                        captured.append(name)
+                    self._capture(server, rates, captured, capacity_per_s)
             unanswered = self._unanswered(captured)
             failure = f"every request failed in phase {', '.join(unanswered)}" if unanswered else None
         except ServerFailed as error:
@@ -140,18 +134,23 @@ class _Capture:
     def _unanswered(self, captured: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for name in captured if not self.folder.has_answers(name))
 
-    def _capture(self, server: Server, name: str, capacity_per_s: float | None) -> None:
-        capture_phase(
-            server, self.plan, self.parameters, self.folder, name, self.log_progress, capacity_per_s
-        )
-        self.folder.write_manifest(self.manifest)
-        self._sync()
-
-    def _announced(self, missing: tuple[str, ...]) -> Iterator[str]:
-        for position, name in enumerate(missing):
-            left_s = (len(missing) - position) * (self.parameters.phase_s + WARMUP_GUESS_S)
-            self.log_progress(f"phase {name} ({position + 1} of {len(missing)}), about {left_s:.0f} s left")
-            yield name
+    def _capture(
+        self,
+        server: Server,
+        names: tuple[str, ...],
+        captured: list[str],
+        capacity_per_s: float | None = None,
+    ) -> None:
+        """Capture these phases, and add the name of each to ``captured`` when it is on disk."""
+        for position, name in enumerate(names):
+            left_s = (len(names) - position) * (self.parameters.phase_s + WARMUP_GUESS_S)
+            self.log_progress(f"phase {name} ({position + 1} of {len(names)}), about {left_s:.0f} s left")
+            capture_phase(
+                server, self.plan, self.parameters, self.folder, name, self.log_progress, capacity_per_s
+            )
+            captured.append(name)
+            self.folder.write_manifest(self.manifest)
+            self._sync()
 
     def _close(self, failure: str | None) -> None:
         done = finished_phases(self.folder, self.manifest.phases)
