@@ -89,6 +89,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
     model = _model(parameters, attached, python)
     labels, tokens_of = label_ids_and_word_tokens(parameters, python, model)
     workloads = Workloads(parameters, tuple(labels), tokens_of)
+    _check_lengths(parameters, workloads)
     for phase in phases:
         _check_times(phase, workloads.of(phase), parameters)
     port = 0
@@ -203,6 +204,20 @@ def _model_dtype(model: str) -> str | None:
         return str(configuration.get("dtype") or configuration["torch_dtype"])
     except (OSError, ValueError, KeyError, AttributeError):
         return None
+
+
+def _check_lengths(parameters: Parameters, workloads: Workloads) -> None:
+    """Raise ParameterError for prompts that the tiny model's server would refuse."""
+    longest = sum(lengths.most for lengths in workloads.lengths)
+    if parameters.model_path or parameters.server_url or "--context-length" in parameters.server_flags:
+        return
+    if longest >= demo.CONTEXT:
+        raise ParameterError(
+            "query_tokens",
+            parameters.query_tokens,
+            f"prompts of up to {longest} tokens (with item_tokens, mean + 3 deviations each) need a "
+            f"context of more than the demo's {demo.CONTEXT}: set shorter ones or a model_path",
+        )
 
 
 def _check_times(phase: str, workload: Workload, parameters: Parameters) -> None:
