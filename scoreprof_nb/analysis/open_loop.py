@@ -61,9 +61,7 @@ class OpenLoopStep:
         return self.relaxations is not None and self.relaxations < RELAXATIONS
 
 
-def open_loop_step(
-    requests: MeasuredRequests, blocks: Sequence[Block], load: Load, seed: int
-) -> OpenLoopStep | None:
+def open_loop_step(requests: MeasuredRequests, blocks: Sequence[Block], load: Load) -> OpenLoopStep | None:
     """None for a closed loop, and for a phase without a block that ends."""
     plain_blocks = [block for block in blocks if block.plain]
     if load.loop == "closed" or not plain_blocks:
@@ -95,7 +93,7 @@ def open_loop_step(
         timeouts=int(inside["timeout"].sum()),
         offered_per_s=load.offered_per_s or math.nan,
         achieved_per_s=_departures_per_s(table, blocks),
-        latency_ms={} if refused else estimates(values, units, seed),
+        latency_ms={} if refused else estimates(values, units),
         in_flight=in_flight,
         little=little,
         edges=edges,

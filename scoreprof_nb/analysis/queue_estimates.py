@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
-from scoreprof_nb.analysis.statistics import bootstrap_weights, interval, percentile_floor
+from scoreprof_nb.analysis.statistics import CONFIDENCE, RESAMPLES, interval_of, percentile_floor
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 CYCLES = 30  # fewer are not enough for intervals
 BATCHES = 10
 _AT_ONCE = 50  # resamples
+_SEED = 0
 Floats = NDArray[np.float64]
 
 
@@ -48,12 +50,12 @@ def resampling_units(inside: pd.DataFrame) -> tuple[NDArray[np.int64], int]:
     return (np.concatenate(batches) if batches else units), cycles
 
 
-def estimates(values: Floats, units: NDArray[np.int64], seed: int) -> dict[str, Estimate]:
+def estimates(values: Floats, units: NDArray[np.int64]) -> dict[str, Estimate]:
     """Mean and percentiles; their intervals resample units, since neighbours wait in the same queue."""
     if not len(values):
         return {}
     n = int(units.max()) + 1
-    weights = bootstrap_weights(n, seed)
+    weights = _weights(n)
     sizes, sums = (np.bincount(units, given, minlength=n) for given in (None, values))
     found = {"mean": Estimate(float(values.mean()) if np.isfinite(values).all() else math.inf)}
     if np.isfinite(sums).all():
@@ -74,8 +76,25 @@ def estimates(values: Floats, units: NDArray[np.int64], seed: int) -> dict[str, 
 
 
 def _estimate(replicates: Floats, value: float, units: int) -> Estimate:
-    low, high = interval(replicates, np.array(value), units, np.inf)
-    return Estimate(value, float(low), float(high))
+    """The percentile interval of the replicates, expanded for few units: resampling n units gives only
+    sqrt((n - 1) / n) of the true spread, and the normal distribution's quantiles instead of Student's.
+
+    Source: Hesterberg, What Teachers Should Know About the Bootstrap (2015), 4.3.
+    """
+    if units < 2:
+        return Estimate(value)
+    low, high = interval_of(replicates)
+    quantile = 0.5 + CONFIDENCE / 2
+    factor = stats.t.ppf(quantile, units - 1) / stats.norm.ppf(quantile) * math.sqrt(units / (units - 1))
+    below, above = factor * max(value - float(low), 0), factor * max(float(high) - value, 0)
+    return Estimate(value, max(value - below, 0.0), value + above)
+
+
+def _weights(n: int) -> Floats:
+    """How often each of n units is drawn in each resample: shape (RESAMPLES, n)."""
+    rng = np.random.default_rng(_SEED)
+    drawn = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(RESAMPLES)]
+    return np.stack(drawn).astype(np.float64)
 
 
 def _quantiles(values: Floats, units: NDArray[np.int64], weights: Floats, quantile: float) -> Floats:

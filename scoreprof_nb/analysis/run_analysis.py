@@ -8,15 +8,16 @@ from types import MappingProxyType
 import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown, memory
+from scoreprof_nb.analysis.conditions import condition_checks
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
-    ObserverEffect,
+    Throughput,
     latency_rows,
     minimum_detectable_effect,
-    observer_effect,
     throughput,
 )
 from scoreprof_nb.analysis.load import load_checks, load_of
+from scoreprof_nb.analysis.observer import ObserverEffect, observer_effect
 from scoreprof_nb.analysis.open_loop import OpenLoopStep, open_loop_step, with_queueing
 from scoreprof_nb.analysis.prefix_cache import PrefixCache, prefix_cache
 from scoreprof_nb.analysis.quality import FAILED_SHARE, CaptureQuality, Check, capture_quality, laws, limits
@@ -24,7 +25,7 @@ from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.scores import Scores, dtype_of, scores, tolerance_of
-from scoreprof_nb.analysis.ticks import PhaseTicks, phase_ticks
+from scoreprof_nb.analysis.ticks import PhaseTicks, joint, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
@@ -37,7 +38,7 @@ class LatencyAnalysis:
     """``table``: columns LATENCY_COLUMNS; ``throughput``: requests and items per second."""
 
     table: pd.DataFrame
-    throughput: tuple[float, float] | None
+    throughput: Throughput | None
     observer_effect: ObserverEffect
     minimum_detectable_effect: float | None
 
@@ -154,21 +155,22 @@ class RunAnalysis:
         return captured
 
 
-def analyse(run: Run, rules: RuleSet, seed: int) -> RunAnalysis:
-    """Analyse every finished phase of a run. ``seed``: of the bootstraps."""
-    phases = tuple(_analyse_phase(run, phase, rules, seed) for phase in run.phases.values())
+def analyse(run: Run, rules: RuleSet) -> RunAnalysis:
+    """Analyse every finished phase of a run."""
+    phases = tuple(_analyse_phase(run, phase, rules) for phase in run.phases.values())
     return RunAnalysis(run, phases, rules.catalog)
 
 
-def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAnalysis:
+def _analyse_phase(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
     load = load_of(phase.record, run.manifest.parameters)
     ticks = phase_ticks(phase, rules)
-    requests = _with_stacks(measured_requests(phase, run.log, load), ticks)
+    on_path = joint(ticks)
+    requests = _with_stacks(measured_requests(phase, run.log, load), on_path)
     thread_cpu = breakdown.thread_cpu(ticks, rules)
-    step = open_loop_step(requests, phase.record.blocks, load, seed)
-    latency = _latency(phase, requests, step, seed)
-    threads = _threads(ticks, requests, rules, seed)
-    path = request_path(ticks, requests, load.concurrency, seed)
+    step = open_loop_step(requests, phase.record.blocks, load)
+    latency = _latency(phase, requests, step)
+    threads = _threads(ticks, requests, rules)
+    path = request_path(on_path, requests, load.concurrency)
     capture = capture_quality(ticks, thread_cpu)
     cache = prefix_cache(phase, run.log, requests)
     table = latency.table
@@ -176,6 +178,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
     checks = (
         *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),
         *limits(phase.name, capture, requests.failed_share, ticks.failures),
+        *condition_checks(phase.name, phase.record.warmup, requests, latency.observer_effect),
         *load_checks(phase.name, str(run.manifest.parameters.get("prefix_cache", "")), cache, step),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))
@@ -198,32 +201,31 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
     )
 
 
-def _latency(
-    phase: Phase, requests: MeasuredRequests, step: OpenLoopStep | None, seed: int
-) -> LatencyAnalysis:
-    rows = latency_rows(phase.name, requests, seed)
+def _latency(phase: Phase, requests: MeasuredRequests, step: OpenLoopStep | None) -> LatencyAnalysis:
+    rows = latency_rows(phase.name, requests)
     return LatencyAnalysis(
         table=pd.DataFrame(rows if step is None else with_queueing(rows, step)),
         throughput=throughput(phase, requests),
-        observer_effect=observer_effect(requests, seed),
+        observer_effect=observer_effect(requests),
         minimum_detectable_effect=minimum_detectable_effect(requests),
     )
 
 
-def _threads(ticks: PhaseTicks, requests: MeasuredRequests, rules: RuleSet, seed: int) -> ThreadAnalysis:
+def _threads(ticks: PhaseTicks, requests: MeasuredRequests, rules: RuleSet) -> ThreadAnalysis:
     served = breakdown.requests_served(ticks, requests)
     kernel = breakdown.kernel_cpu(ticks, rules)
     return ThreadAnalysis(
-        shares=breakdown.thread_breakdown(ticks, kernel, seed),
-        utilisation=breakdown.utilisation(ticks, seed),
-        cpu=breakdown.cpu_per_request(ticks, kernel, requests, seed),
+        shares=breakdown.thread_breakdown(ticks, kernel),
+        utilisation=breakdown.utilisation(ticks),
+        cpu=breakdown.cpu_per_request(ticks, kernel, requests),
         hot_functions=breakdown.hot_functions(ticks, served),
         served=served,
     )
 
 
 def _with_stacks(requests: MeasuredRequests, ticks: PhaseTicks) -> MeasuredRequests:
-    """Requests of a block whose recording cannot be read do not count as profiled: they have no stacks."""
+    """Requests of a block whose recording cannot be read, or is left out of the request path, do not count
+    as profiled: the path sums to the mean latency of those that do."""
     readable = requests.table["block"].isin([block.block.number for block in ticks.blocks])
     return MeasuredRequests(requests.table.assign(profiled=requests.table["profiled"] & readable))
 

@@ -24,7 +24,7 @@ def measure_capacity(
     Raises ServerFailed when nothing is answered.
     """
     in_flight = max(IN_FLIGHT, *numbers_in_flight(parameters.concurrency))
-    with LoadGenerator(server.url, workload, in_flight, parameters.request_s) as load:
+    with LoadGenerator(server.url, workload, in_flight, parameters.request_s, parameters.api_key()) as load:
         PhaseWarmup(server, workload, parameters, log_progress).until_warm(load)
         load.warming = False
         start_s, before = time.monotonic(), len(load.rows)

@@ -25,7 +25,9 @@ class LoadGenerator(RequestLog):
     an error.
     """
 
-    def __init__(self, url: str, workload: Workload, concurrency: int, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, workload: Workload, concurrency: int, timeout_s: float, api_key: str = ""
+    ) -> None:
         super().__init__()
         self.warming = True
         self.concurrency = concurrency
@@ -33,6 +35,7 @@ class LoadGenerator(RequestLog):
         self._workload = workload
         self._timeout_s = timeout_s
         self._taking = threading.Lock()
+        self._api_key = api_key
         self._next = 0
         self._measured = 0
         self._stop = threading.Event()
@@ -79,7 +82,7 @@ class LoadGenerator(RequestLog):
         return number, warming, body
 
     def _work(self, worker: int) -> None:
-        with ScoreClient(self._url, self._timeout_s) as client:
+        with ScoreClient(self._url, self._timeout_s, self._api_key) as client:
             intended_ns = now_ns()
             while not self._stop.is_set():
                 number, warming, body = self._take()

@@ -1,5 +1,6 @@
 """The load of an open loop: requests are sent at planned times, and no send waits for an answer."""
 
+import os
 import random
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from scoreprof_nb.parameters.requests_file import RequestBody
 
 CLIENT = Path(__file__).with_name("open_loop_client.py")
 START_S = 0.2  # between the start and the first request
+API_KEY = "SCOREPROF_CLIENT_API_KEY"  # the environment variable that gives it to the client
 AHEAD_S = 1.0  # how early a request is handed to the client
 POLL_S = 0.05
 
@@ -39,7 +41,13 @@ class OpenLoop(RequestLog):
     """
 
     def __init__(
-        self, url: str, workload: Workload, times_s: Iterable[float], timeout_s: float, first: int = 0
+        self,
+        url: str,
+        workload: Workload,
+        times_s: Iterable[float],
+        timeout_s: float,
+        api_key: str = "",
+        first: int = 0,
     ) -> None:
         """``first``: the number of the first request, after those of a warm-up."""
         super().__init__()
@@ -53,12 +61,14 @@ class OpenLoop(RequestLog):
         self._command = [
             *(sys.executable, str(CLIENT), url + ENGINE.score_path, str(timeout_s), str(EPOCH_NS)),
         ]
+        # Not on the command line, where every user of the machine could read it.
+        self._environment = {**os.environ, API_KEY: api_key}
         self._planned: dict[int, tuple[int, RequestBody]] = {}
         self._stop = threading.Event()
 
     def __enter__(self) -> Self:
         self._client = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=-1
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment
         )
         self._feeder = threading.Thread(target=self._feed, daemon=True, name="open-loop-feeder")
         self._reader = threading.Thread(target=self._read, daemon=True, name="open-loop-reader")

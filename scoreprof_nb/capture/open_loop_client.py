@@ -60,6 +60,8 @@ class Sender:
         ended = asyncio.Event()
         connector = aiohttp.TCPConnector(limit=0, force_close=False)
         headers = {"Content-Type": "application/json"}
+        if api_key := os.environ.get("SCOREPROF_CLIENT_API_KEY"):
+            headers["Authorization"] = f"Bearer {api_key}"
         async with aiohttp.ClientSession(
             connector=connector, headers=headers, timeout=self._timeout, auto_decompress=False
         ) as session:

@@ -1,12 +1,13 @@
 """The capture of one phase: warm-up, blocks, and its folder, which appears only when it is complete."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
-from scoreprof_nb.capture.blocks import PROFILED, BlockMeasurement, BlockRecording
+from scoreprof_nb.capture.blocks import BlockMeasurement, BlockRecording, block_order
 from scoreprof_nb.capture.client import ScoreClient
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.memory import MemoryRecorder
@@ -24,6 +25,7 @@ from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Block, Load, PhaseRecord, Warmup
 from scoreprof_nb.run_folder.store import write_phase
 
+WARM_REQUESTS = 9  # the last ones of a warm-up, of which at least five triggered no compile
 WARMUP_IN_FLIGHT = 4  # before an open loop: batches of several requests are met too
 LEAD_IN_SHARE, SHORTEST_LEAD_IN_S = 0.1, 1.0  # of an open loop: its queue is empty at first
 
@@ -65,11 +67,12 @@ def capture_phase(
             recorder = plan.recorder
             if recorder is not None:
                 recorder.observe([process.pid for process in processes])
-            measurement = BlockMeasurement(server, load, processes, parameters, log_progress)
+            order = block_order(parameters.phase_s, _request_s([*running.rows, *load.rows]))
+            measurement = BlockMeasurement(server, load, processes, parameters, len(order), log_progress)
             blocks: list[Block] = []
             threads: list[dict[str, Any]] = []
             with MemoryRecorder([process.pid for process in processes]) as memory:
-                for number, profiled in enumerate(PROFILED):
+                for number, profiled in enumerate(order):
                     recording = None
                     if profiled and recorder is not None:
                         output = staging / recording_name(number, recorder.suffix)
@@ -119,7 +122,9 @@ def _closed_loop(
     server: Server, workload: Workload, plan: Load, parameters: Parameters, warming: PhaseWarmup, name: str
 ) -> Iterator[_Running]:
     assert plan.concurrency is not None
-    with LoadGenerator(server.url, workload, plan.concurrency, parameters.request_s) as load:
+    with LoadGenerator(
+        server.url, workload, plan.concurrency, parameters.request_s, parameters.api_key()
+    ) as load:
         warmup = warming.until_warm(load)
         load.warming = False
         yield _Running(load, warmup)
@@ -130,7 +135,9 @@ def _timed(
     server: Server, workload: Workload, plan: Load, parameters: Parameters, warming: PhaseWarmup, name: str
 ) -> Iterator[_Running]:
     """An open loop or a replay, after a warm-up in a closed loop."""
-    with LoadGenerator(server.url, workload, WARMUP_IN_FLIGHT, parameters.request_s) as closed:
+    with LoadGenerator(
+        server.url, workload, WARMUP_IN_FLIGHT, parameters.request_s, parameters.api_key()
+    ) as closed:
         warmup = warming.until_warm(closed)
     if plan.loop == "replay":
         times_s, lead_in_s = iter(workload.send_at_s), 0.0
@@ -138,7 +145,9 @@ def _timed(
         assert plan.offered_per_s is not None
         times_s = poisson(plan.offered_per_s, f"{parameters.seed}/{name}")
         lead_in_s = max(LEAD_IN_SHARE * parameters.phase_s, SHORTEST_LEAD_IN_S)
-    with OpenLoop(server.url, workload, times_s, parameters.request_s, first=len(closed.rows)) as load:
+    with OpenLoop(
+        server.url, workload, times_s, parameters.request_s, parameters.api_key(), len(closed.rows)
+    ) as load:
         load.measured_from_ns = load.start_ns + round(lead_in_s * 1e9)
         time.sleep(START_S + lead_in_s)
         yield _Running(load, warmup, tuple(closed.rows))
@@ -153,7 +162,7 @@ def _repeats(
 ) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
     """Send the first requests once more: does the server agree with itself? Rows and failures."""
     log = RequestLog()
-    with ScoreClient(server.url, parameters.request_s) as client:
+    with ScoreClient(server.url, parameters.request_s, parameters.api_key()) as client:
         for number in range(workload.repeated):
             server.check_alive()
             body = workload.request(number)
@@ -173,3 +182,9 @@ def _repeats(
                 client_cpu_ns=0,
             )
     return log.rows, log.failures
+
+
+def _request_s(rows: Sequence[Mapping[str, Any]]) -> float:
+    """How long a request of a warmed-up phase takes: the median of the last ones. 0 without any."""
+    durations = [(row["done_ns"] - row["sent_ns"]) / 1e9 for row in rows[-WARM_REQUESTS:]]
+    return median(durations) if durations else 0.0

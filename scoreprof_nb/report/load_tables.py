@@ -43,15 +43,15 @@ def in_flight_table(report: Report) -> pd.DataFrame:
         if kinds.count(_kind(phase)) < 2:
             continue
         latency = phase.latency.table.set_index("which").loc["all"].to_dict()
-        per_s = phase.latency.throughput or (None, None)
+        per_s = phase.latency.throughput
         rows.append(
             {
                 "kind": _kind(phase),
                 "in flight": phase.load.concurrency,
                 "n": latency["requests"],
                 **{f"{name} ms": latency_with_interval(latency, name) for name in ("mean", "p50", "p99")},
-                "requests/s": per_s[0],
-                "items/s": per_s[1],
+                "requests/s": per_s.requests_per_s if per_s else None,
+                "items/s": per_s.items_per_s if per_s else None,
             }
         )
     return pd.DataFrame(rows)

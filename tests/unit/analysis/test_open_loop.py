@@ -24,7 +24,7 @@ SERVICE_S = 0.01
 
 def step(rho, wall_s=20.0, seed=1, **more):
     requests, blocks, load = simulated(rho / SERVICE_S, SERVICE_S, wall_s, seed, **more)
-    return open_loop_step(requests, blocks, load, seed=1)
+    return open_loop_step(requests, blocks, load)
 
 
 # ---- known truth
@@ -71,11 +71,11 @@ def test_without_enough_idle_moments_the_units_are_batches():
 def test_littles_law_holds_and_fails_when_requests_are_missing():
     """Broken: the check cannot fail, or fails on good data."""
     requests, blocks, load = simulated(50, SERVICE_S, 20.0, 1)
-    good = open_loop_step(requests, blocks, load, 1)
+    good = open_loop_step(requests, blocks, load)
     assert good.little == pytest.approx(1, abs=0.01)
     table = requests.table
     lost = table.assign(plain=table["plain"] & (table.index % 10 != 0))
-    bad = open_loop_step(type(requests)(lost), blocks, load, 1)
+    bad = open_loop_step(type(requests)(lost), blocks, load)
     assert bad.little == pytest.approx(0.9, abs=0.03)
     laws = {
         check.name: check.passed for check in load_checks("small", "warm", PrefixCache(None, None, None), bad)
@@ -147,7 +147,7 @@ def test_short_steps_say_so():
 def test_closed_loop_has_no_step():
     """Broken: a closed loop's service time is reported as latency under a rate."""
     requests, blocks, _ = simulated(50, SERVICE_S, 5.0, 1)
-    assert open_loop_step(requests, blocks, Load("closed", concurrency=1), 1) is None
+    assert open_loop_step(requests, blocks, Load("closed", concurrency=1)) is None
 
 
 # ---- what a capacity planner asks
