@@ -13,6 +13,7 @@ from scoreprof_nb.analysis.statistics import CONFIDENCE, RESAMPLES, interval_of,
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 CYCLES = 30  # fewer are not enough for intervals
 BATCHES = 10
+MOST_UNITS = 500  # so that the resamples of a long step fit into memory
 _AT_ONCE = 50  # resamples
 _SEED = 0
 Floats = NDArray[np.float64]
@@ -30,8 +31,8 @@ class Estimate:
 def resampling_units(inside: pd.DataFrame) -> tuple[NDArray[np.int64], int]:
     """The unit that each request belongs to, and the number of regenerative cycles.
 
-    A cycle begins with a request that finds nothing in flight. Below CYCLES, the units are batches of
-    consecutive requests of a block.
+    A cycle begins with a request that finds nothing in flight. Above MOST_UNITS, neighbouring cycles are one
+    unit; below CYCLES, the units are batches of consecutive requests of a block.
     """
     starts: list[bool] = []
     for _, rows in inside.groupby("block", sort=True):
@@ -40,7 +41,7 @@ def resampling_units(inside: pd.DataFrame) -> tuple[NDArray[np.int64], int]:
     units = np.cumsum(starts) - 1 if starts else np.array([], dtype=np.int64)
     cycles = int(units[-1]) + 1 if len(units) else 0
     if cycles >= CYCLES:
-        return units, cycles
+        return units * min(cycles, MOST_UNITS) // cycles, cycles
     size = max(1, math.ceil(len(inside) / BATCHES))
     batches, first = [], 0
     for _, rows in inside.groupby("block", sort=True):

@@ -129,3 +129,19 @@ def test_arrivals_are_poisson_and_the_same_for_a_seed():
     spread = (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5
     assert mean == pytest.approx(0.25, rel=4 / 4000**0.5)
     assert spread / mean == pytest.approx(1.0, abs=0.1)  # exponential gaps
+
+
+def test_the_key_is_sent_and_is_on_no_command_line():
+    """Broken: a server with a key refuses every request of an open loop, or the key can be seen in ``ps``."""
+    keys = []
+
+    def answer(handler, body):
+        keys.append(handler.headers["Authorization"])
+        good(handler, body)
+
+    with standin(answer) as server:
+        load = OpenLoop(server.url, FileWorkload(BODIES), [0.0], 5.0, "s3cr3t")
+        with load:
+            assert "s3cr3t" not in " ".join(load._client.args)
+            wait_until(lambda: load.rows, "the answer")
+    assert keys == ["Bearer s3cr3t"]
