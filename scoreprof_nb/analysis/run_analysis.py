@@ -18,7 +18,10 @@ from scoreprof_nb.analysis.latency import (
     minimum_detectable_effect,
     throughput,
 )
+from scoreprof_nb.analysis.load import load_checks, load_of
 from scoreprof_nb.analysis.observer import ObserverEffect, observer_effect
+from scoreprof_nb.analysis.open_loop import OpenLoopStep, open_loop_step, with_queueing
+from scoreprof_nb.analysis.prefix_cache import PrefixCache, prefix_cache
 from scoreprof_nb.analysis.quality import FAILED_SHARE, CaptureQuality, Check, capture_quality, laws, limits
 from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import RequestPath, request_path
@@ -31,6 +34,7 @@ from scoreprof_nb.components.classify import classify, deciding_rules, unclassif
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
 from scoreprof_nb.device.trace import TraceTables, Unreadable
+from scoreprof_nb.run_folder.records import Load
 from scoreprof_nb.run_folder.store import Phase, Run
 
 
@@ -84,6 +88,7 @@ class PhaseAnalysis:
     """The results of one phase, and the data that they were computed from."""
 
     phase: Phase
+    load: Load
     ticks: PhaseTicks
     requests: MeasuredRequests
     latency: LatencyAnalysis
@@ -93,6 +98,8 @@ class PhaseAnalysis:
     batching: BatchAnalysis
     quality: QualityAnalysis
     device: DeviceAnalysis
+    prefix_cache: PrefixCache
+    open_loop: OpenLoopStep | None  # None: a closed loop
 
     @property
     def name(self) -> str:
@@ -171,16 +178,18 @@ def analyse(run: Run, rules: RuleSet) -> RunAnalysis:
 def _analyse_phase(
     run: Run, phase: Phase, rules: RuleSet, trace: TraceTables | Unreadable | None
 ) -> PhaseAnalysis:
-    concurrency = int(run.manifest.parameters.get("concurrency", 1))
+    load = load_of(phase.record, run.manifest.parameters)
     ticks = phase_ticks(phase, rules)
     on_path = joint(ticks)
-    requests = _with_stacks(measured_requests(phase, run.log, concurrency), on_path)
+    requests = _with_stacks(measured_requests(phase, run.log, load), on_path)
     thread_cpu = breakdown.thread_cpu(ticks, rules)
-    latency = _latency(phase, requests)
+    step = open_loop_step(requests, phase.record.blocks, load)
+    latency = _latency(phase, requests, step)
     states = phase_states(ticks)
     threads = _threads(ticks, states, requests, rules)
-    path = request_path(on_path, requests, concurrency)
+    path = request_path(on_path, requests, load.concurrency)
     capture = capture_quality(ticks, thread_cpu)
+    cache = prefix_cache(phase, run.log, requests)
     table = latency.table
     profiled_ms = float(table.loc[table["which"] == "with py-spy", "mean_ms"].iloc[0])
     checks = (
@@ -188,10 +197,12 @@ def _analyse_phase(
         *limits(phase.name, capture, requests.failed_share, ticks.failures),
         *condition_checks(phase.name, phase.record.warmup, requests, latency.observer_effect),
         *state_checks(ticks, states, threads.states),
+        *load_checks(phase.name, str(run.manifest.parameters.get("prefix_cache", "")), cache, step),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))
     return PhaseAnalysis(
         phase=phase,
+        load=load,
         ticks=ticks,
         requests=requests,
         latency=latency,
@@ -204,12 +215,15 @@ def _analyse_phase(
         ),
         quality=QualityAnalysis(capture, scores(phase.requests, tolerance), checks),
         device=analyse_device(phase, trace, requests, path),
+        prefix_cache=cache,
+        open_loop=step,
     )
 
 
-def _latency(phase: Phase, requests: MeasuredRequests) -> LatencyAnalysis:
+def _latency(phase: Phase, requests: MeasuredRequests, step: OpenLoopStep | None) -> LatencyAnalysis:
+    rows = latency_rows(phase.name, requests)
     return LatencyAnalysis(
-        table=pd.DataFrame(latency_rows(phase.name, requests)),
+        table=pd.DataFrame(rows if step is None else with_queueing(rows, step)),
         throughput=throughput(phase, requests),
         observer_effect=observer_effect(requests),
         minimum_detectable_effect=minimum_detectable_effect(requests),

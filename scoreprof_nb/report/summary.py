@@ -46,6 +46,9 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
     plain, profiled = (rows.loc[which].to_dict() for which in ("all", "with py-spy"))
     throughput, observer = phase.latency.throughput, phase.latency.observer_effect
     return schema.Phase(
+        load=_load(phase),
+        prompt_tokens_per_request=phase.prefix_cache.prompt_tokens_per_request,
+        cached_token_share=phase.prefix_cache.cached_share,
         requests=_requests(phase),
         latency_ms=schema.Latency(
             **{name: _number(plain[f"{name}_ms"]) for name in schema.Latency.model_fields}
@@ -100,6 +103,17 @@ def _requests(phase: PhaseAnalysis) -> schema.Requests:
         compile_hit=cast(int | None, phase.batching.summary["compile_hit"]),
         split=cast(int | None, phase.batching.summary["split"]),
         items_per_request=_number(table["items"].mean()),
+    )
+
+
+def _load(phase: PhaseAnalysis) -> schema.Load:
+    load, step, throughput = phase.load, phase.open_loop, phase.latency.throughput
+    closed_per_s = throughput.requests_per_s if throughput is not None else None
+    return schema.Load(
+        loop=load.loop,
+        concurrency=load.concurrency,
+        offered_per_s=load.offered_per_s,
+        achieved_per_s=closed_per_s if step is None else step.achieved_per_s,
     )
 
 

@@ -36,9 +36,14 @@ REPORT_HTML = "report.html"
 RUN_MIME = "application/vnd.scoreprof.run+json"  # the notebook's output that names its run folder
 
 
+def phase_folder(name: str) -> str:
+    """The folder of a phase: its name, where ``small@2.5/s`` becomes ``small@2.5-per-s``."""
+    return name.replace("/", "-per-")
+
+
 def timeline_name(phase: str) -> str:
     """The timeline of a phase, in the run folder."""
-    return f"timeline-{phase}{TIMELINE_SUFFIX}"
+    return f"timeline-{phase_folder(phase)}{TIMELINE_SUFFIX}"
 
 
 def recording_name(block: int, suffix: str) -> str:

@@ -6,7 +6,7 @@ Times are seconds since the epoch, by the clock of the machine that captured.
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -129,8 +129,25 @@ class DeviceTrace:
 
 
 @dataclass(frozen=True, config=_CHECKED)
+class Load:
+    """How the requests of a phase were sent.
+
+    ``closed``: ``concurrency`` clients, each of which sends when its last request is answered. ``open``:
+    Poisson arrivals at ``offered_per_s`` that wait for no answer. ``replay``: at the times in the user's
+    file. For these two ``offered_per_s`` is the planned mean rate, and ``concurrency`` is None.
+    """
+
+    loop: Literal["closed", "open", "replay"] = "closed"
+    concurrency: int | None = None
+    offered_per_s: float | None = None
+    capacity_per_s: float | None = None  # closed loop, many in flight, measured before; None: not measured
+    timeout_s: float | None = None  # a request without an answer took longer than this
+    client_cpu_s: float | None = None  # CPU time of the process that sent an open loop's requests
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class PhaseRecord:
-    """phase.json: one finished phase."""
+    """phase.json: one finished phase. ``kind`` and ``load`` are None in runs of older versions."""
 
     name: str
     started_s: float
@@ -139,7 +156,9 @@ class PhaseRecord:
     blocks: tuple[Block, ...]
     processes: tuple[ServerProcess, ...]
     notes: tuple[str, ...] = ()
-    workload: str | None = None  # number, sizes and checksum of the bodies to send
+    workload: str | None = None  # kinds, sizes and checksum of the bodies to send
+    kind: str | None = None  # single, small, large, mixed or file
+    load: Load | None = None
     cpu_quota: CpuQuota | None = None  # over the measured blocks; None: not known
     device_trace: DeviceTrace | None = None  # None: not asked for, or captured before there was one
     answered: int | None = None  # measured requests that succeeded; None: not recorded by older versions
