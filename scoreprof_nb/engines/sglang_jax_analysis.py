@@ -31,3 +31,6 @@ LOG_EVENTS = MappingProxyType(
 DECODE_LOG_INTERVAL = re.compile(r"\bdecode_log_interval=([1-9]\d*)")
 
 DTYPE_FLAG = "--dtype"  # of the server: the number format that the model is computed in
+
+# In the line of a prefill batch: the sequences that are left in the scheduler's queue.
+QUEUED_SEQUENCES = re.compile(r"#queue-req: (\d+)")

@@ -1,0 +1,211 @@
+"""Where each request in flight is at each tick: on its way in, in a batch, or on its way back.
+
+With one request in flight the threads' states say it: it is in its batches until the last tick at which
+the scheduler works at a prefill or waits for one. With more, the server's log says which requests a batch
+holds and when it starts; a batch ends at the last tick at which the scheduler processes its results.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from scoreprof_nb.analysis.path_causes import Bools, Ints, ServerStates
+from scoreprof_nb.analysis.prefill_batches import PrefillBatches
+from scoreprof_nb.analysis.ticks import BlockTicks
+
+Floats = NDArray[np.float64]
+_AFTER_BATCH = ("logprobs", "softmax", "response")  # what the HTTP thread does with a result
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """All pairs of a tick of a block and a request in flight, by tick, then in the order of sending.
+
+    Arrays of shape (pairs,). ``tick``: place in the block; ``request``: row of the table; ``alone``: no
+    other request is in flight; ``unsent``: its client has not sent it yet, although it was to be sent.
+    """
+
+    tick: Ints
+    request: Ints
+    alone: Bools
+    unsent: Bools
+
+
+@dataclass(frozen=True)
+class Stages:
+    """By pair, shape (pairs,). A pair is before its batch, in it (``batch``) or after it (``back``).
+
+    ``behind``: its batch has started, but an earlier one is not finished; ``next``: it is in the batch
+    that starts next; ``handed_over``: with the scheduler, as far as known (``unsure`` if not);
+    ``sent_all``: its last batch has started; ``end``: the tick at which its last batch ends.
+    """
+
+    batch: Bools
+    back: Bools
+    behind: Bools
+    next: Bools
+    handed_over: Bools
+    unsure: Bools
+    sent_all: Bools
+    end: Ints
+
+
+def in_flight(block: BlockTicks, requests: pd.DataFrame, uncertain_s: float) -> InFlight:
+    """The pairs of a block. ``requests``: columns start_ns, sent_ns, done_ns, in the order of sending.
+
+    A tick's time is known to ``uncertain_s``: a tick so near to a request, with none in flight, counts
+    for that request. ``path_counts`` subtracts as many idle ticks as there must be between requests.
+    """
+    start, sent, done = (
+        requests[name].to_numpy(dtype=np.float64) / 1e9 for name in ("start_ns", "sent_ns", "done_ns")
+    )
+    low = np.searchsorted(block.tick_s, start, side="left")
+    high = np.maximum(np.searchsorted(block.tick_s, done, side="left"), low)
+    counts = high - low
+    request = np.repeat(np.arange(len(requests)), counts)
+    tick = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(low, counts)
+    free = np.flatnonzero(np.bincount(tick, minlength=block.ticks) == 0)
+    near = _nearest(block.tick_s[free], start, done, uncertain_s)
+    tick = np.concatenate([tick, free[near >= 0]])
+    request = np.concatenate([request, near[near >= 0]])
+    order = np.lexsort((request, tick))
+    tick, request = tick[order], request[order]
+    alone = np.bincount(tick, minlength=block.ticks)[tick] == 1
+    unsent = (block.tick_s[tick] < sent[request]) & (start[request] < sent[request])
+    return InFlight(tick, request, alone, unsent)
+
+
+def _nearest(times: Floats, start: Floats, done: Floats, within_s: float) -> Ints:
+    """The request that ends last before, or starts first after, each time, if that is near enough; or -1."""
+    if not len(start):
+        return np.full(len(times), -1, dtype=np.int64)
+    by_start, by_done = np.argsort(start, kind="stable"), np.argsort(done, kind="stable")
+    after = np.searchsorted(start[by_start], times)
+    before = np.searchsorted(done[by_done], times, side="right") - 1
+    to_start = np.append(start[by_start], np.inf)[after] - times
+    to_done = times - np.append(done[by_done], -np.inf)[before]
+    nearest = np.where(to_done <= to_start, by_done[before], np.append(by_start, -1)[after])
+    return np.where(np.minimum(to_start, to_done) <= within_s, nearest, -1)
+
+
+def stages_alone(states: ServerStates, pairs: InFlight, sent_all: Bools) -> Stages:
+    """With one request in flight at a time. ``sent_all``: by pair, its last batch has started."""
+    prefill = states.prefills[pairs.tick]
+    end = np.full(int(pairs.request.max(initial=-1)) + 1, -1, dtype=np.int64)
+    np.maximum.at(end, pairs.request[prefill], pairs.tick[prefill])
+    end = end[pairs.request]
+    no, yes = np.zeros(len(end), dtype=np.bool_), np.ones(len(end), dtype=np.bool_)
+    back = pairs.tick > end
+    return Stages(~back, back, no, yes, yes, no, sent_all, end)
+
+
+def stages_by_batch(
+    block: BlockTicks, states: ServerStates, pairs: InFlight, requests: pd.DataFrame, batches: PrefillBatches
+) -> Stages:
+    """With several in flight, by the batches of the server's log."""
+    starts, ends = _batch_ticks(block, states, requests, batches)
+    first, last = batches.first[pairs.request], batches.last[pairs.request]
+    known = first >= 0
+    started = known & (pairs.tick >= starts[first])
+    end = np.where(known, ends[last], block.ticks)
+    sent_all = known & (pairs.tick >= starts[last])
+    back = sent_all & (pairs.tick > end)
+    latest = np.maximum.accumulate(ends)
+    behind = started & ~back & (first > 0) & (pairs.tick <= latest[np.maximum(first - 1, 0)])
+    upcoming = np.searchsorted(starts, pairs.tick, side="right")
+    handed_over, unsure = _handed_over(block, states, pairs, requests, batches, starts)
+    return Stages(
+        batch=started & ~back,
+        back=back,
+        behind=behind,
+        next=known & (first == upcoming),
+        handed_over=handed_over | started,
+        unsure=unsure & ~started,
+        sent_all=sent_all,
+        end=end,
+    )
+
+
+def _batch_ticks(
+    block: BlockTicks, states: ServerStates, requests: pd.DataFrame, batches: PrefillBatches
+) -> tuple[Ints, Ints]:
+    """The first and the last tick of each batch: the log's line comes when the scheduler has formed it, so
+    it starts with the ticks right before at which the scheduler prepares.
+
+    A batch ends with the results that the scheduler processes next, and before its first answer. With
+    overlap scheduling that may be after the next batch has started; results come in the order of batches.
+    """
+    count = len(batches.start_s)
+    logged = np.searchsorted(block.tick_s, batches.start_s)
+    answered = np.full(count, np.inf)
+    known = batches.last >= 0
+    np.minimum.at(answered, batches.last[known], requests["done_ns"].to_numpy(dtype=np.float64)[known] / 1e9)
+    answered_tick = np.searchsorted(block.tick_s, answered)
+    starts = logged.copy()
+    for number in range(count):
+        earliest = starts[number - 1] if number else 0
+        while starts[number] > earliest and states.prepares[starts[number] - 1]:
+            starts[number] -= 1
+    ends = np.full(count, -1, dtype=np.int64)
+    pending = -1  # an earlier batch whose results have not been seen
+    for number in range(count):
+        until = starts[number + 1] if number + 1 < count else block.ticks
+        tick, seen = int(starts[number]), False
+        while tick < until:
+            if states.results[tick]:
+                if 0 <= pending < number and tick < answered_tick[pending]:
+                    ends[pending] = tick
+                    if not (tick + 1 < until and states.results[tick + 1]):
+                        pending = number
+                elif tick < answered_tick[number]:
+                    ends[number], seen = tick, True
+            elif states.prefills[tick] and tick < answered_tick[number] and not seen:
+                ends[number] = tick
+            tick += 1
+        pending = -1 if seen else number
+    return starts, np.maximum(ends, starts - 1)
+
+
+def _handed_over(
+    block: BlockTicks,
+    states: ServerStates,
+    pairs: InFlight,
+    requests: pd.DataFrame,
+    batches: PrefillBatches,
+    starts: Ints,
+) -> tuple[Bools, Bools]:
+    """Whether the request of each pair is with the scheduler, and whether that is not known.
+
+    While the HTTP thread waits, it holds no request. While it works, the log bounds the number of requests
+    handed over: at the start of each batch the scheduler's queue is known. Between two bounds, the HTTP
+    thread hands over one request after the other, at equal parts of its work.
+    """
+    free = states.http < 0
+    after_batch = [block.catalog.index[name] for name in _AFTER_BATCH]
+    works = ~free & ~np.isin(states.http, after_batch)
+    position = np.append(0, np.cumsum(works))  # ticks of such work before each tick
+    sent = np.searchsorted(block.tick_s, requests["sent_ns"].to_numpy(dtype=np.float64) / 1e9)
+    sure = bool((batches.queued >= 0).all())
+    known_at = np.searchsorted(batches.queued, batches.sequences) if sure else batches.first
+    until = np.append(starts, block.ticks)[known_at]
+    until = np.minimum(until, np.append(_next_true(free), block.ticks)[sent])
+    since = np.minimum(np.maximum(sent, np.append(starts, 0)[known_at - 1]), until)
+    bounds, group = np.unique(until, return_inverse=True)
+    size = np.bincount(group)
+    number = pd.Series(group).groupby(group).cumcount().to_numpy()  # within its group, from 0
+    earliest = np.full(len(bounds), block.ticks)
+    np.minimum.at(earliest, group, since)
+    begin = position[earliest[group]]
+    # The tick at which its part of the work in this group is done.
+    done = begin + (position[until] - begin) * (number + 1) / size[group]
+    at = position[pairs.tick] + 0.5
+    handed_over = free[pairs.tick] | (pairs.tick >= until[pairs.request]) | (at > done[pairs.request])
+    return handed_over, np.full(len(pairs.tick), not sure) & ~free[pairs.tick]
+
+
+def _next_true(values: Bools) -> Ints:
+    """The place of the next True at or after each place; the length where there is none."""
+    places = np.where(values, np.arange(len(values)), len(values))
+    return np.minimum.accumulate(places[::-1])[::-1]
