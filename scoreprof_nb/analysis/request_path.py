@@ -70,10 +70,12 @@ class RequestPath:
         }
 
 
-def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int, seed: int) -> RequestPath:
-    """The request path of one phase over its profiled requests."""
+def request_path(
+    ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int | None, seed: int
+) -> RequestPath:
+    """The request path of one phase over its profiled requests. ``concurrency``: None for an open loop."""
     nothing = pd.DataFrame(columns=list(COLUMNS))
-    if concurrency > 1:
+    if concurrency != 1:
         return RequestPath(nothing, None, MORE_IN_FLIGHT)
     profiled = requests.profiled()
     profiled = profiled[profiled["block"].isin([block.block.number for block in ticks.blocks])]

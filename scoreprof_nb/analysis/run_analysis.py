@@ -16,6 +16,7 @@ from scoreprof_nb.analysis.latency import (
     observer_effect,
     throughput,
 )
+from scoreprof_nb.analysis.load import load_of
 from scoreprof_nb.analysis.quality import FAILED_SHARE, CaptureQuality, Check, capture_quality, laws, limits
 from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import RequestPath, request_path
@@ -25,6 +26,7 @@ from scoreprof_nb.analysis.ticks import PhaseTicks, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
+from scoreprof_nb.run_folder.records import Load
 from scoreprof_nb.run_folder.store import Phase, Run
 
 
@@ -75,6 +77,7 @@ class PhaseAnalysis:
     """The results of one phase, and the data that they were computed from."""
 
     phase: Phase
+    load: Load
     ticks: PhaseTicks
     requests: MeasuredRequests
     latency: LatencyAnalysis
@@ -152,13 +155,13 @@ def analyse(run: Run, rules: RuleSet, seed: int) -> RunAnalysis:
 
 
 def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAnalysis:
-    concurrency = int(run.manifest.parameters.get("concurrency", 1))
+    load = load_of(phase.record, run.manifest.parameters)
     ticks = phase_ticks(phase, rules)
-    requests = _with_stacks(measured_requests(phase, run.log, concurrency), ticks)
+    requests = _with_stacks(measured_requests(phase, run.log, load), ticks)
     thread_cpu = breakdown.thread_cpu(ticks, rules)
     latency = _latency(phase, requests, seed)
     threads = _threads(ticks, requests, rules, seed)
-    path = request_path(ticks, requests, concurrency, seed)
+    path = request_path(ticks, requests, load.concurrency, seed)
     capture = capture_quality(ticks, thread_cpu)
     table = latency.table
     profiled_ms = float(table.loc[table["which"] == "with py-spy", "mean_ms"].iloc[0])
@@ -169,6 +172,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
     tolerance = tolerance_of(dtype_of(run.provenance))
     return PhaseAnalysis(
         phase=phase,
+        load=load,
         ticks=ticks,
         requests=requests,
         latency=latency,

@@ -13,7 +13,7 @@ from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.run_folder.files import recording_name
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
-from scoreprof_nb.run_folder.records import Block, PhaseRecord
+from scoreprof_nb.run_folder.records import Block, Load, PhaseRecord
 from scoreprof_nb.run_folder.store import write_phase
 
 
@@ -61,6 +61,8 @@ def capture_phase(
             processes=processes,
             notes=tuple(map(plan.redact, notes)),
             workload=workload_fingerprint(bodies),
+            kind=name,
+            load=Load("closed", concurrency=parameters.concurrency, timeout_s=parameters.request_s),
         )
         write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads)
     measured = [row for row in load.rows if not row["warmup"]]

@@ -30,6 +30,11 @@ REPORT_HTML = "report.html"
 RUN_MIME = "application/vnd.scoreprof.run+json"  # the notebook's output that names its run folder
 
 
+def phase_folder(name: str) -> str:
+    """The folder of a phase: its name, where ``small@2.5/s`` becomes ``small@2.5-per-s``."""
+    return name.replace("/", "-per-")
+
+
 def recording_name(block: int, suffix: str) -> str:
     """The file with the recording of a block; ``suffix`` is that of the recorder's format."""
     return f"recording-{block}{suffix}"

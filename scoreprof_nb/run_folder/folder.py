@@ -40,7 +40,7 @@ class RunFolder:
         return self.path / files.PHASES
 
     def phase_path(self, name: str) -> Path:
-        return self.phases_path / name
+        return self.phases_path / files.phase_folder(name)
 
     def has_manifest(self) -> bool:
         return self.manifest_path.exists()
@@ -82,7 +82,7 @@ class RunFolder:
         self.phases_path.mkdir(parents=True, exist_ok=True)
         for stale in self.phases_path.glob(".*-unfinished"):
             shutil.rmtree(stale)
-        staging = self.phases_path / f".{name}-unfinished"
+        staging = self.phases_path / f".{files.phase_folder(name)}-unfinished"
         staging.mkdir()
         try:
             yield staging

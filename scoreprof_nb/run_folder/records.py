@@ -6,7 +6,7 @@ Times are seconds since the epoch, by the clock of the machine that captured.
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -87,8 +87,25 @@ class ServerProcess:
 
 
 @dataclass(frozen=True, config=_CHECKED)
+class Load:
+    """How the requests of a phase were sent.
+
+    ``closed``: ``concurrency`` clients, each of which sends when its last request is answered. ``open``:
+    Poisson arrivals at ``offered_per_s`` that wait for no answer. ``replay``: at the times in the user's
+    file. Of the last two only ``offered_per_s``, the planned mean rate, is known, and ``concurrency`` is None.
+    """
+
+    loop: Literal["closed", "open", "replay"] = "closed"
+    concurrency: int | None = None
+    offered_per_s: float | None = None
+    capacity_per_s: float | None = None  # closed loop, many in flight, measured before; None: not measured
+    timeout_s: float | None = None  # a request without an answer took longer than this
+    client_cpu_s: float | None = None  # CPU time of the process that sent an open loop's requests
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class PhaseRecord:
-    """phase.json: one finished phase."""
+    """phase.json: one finished phase. ``kind`` and ``load`` are None in runs of older versions."""
 
     name: str
     started_s: float
@@ -97,7 +114,9 @@ class PhaseRecord:
     blocks: tuple[Block, ...]
     processes: tuple[ServerProcess, ...]
     notes: tuple[str, ...] = ()
-    workload: str | None = None  # number, sizes and checksum of the bodies to send
+    workload: str | None = None  # kinds, sizes and checksum of the bodies to send
+    kind: str | None = None  # single, small, large, mixed or file
+    load: Load | None = None
 
 
 @dataclass(frozen=True, config=_CHECKED)

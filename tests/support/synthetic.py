@@ -180,6 +180,8 @@ def sent(*rows: dict) -> pd.DataFrame:
                 "kind": "small",
                 "items": 4,
                 "payload": 0,
+                "prompt_tokens": None,
+                "repeat": False,
                 "worker": 0,
                 "intended_ns": start_ns,
                 "sent_ns": start_ns,

@@ -122,7 +122,7 @@ def test_no_block_cuts_a_request_off(planned, tmp_path, concurrency):
     assert result.failure is None
     phase = load_run(tmp_path / "run").phases["single"]
     assert phase.record.warmup.compiles is None  # its log says nothing: that is not "no compile"
-    measured = measured_requests(phase, pd.DataFrame(columns=["time_ns", "text"]), concurrency).table
+    measured = measured_requests(phase, pd.DataFrame(columns=["time_ns", "text"]), phase.record.load).table
     for block in phase.record.blocks:
         start, stop = block.start_s * 1e9, block.stop_s * 1e9
         within = measured[measured["sent_ns"].between(start, stop) & measured["done_ns"].between(start, stop)]
