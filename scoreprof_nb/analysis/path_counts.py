@@ -144,7 +144,9 @@ def slice_edges(block: BlockTicks, mean_ms: float, wall_s: float) -> Floats:
 def sliced(
     block: BlockTicks, parts: Parts, requests: pd.DataFrame, chosen: Bools, edges: Floats, uncertain_s: float
 ) -> Slices:
-    """The sums of the ``chosen`` requests (by row of the table) over the slices between ``edges``."""
+    """The sums of the ``chosen`` requests (by row of the table) of the block over the slices between
+    ``edges``."""
+    chosen = chosen & (requests["block"] == block.block.number).to_numpy()
     size, count = len(block.catalog.names), len(edges) - 1
     counts = np.zeros((2, count, size))
     used = chosen[parts.request]
@@ -152,14 +154,14 @@ def sliced(
     np.add.at(counts, (parts.queued[used].astype(np.int64), number, parts.component[used]), 1.0)
     rows = requests[chosen]
     start, done = (rows[name].to_numpy(dtype=np.float64) / 1e9 for name in ("start_ns", "done_ns"))
-    flown = np.clip(edges[:, None] - start, 0, done - start)  # seconds in flight by each edge
-    in_slice = np.diff(flown, axis=0)
-    shares = in_slice / np.maximum(done - start, 1e-12)
+    flown = np.clip((edges[:, None] - start) / np.maximum(done - start, 1e-12), 0, 1)  # by each edge
+    flown[0], flown[-1] = 0, 1  # as they belong to the block
+    shares = np.diff(flown, axis=0)
     return Slices(
         own=counts[0],
         queued=counts[1],
         excess=_excess(block, requests, chosen, edges, uncertain_s),
-        latency_ms=in_slice.sum(axis=1) * 1e3,
+        latency_ms=shares @ rows["latency_ms"].to_numpy(dtype=np.float64),
         client_ms=shares @ rows["client_cpu_ms"].to_numpy(dtype=np.float64),
         requests=shares.sum(axis=1),
     )

@@ -128,26 +128,31 @@ def stages_by_batch(
     )
 
 
+def batch_starts(block: BlockTicks, states: ServerStates, batches: PrefillBatches) -> Ints:
+    """The first tick of each batch. The log's line comes when the scheduler has formed the batch, which
+    thus starts with the ticks right before at which the scheduler prepares."""
+    starts: Ints = np.searchsorted(block.tick_s, batches.start_s)
+    for number in range(len(starts)):
+        earliest = starts[number - 1] if number else 0
+        while starts[number] > earliest and states.prepares[starts[number] - 1]:
+            starts[number] -= 1
+    return starts
+
+
 def _batch_ticks(
     block: BlockTicks, states: ServerStates, requests: pd.DataFrame, batches: PrefillBatches
 ) -> tuple[Ints, Ints]:
-    """The first and the last tick of each batch: the log's line comes when the scheduler has formed it, so
-    it starts with the ticks right before at which the scheduler prepares.
+    """The first and the last tick of each batch.
 
     A batch ends with the results that the scheduler processes next, and before its first answer. With
     overlap scheduling that may be after the next batch has started; results come in the order of batches.
     """
     count = len(batches.start_s)
-    logged = np.searchsorted(block.tick_s, batches.start_s)
+    starts = batch_starts(block, states, batches)
     answered = np.full(count, np.inf)
     known = batches.last >= 0
     np.minimum.at(answered, batches.last[known], requests["done_ns"].to_numpy(dtype=np.float64)[known] / 1e9)
     answered_tick = np.searchsorted(block.tick_s, answered)
-    starts = logged.copy()
-    for number in range(count):
-        earliest = starts[number - 1] if number else 0
-        while starts[number] > earliest and states.prepares[starts[number] - 1]:
-            starts[number] -= 1
     ends = np.full(count, -1, dtype=np.int64)
     pending = -1  # an earlier batch whose results have not been seen
     for number in range(count):

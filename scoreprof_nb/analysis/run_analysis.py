@@ -8,6 +8,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown
+from scoreprof_nb.analysis.capacity import Capacity, capacity
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
     ObserverEffect,
@@ -82,6 +83,7 @@ class PhaseAnalysis:
     requests: MeasuredRequests
     latency: LatencyAnalysis
     path: RequestPath
+    capacity: Capacity
     threads: ThreadAnalysis
     batching: BatchAnalysis
     quality: QualityAnalysis
@@ -161,7 +163,8 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
     thread_cpu = breakdown.thread_cpu(ticks, rules)
     latency = _latency(phase, requests, seed)
     threads = _threads(ticks, requests, rules, seed)
-    path = request_path(ticks, requests, load.concurrency, seed)
+    thread_capacity = capacity(ticks, threads.served)
+    path = request_path(ticks, requests, load, run.log, thread_capacity, seed)
     capture = capture_quality(ticks, thread_cpu)
     table = latency.table
     profiled_ms = float(table.loc[table["which"] == "with py-spy", "mean_ms"].iloc[0])
@@ -177,6 +180,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
         requests=requests,
         latency=latency,
         path=path,
+        capacity=thread_capacity,
         threads=threads,
         batching=BatchAnalysis(
             sizes=batching.prefill_batches(phase, run.log),

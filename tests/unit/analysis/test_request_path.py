@@ -8,11 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoreprof_nb.analysis.request_path import request_path, tick_causes
+from scoreprof_nb.analysis.capacity import capacity
+from scoreprof_nb.analysis.path_causes import server_states
+from scoreprof_nb.analysis.path_counts import parts_of
+from scoreprof_nb.analysis.path_stages import InFlight, stages_alone
+from scoreprof_nb.analysis.request_path import request_path
 from scoreprof_nb.components.catalog import CATALOG, CLIENT, IPC_AND_WAKEUP
+from scoreprof_nb.run_folder.records import Load
 from tests.support.synthetic import START_S, activity, block, measured, phase_of, thread_ticks, ticked
 
 LEFT = IPC_AND_WAKEUP
+NO_LOG = pd.DataFrame({"time_ns": pd.Series(dtype="int64"), "text": pd.Series(dtype="object")})
 
 
 def joint(http="", scheduler="", forward="", detokenizer="", *, of=None, **how):
@@ -36,13 +42,20 @@ def joint(http="", scheduler="", forward="", detokenizer="", *, of=None, **how):
 
 
 def causes(ticks, request=None):
+    """What the request in flight waits for at each tick; ``request``: its number at each."""
     numbers = np.zeros(ticks.ticks, dtype=np.int64) if request is None else np.array(request)
-    return [CATALOG.names[i] for i in tick_causes(ticks, numbers)]
+    every = np.ones(ticks.ticks, dtype=np.bool_)
+    pairs = InFlight(np.arange(ticks.ticks), numbers, every, ~every)
+    states = server_states(ticks)
+    parts = parts_of(states, pairs, stages_alone(states, pairs, every), CATALOG)
+    assert not parts.queued.any(), "alone, a request waits behind nobody"
+    return [CATALOG.names[i] for i in parts.component]
 
 
-def path_of(ticks, *rows, concurrency=1, seed=1):
+def path_of(ticks, *rows, concurrency=1, seed=1, log=NO_LOG):
     blocks = ticks if isinstance(ticks, list) else [ticks]
-    return request_path(phase_of(*blocks), measured(*rows), concurrency, seed)
+    phase, load = phase_of(*blocks), Load("closed", concurrency=concurrency)
+    return request_path(phase, measured(*rows), load, log, capacity(phase, len(rows)), seed)
 
 
 def means(path):
