@@ -17,13 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoreprof_nb.analysis.path_causes import Bools, Ints, ServerStates
-from scoreprof_nb.analysis.path_stages import Floats, InFlight, Stages
+from scoreprof_nb.analysis.path_stages import AFTER_BATCH, Floats, InFlight, Stages
 from scoreprof_nb.analysis.ticks import BlockTicks
 from scoreprof_nb.components.catalog import BEFORE_BATCH, CLIENT, IPC_AND_WAKEUP
 from scoreprof_nb.components.component import Catalog
 
 _BEFORE_BATCH = ("tokenize", "validation")  # what the HTTP thread does for a request on its way in
-_AFTER_BATCH = ("logprobs", "softmax", "response")  # and for one on its way back
 SLICE_LATENCIES = 5.0
 FEWEST_SLICES = 10
 
@@ -49,7 +48,8 @@ def parts_of(states: ServerStates, pairs: InFlight, stages: Stages, catalog: Cat
     other = _any_of_tick(stages.behind, tick) & states.prepares[tick]
     causes = np.where(other, states.batch_behind[tick], states.batch[tick])
 
-    waits = front | (before & (busy | (states.batch[tick] != index[IPC_AND_WAKEUP])))
+    idle = ~busy & (states.batch[tick] == index[IPC_AND_WAKEUP])  # the scheduler holds no request
+    waits = front | (before & ~idle)
     component[waits] = causes[waits]
     queued[before & (busy | (waits & ~stages.next))] = True
     prepared = stages.behind & states.prepares[tick]
@@ -64,7 +64,7 @@ def parts_of(states: ServerStates, pairs: InFlight, stages: Stages, catalog: Cat
     # A hand-over can be told from work only while nobody else may be worked for.
     gives_way = pairs.alone & ~stages.back & states.next_works[tick] & (states.http_hand_over[tick] >= 0)
     by_http = (states.http[tick] >= 0) & ~(gives_way & stages.sent_all)
-    with_http = by_http & (stages.back | (before & ~stages.handed_over))
+    with_http = by_http & (stages.back | (before & (idle | ~stages.handed_over)))
     target = _first_of_tick(_order(states, pairs, stages, with_http, index), tick, by_http)
     queued[with_http], component[with_http] = True, states.http[tick][with_http]
     unsure = by_http & before & stages.unsure & busy
@@ -78,7 +78,8 @@ def _any_of_tick(values: Bools, tick: Ints) -> Bools:
     """By pair, whether any pair of the same tick has the value."""
     seen = np.zeros(int(tick.max(initial=-1)) + 1, dtype=np.bool_)
     seen[tick[values]] = True
-    return seen[tick]
+    by_pair: Bools = seen[tick]
+    return by_pair
 
 
 def _order(
@@ -91,7 +92,7 @@ def _order(
     """
     http = states.http[pairs.tick]
     inwards = np.isin(http, [index[name] for name in _BEFORE_BATCH])
-    outwards = np.isin(http, [index[name] for name in _AFTER_BATCH])
+    outwards = np.isin(http, [index[name] for name in AFTER_BATCH])
     rank = np.where(stages.back == (outwards | (~inwards & stages.back)), 0, 1)
     count = int(pairs.request.max(initial=0)) + 1
     return np.where(with_http, rank * count + pairs.request, 3 * count - pairs.request).astype(np.int64)

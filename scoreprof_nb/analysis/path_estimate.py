@@ -13,7 +13,9 @@ Floats = NDArray[np.float64]
 COLUMNS = ("component", "mean_ms", "low", "high", "share", "latency_ms")
 
 
-def estimate(slices: Slices, most_ms: float, catalog: Catalog, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def estimate(
+    slices: Slices, most_ms: float, catalog: Catalog, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The own and the queued milliseconds of each component: tables with COLUMNS, largest first.
 
     The rows of both sum to the mean latency exactly, in each replicate too. Intervals: bootstrap over the

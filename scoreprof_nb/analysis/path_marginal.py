@@ -14,6 +14,8 @@ from scoreprof_nb.components.catalog import IPC_AND_WAKEUP
 from scoreprof_nb.engines.sglang_jax_analysis import DETOKENIZER, FORWARD, HTTP, SCHEDULER
 
 SLICE_S = 1.0
+
+
 def marginal_counts(ticks: PhaseTicks) -> NDArray[np.float64]:
     """The chained marginal shares of each slice of one second, times its ticks: (slices, components)."""
     return np.array(

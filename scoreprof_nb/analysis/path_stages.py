@@ -16,7 +16,7 @@ from scoreprof_nb.analysis.prefill_batches import PrefillBatches
 from scoreprof_nb.analysis.ticks import BlockTicks
 
 Floats = NDArray[np.float64]
-_AFTER_BATCH = ("logprobs", "softmax", "response")  # what the HTTP thread does with a result
+AFTER_BATCH = ("logprobs", "softmax", "response")  # what the HTTP thread does for a request on its way back
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,14 @@ def stages_alone(states: ServerStates, pairs: InFlight, sent_all: Bools) -> Stag
 
 
 def stages_by_batch(
-    block: BlockTicks, states: ServerStates, pairs: InFlight, requests: pd.DataFrame, batches: PrefillBatches
+    block: BlockTicks,
+    states: ServerStates,
+    pairs: InFlight,
+    requests: pd.DataFrame,
+    batches: PrefillBatches,
+    edges: Floats,
 ) -> Stages:
-    """With several in flight, by the batches of the server's log."""
+    """With several in flight, by the batches of the server's log. ``edges``: of the slices of time."""
     starts, ends = _batch_ticks(block, states, requests, batches)
     first, last = batches.first[pairs.request], batches.last[pairs.request]
     known = first >= 0
@@ -115,7 +120,7 @@ def stages_by_batch(
     latest = np.maximum.accumulate(ends)
     behind = started & ~back & (first > 0) & (pairs.tick <= latest[np.maximum(first - 1, 0)])
     upcoming = np.searchsorted(starts, pairs.tick, side="right")
-    handed_over, unsure = _handed_over(block, states, pairs, requests, batches, starts)
+    handed_over, unsure = _handed_over(block, states, pairs, requests, batches, edges)
     return Stages(
         batch=started & ~back,
         back=back,
@@ -179,38 +184,34 @@ def _handed_over(
     pairs: InFlight,
     requests: pd.DataFrame,
     batches: PrefillBatches,
-    starts: Ints,
+    edges: Floats,
 ) -> tuple[Bools, Bools]:
     """Whether the request of each pair is with the scheduler, and whether that is not known.
 
-    While the HTTP thread waits, it holds no request. While it works, the log bounds the number of requests
-    handed over: at the start of each batch the scheduler's queue is known. Between two bounds, the HTTP
-    thread hands over one request after the other, at equal parts of its work.
+    The HTTP thread hands over one request after the other; each takes the mean time per sequence of
+    three slices of time (not of the block, so that its error is part of the intervals). This is corrected by
+    what is known: while the thread waits it holds no request, and at the start of each batch the log says how
+    many sequences the scheduler has.
     """
     free = states.http < 0
-    after_batch = [block.catalog.index[name] for name in _AFTER_BATCH]
-    works = ~free & ~np.isin(states.http, after_batch)
-    position = np.append(0, np.cumsum(works))  # ticks of such work before each tick
-    sent = np.searchsorted(block.tick_s, requests["sent_ns"].to_numpy(dtype=np.float64) / 1e9)
+    works = ~free & ~np.isin(states.http, [block.catalog.index[name] for name in AFTER_BATCH])
+    sent = requests["sent_ns"].to_numpy(dtype=np.float64) / 1e9
+    items = np.diff(batches.sequences, prepend=0)
+    at = np.clip(np.searchsorted(edges, sent, side="right") - 1, 0, len(edges) - 2)
+    here = (sent >= edges[0]) & (sent < edges[-1])
+    sequences = np.bincount(at[here], items[here], minlength=len(edges) - 1)
+    worked = np.histogram(block.tick_s[works], edges)[0] / block.ticks * (edges[-1] - edges[0])
+    worked, sequences = (np.convolve(part, np.ones(3), "same") for part in (worked, sequences))
+    each_s = (worked / np.maximum(sequences, 1))[at] * items
     sure = bool((batches.queued >= 0).all())
     known_at = np.searchsorted(batches.queued, batches.sequences) if sure else batches.first
-    until = np.append(starts, block.ticks)[known_at]
-    until = np.minimum(until, np.append(_next_true(free), block.ticks)[sent])
-    since = np.minimum(np.maximum(sent, np.append(starts, 0)[known_at - 1]), until)
-    bounds, group = np.unique(until, return_inverse=True)
-    size = np.bincount(group)
-    number = pd.Series(group).groupby(group).cumcount().to_numpy()  # within its group, from 0
-    earliest = np.full(len(bounds), block.ticks)
-    np.minimum.at(earliest, group, since)
-    begin = position[earliest[group]]
-    # The tick at which its part of the work in this group is done.
-    done = begin + (position[until] - begin) * (number + 1) / size[group]
-    at = position[pairs.tick] + 0.5
-    handed_over = free[pairs.tick] | (pairs.tick >= until[pairs.request]) | (at > done[pairs.request])
+    batch_s = np.append(batches.start_s, [np.inf, -np.inf])
+    next_free = np.append(block.tick_s[free], np.inf)[np.searchsorted(block.tick_s[free], sent)]
+    earliest = np.maximum(sent, batch_s[known_at - 1])
+    latest = np.minimum(batch_s[known_at], next_free)
+    handed_s, before_s = np.empty(len(sent)), -np.inf
+    for number in range(len(sent)):
+        before_s = max(before_s, sent[number]) + each_s[number]
+        handed_s[number] = before_s = min(max(before_s, earliest[number]), latest[number])
+    handed_over = free[pairs.tick] | (block.tick_s[pairs.tick] >= handed_s[pairs.request])
     return handed_over, np.full(len(pairs.tick), not sure) & ~free[pairs.tick]
-
-
-def _next_true(values: Bools) -> Ints:
-    """The place of the next True at or after each place; the length where there is none."""
-    places = np.where(values, np.arange(len(values)), len(values))
-    return np.minimum.accumulate(places[::-1])[::-1]

@@ -50,8 +50,8 @@ def prefill_batches(phase: Phase, log: pd.DataFrame, requests: pd.DataFrame) -> 
     items = np.where(rejected, 0, requests["items"].to_numpy(dtype=np.int64))
     if items.sum() != sizes.sum():
         return (
-            f"the server's log shows {sizes.sum()} sequences in prefill batches, and {items.sum()} were sent: "
-            "chunked prefill, retracted sequences or requests of other clients"
+            f"the server's log shows {sizes.sum()} sequences in prefill batches, and {items.sum()} were "
+            "sent: chunked prefill, retracted sequences or requests of other clients"
         )
     through = np.cumsum(items)
     ends = np.cumsum(sizes)
@@ -74,7 +74,9 @@ def prefill_batches(phase: Phase, log: pd.DataFrame, requests: pd.DataFrame) -> 
     )
 
 
-def _logged(phase: Phase, log: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _logged(
+    phase: Phase, log: pd.DataFrame
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Of each batch logged during the phase: epoch nanoseconds, sequences in it, and left in the queue."""
     start_ns, stop_ns = phase.record.started_s * 1e9, phase.record.finished_s * 1e9
     inside = log[(log["time_ns"] >= start_ns) & (log["time_ns"] <= stop_ns)]

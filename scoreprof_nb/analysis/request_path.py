@@ -43,8 +43,6 @@ FEWEST_REQUESTS = 5  # of a group, for a path of its own
 NO_COMPILE, SLOWEST_TENTH = "no compile", "slowest tenth"
 
 
-
-
 def _nothing() -> pd.DataFrame:
     return pd.DataFrame(columns=list(COLUMNS))
 
@@ -210,12 +208,12 @@ def _joint(
     for block in ticks.blocks:
         states = server_states(block)
         pairs = in_flight(block, requests, UNCERTAIN_S)
+        edges = slice_edges(block, mean_ms, wall_s)
         if alone or batches is None:
             stages = stages_alone(states, pairs, _sent_all(block, states, pairs, batches))
         else:
-            stages = stages_by_batch(block, states, pairs, requests, batches)
+            stages = stages_by_batch(block, states, pairs, requests, batches, edges)
         parts = parts_of(states, pairs, stages, block.catalog)
-        edges = slice_edges(block, mean_ms, wall_s)
         for name, wanted in rows.items():
             here = sliced(block, parts, requests, wanted, edges, UNCERTAIN_S)
             sums[name] = sums[name].together(here) if name in sums else here
@@ -262,7 +260,8 @@ class _Estimate:
             part.assign(
                 phase=self.ticks.phase.name,
                 max_speedup=[
-                    max_speedup(name, own, queued, self.capacity, self.in_flight) for name in part["component"]
+                    max_speedup(name, own, queued, self.capacity, self.in_flight)
+                    for name in part["component"]
                 ],
                 requests=len(requests),
             )[list(COLUMNS)]

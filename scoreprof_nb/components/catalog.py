@@ -162,7 +162,7 @@ CATALOG = Catalog(
             "waiting",
             "",
             "#5A5A5A",
-            advice="waiting before its batch, behind the HTTP thread or another batch: the log does not say which",
+            advice="in a queue before its batch: the log does not say whether behind the HTTP thread",
             of_stacks=False,
         ),
         Component(

@@ -119,6 +119,12 @@ def path_column(phase: PhaseAnalysis) -> str:
     return f"{phase.name} (marginal)" if phase.path.method == "marginal" else phase.name
 
 
+def limiting_thread(phase: PhaseAnalysis) -> str | None:
+    """The thread of the request path that works longest per request: process / thread; None if not known."""
+    limiting = phase.capacity.table[phase.capacity.table["limits"].astype(bool)]
+    return None if limiting.empty else f"{limiting['process'].iloc[0]} / {limiting['thread'].iloc[0]}"
+
+
 def busiest_thread(phase: PhaseAnalysis) -> str:
     """A sentence about the busiest thread, which bounds throughput if there is no request path.
     Empty without a recording."""

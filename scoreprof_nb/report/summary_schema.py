@@ -130,6 +130,12 @@ class Phase(_Part):
     request_path_ms: dict[str, Component] = Field(
         description="what the average profiled request waits for, by component; empty if not defined"
     )
+    queued_ms: dict[str, Component] = Field(
+        description="what it waits behind, by component; with request_path_ms it sums to the mean latency"
+    )
+    limiting_thread: str | None = Field(
+        description="process / thread that works longest per request, which bounds the throughput"
+    )
     request_path_method: Method | None = Field(description="method by which the path was computed")
     cpu_ms_per_request: dict[str, Component] = Field(description="CPU milliseconds per request, by component")
     threads: list[Thread]
@@ -137,6 +143,15 @@ class Phase(_Part):
     observer_effect: ObserverEffect
     scores: Scores
     checks: list[Check]
+
+
+class CostPerItem(_Part):
+    """The cost of a component as fixed_ms + items x per_item_ms, fitted over phases of different sizes."""
+
+    fixed_ms: Finite = Field(description="ms per request, whatever it holds")
+    fixed_ci95: Interval | None = Field(description="95 % interval of fixed_ms")
+    per_item_ms: Finite = Field(description="ms per item")
+    per_item_ci95: Interval | None = Field(description="95 % interval of per_item_ms")
 
 
 class Finding(_Part):
@@ -169,3 +184,6 @@ class Summary(_Part):
     provenance: dict[str, Any] = Field(description="versions, commit, chip, host, limits")
     phases: dict[str, Phase] = Field(description="the finished phases by name, in order")
     findings: list[Finding] = Field(description="the largest first")
+    cost_per_item: dict[str, CostPerItem] = Field(
+        description="by component; empty unless phases with the same load differ in items per request"
+    )

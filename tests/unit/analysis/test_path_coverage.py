@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from scoreprof_nb.analysis.breakdown import thread_breakdown, utilisation
+from scoreprof_nb.analysis.capacity import capacity
 from scoreprof_nb.analysis.clock import FIRST_LINE, SLOT_S, SLOTS
 from scoreprof_nb.analysis.latency import observer_effect
-from scoreprof_nb.analysis.capacity import capacity
 from scoreprof_nb.analysis.path_counts import Slices
 from scoreprof_nb.analysis.path_estimate import estimate
 from scoreprof_nb.analysis.request_path import request_path
