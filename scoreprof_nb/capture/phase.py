@@ -1,20 +1,39 @@
 """The capture of one phase: warm-up, blocks, and its folder, which appears only when it is complete."""
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scoreprof_nb.capture.blocks import PROFILED, BlockMeasurement, BlockRecording
+from scoreprof_nb.capture.client import ScoreClient
 from scoreprof_nb.capture.load import LoadGenerator
+from scoreprof_nb.capture.open_loop import START_S, OpenLoop, poisson
 from scoreprof_nb.capture.preflight import Plan
+from scoreprof_nb.capture.request_log import RequestLog, now_ns
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.warmup import PhaseWarmup
-from scoreprof_nb.capture.workload import workload_fingerprint
+from scoreprof_nb.capture.workload import Workload
+from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.run_folder.files import recording_name
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
-from scoreprof_nb.run_folder.records import Block, Load, PhaseRecord
+from scoreprof_nb.run_folder.records import Block, Load, PhaseRecord, Warmup
 from scoreprof_nb.run_folder.store import write_phase
+
+WARMUP_IN_FLIGHT = 4  # before an open loop: batches of several requests are met too
+LEAD_IN_SHARE, SHORTEST_LEAD_IN_S = 0.1, 1.0  # of an open loop: its queue is empty at first
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A load after its warm-up. ``rows``: of a load that warmed the server up before it."""
+
+    load: RequestLog
+    warmup: Warmup
+    rows: tuple[dict[str, Any], ...] = ()
 
 
 def capture_phase(
@@ -24,17 +43,23 @@ def capture_phase(
     folder: RunFolder,
     name: str,
     log_progress: LogProgress,
+    capacity_per_s: float | None = None,
 ) -> None:
-    """Capture one phase into the run folder. Raises ServerFailed when the server dies meanwhile."""
-    bodies = plan.bodies[name]
+    """Capture one phase into the run folder. Raises ServerFailed when the server dies meanwhile.
+
+    ``capacity_per_s``: as measured for an open loop's rate, for the record.
+    """
+    phase = PhasePlan.parse(name)
+    workload = plan.workloads.of(name)
+    load_plan = _load_plan(phase, workload, parameters)
     started_s = time.time()
     with folder.staged_phase(name) as staging:
-        warming = PhaseWarmup(server, bodies, parameters, log_progress)
+        warming = PhaseWarmup(server, workload, parameters, log_progress)
         warming.compile_batch_sizes()
-        with LoadGenerator(server.url, bodies, parameters.concurrency, parameters.request_s) as load:
-            warmup = warming.until_warm(load)
+        start = _closed_loop if load_plan.loop == "closed" else _timed
+        with start(server, workload, load_plan, parameters, warming, name) as running:
+            load, warmup = running.load, running.warmup
             log_progress(f"  warm-up: {warmup.requests} requests, {warmup.wall_s:.0f} s; {warmup.ended}")
-            load.warming = False
             processes = server.processes()
             recorder = plan.recorder
             if recorder is not None:
@@ -51,7 +76,11 @@ def capture_phase(
                 blocks.append(block)
                 threads.extend(rows)
         server.check_alive()
-        notes = [f"{kind}; the first one: {message}" for kind, message in load.failures.items()]
+        sent = [*running.rows, *load.rows]
+        repeats, failures = _repeats(server, workload, parameters, len(sent))
+        notes = [
+            f"{kind}; the first one: {message}" for kind, message in {**failures, **load.failures}.items()
+        ]
         record = PhaseRecord(
             name=name,
             started_s=started_s,
@@ -60,11 +89,82 @@ def capture_phase(
             blocks=tuple(blocks),
             processes=processes,
             notes=tuple(map(plan.redact, notes)),
-            workload=workload_fingerprint(bodies),
-            kind=name,
-            load=Load("closed", concurrency=parameters.concurrency, timeout_s=parameters.request_s),
+            workload=workload.fingerprint(),
+            kind=phase.kind,
+            load=replace(load_plan, capacity_per_s=capacity_per_s, client_cpu_s=_client_cpu_s(load)),
         )
-        write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads)
+        write_phase(staging, record, sorted([*sent, *repeats], key=lambda row: row["request"]), threads)
     measured = [row for row in load.rows if not row["warmup"]]
     failed = sum(row["error"] is not None for row in measured)
     log_progress(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")
+
+
+def _load_plan(phase: PhasePlan, workload: Workload, parameters: Parameters) -> Load:
+    timeout_s = parameters.request_s
+    if phase.rate_per_s is not None:
+        return Load("open", offered_per_s=phase.rate_per_s, timeout_s=timeout_s)
+    if workload.send_at_s:
+        inside = sum(at_s < parameters.phase_s for at_s in workload.send_at_s)
+        return Load("replay", offered_per_s=inside / parameters.phase_s, timeout_s=timeout_s)
+    return Load("closed", concurrency=phase.concurrency, timeout_s=timeout_s)
+
+
+@contextmanager
+def _closed_loop(
+    server: Server, workload: Workload, plan: Load, parameters: Parameters, warming: PhaseWarmup, name: str
+) -> Iterator[_Running]:
+    assert plan.concurrency is not None
+    with LoadGenerator(server.url, workload, plan.concurrency, parameters.request_s) as load:
+        warmup = warming.until_warm(load)
+        load.warming = False
+        yield _Running(load, warmup)
+
+
+@contextmanager
+def _timed(
+    server: Server, workload: Workload, plan: Load, parameters: Parameters, warming: PhaseWarmup, name: str
+) -> Iterator[_Running]:
+    """An open loop or a replay, after a warm-up in a closed loop."""
+    with LoadGenerator(server.url, workload, WARMUP_IN_FLIGHT, parameters.request_s) as closed:
+        warmup = warming.until_warm(closed)
+    if plan.loop == "replay":
+        times_s, lead_in_s = iter(workload.send_at_s), 0.0
+    else:
+        assert plan.offered_per_s is not None
+        times_s = poisson(plan.offered_per_s, f"{parameters.seed}/{name}")
+        lead_in_s = max(LEAD_IN_SHARE * parameters.phase_s, SHORTEST_LEAD_IN_S)
+    with OpenLoop(server.url, workload, times_s, parameters.request_s, first=len(closed.rows)) as load:
+        time.sleep(START_S + lead_in_s)
+        load.measured_from_ns = now_ns() if plan.loop == "open" else load.start_ns
+        yield _Running(load, warmup, tuple(closed.rows))
+
+
+def _client_cpu_s(load: RequestLog) -> float | None:
+    return load.cpu_s if isinstance(load, OpenLoop) else None
+
+
+def _repeats(
+    server: Server, workload: Workload, parameters: Parameters, first: int
+) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
+    """Send the first requests once more: does the server agree with itself? Rows and failures."""
+    log = RequestLog()
+    with ScoreClient(server.url, parameters.request_s) as client:
+        for number in range(workload.repeated):
+            server.check_alive()
+            body = workload.request(number)
+            log.sent(first + number)
+            sent_ns = now_ns()
+            response = client.send(body)
+            log.answered(
+                first + number,
+                body,
+                response,
+                warmup=False,
+                repeat=True,
+                worker=0,
+                intended_ns=sent_ns,
+                sent_ns=sent_ns,
+                done_ns=now_ns(),
+                client_cpu_ns=0,
+            )
+    return log.rows, log.failures

@@ -20,9 +20,10 @@ from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.recorder import Recorder
 from scoreprof_nb.capture.server import check_port_free, free_port
-from scoreprof_nb.capture.workload import request_bodies
+from scoreprof_nb.capture.texts import WORDS
+from scoreprof_nb.capture.workload import Workload, Workloads
+from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import Parameters, environment_of
-from scoreprof_nb.parameters.requests_file import RequestBody
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.folder import file_sha256
@@ -47,7 +48,7 @@ class Plan:
     port: int
     attached: AttachedServer | None
     recorder: Recorder | None
-    bodies: Mapping[str, list[RequestBody]]  # by phase
+    workloads: Workloads
     provenance: Mapping[str, Any]
     redact: Redactor
 
@@ -87,8 +88,10 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
     python = _server_python(parameters, attached)
     server = _inspected(python, attached)
     model = _model(parameters, attached, python)
-    labels = _label_ids(parameters, python, model)
-    bodies = {phase: request_bodies(parameters, phase, labels) for phase in phases}
+    labels, tokens_of = _tokens(parameters, python, model)
+    workloads = Workloads(parameters, tuple(labels), tokens_of)
+    for phase in phases:
+        _check_times(phase, workloads.of(phase), parameters)
     port = 0
     command: tuple[str, ...] = ()
     notes = []
@@ -105,7 +108,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         port=port,
         attached=attached,
         recorder=recorder,
-        bodies=bodies,
+        workloads=workloads,
         provenance={
             **redact.deep(provenance.collect(server, parameters.device, notes)),
             "command": redact(" ".join(attached.command() if attached else command)),
@@ -203,15 +206,34 @@ def _model_dtype(model: str) -> str | None:
         return None
 
 
-def _label_ids(parameters: Parameters, python: str, model: str) -> list[int]:
+def _check_times(phase: str, workload: Workload, parameters: Parameters) -> None:
+    """Raise ParameterError for sending times in the user's file that do not fit the phase."""
+    plan = PhasePlan.parse(phase)
+    if not workload.send_at_s or plan.rate_per_s is not None:
+        return
+    path, last_s = parameters.requests_file, workload.send_at_s[-1]
+    if last_s < parameters.phase_s:
+        raise ParameterError(
+            "requests_file", path, f"its send_at_s end at {last_s:g} s: phase_s must be at most that"
+        )
+    if plan.concurrency > 1:
+        raise ParameterError(
+            "concurrency", parameters.concurrency, "must be 1 for a file whose bodies have send_at_s"
+        )
+
+
+def _tokens(parameters: Parameters, python: str, model: str) -> tuple[list[int], dict[str, int]]:
+    """The token ids of the labels; the number of tokens of each word, empty where the model is not known."""
     given = parameters.label_token_ids
     if not model:
         if given:
-            return given
+            return given, {}
         raise ParameterError("label_token_ids", given, "required, because the server's model is not known")
+    words = [f" {word}" for word in WORDS]
     answer = provenance.inspect_server(
-        python, "labels", model, str(parameters.trust_remote_code), *LABELS, error_name="model_path"
+        python, "labels", model, str(parameters.trust_remote_code), *LABELS, *words, error_name="model_path"
     )
+    tokens_of = {word: len(answer["ids"][f" {word}"]) for word in WORDS}
     size = answer["vocabulary"]
     for token_id in given:
         if token_id >= size:
@@ -219,12 +241,13 @@ def _label_ids(parameters: Parameters, python: str, model: str) -> list[int]:
                 "label_token_ids", given, f"{token_id} is not in the model's vocabulary (0 to {size - 1})"
             )
     if given:
-        return given
-    for text, ids in answer["ids"].items():
+        return given, tokens_of
+    ids_of = {text: answer["ids"][text] for text in LABELS}
+    for text, ids in ids_of.items():
         if len(ids) != 1:
             raise ParameterError(
                 "label_token_ids",
                 given,
                 f"{text!r} is {len(ids)} tokens in this model, not one: set label_token_ids",
             )
-    return [ids[0] for ids in answer["ids"].values()]
+    return [ids[0] for ids in ids_of.values()], tokens_of

@@ -9,18 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scoreprof_nb.capture.capacity import measure_capacity
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.phase import capture_phase
 from scoreprof_nb.capture.preflight import Plan, check_folders, prepare
 from scoreprof_nb.capture.resume import (
     earlier_manifest,
     finished_phases,
+    kinds_without_rates,
     new_manifest,
     phases_of_run,
     refuse_other_code,
     restore_from_results,
 )
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
+from scoreprof_nb.parameters.load import ladder
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.folder import RunFolder
@@ -51,7 +54,7 @@ def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
     phases = phases_of_run(folder, parameters, earlier)
     done = finished_phases(folder, phases)
     missing = tuple(name for name in phases if name not in done)
-    if not missing:
+    if not missing and not kinds_without_rates(parameters, phases):
         if earlier is not None and earlier.status == "capturing":
             folder.write_manifest(replace(earlier, status="complete", failure=None))
         log_progress(f"run folder {folder.path} is complete; nothing to capture")
@@ -67,9 +70,9 @@ def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
     return _Capture(parameters, plan, folder, manifest, log_progress).run(missing)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Capture:
-    """A capture with its plan and its written manifest."""
+    """A capture with its plan and its written manifest, to which ``rates`` auto adds phases."""
 
     parameters: Parameters
     plan: Plan
@@ -84,10 +87,18 @@ class _Capture:
         try:
             with running_server(self.plan, self.folder, self.parameters, self.log_progress) as server:
                 for name in self._announced(missing):
-                    capture_phase(server, self.plan, self.parameters, self.folder, name, self.log_progress)
+                    self._capture(server, name, None)
                     captured.append(name)
+                for kind in kinds_without_rates(self.parameters, self.manifest.phases):
+                    capacity_per_s = measure_capacity(
+                        server, self.plan.workloads.of(kind, "/capacity"), self.parameters, self.log_progress
+                    )
+                    rates = [phase.name for phase in ladder(kind, capacity_per_s)]
+                    self.manifest = replace(self.manifest, phases=(*self.manifest.phases, *rates))
                     self.folder.write_manifest(self.manifest)
-                    self._sync()
+                    for name in self._announced(tuple(rates)):
+                        self._capture(server, name, capacity_per_s)
+                        captured.append(name)
             failure = None
         except ServerFailed as error:
             failure = self.plan.redact(str(error))
@@ -98,6 +109,13 @@ class _Capture:
             self._close(failure)
         return CaptureResult(tuple(captured), failure)
 
+    def _capture(self, server: Server, name: str, capacity_per_s: float | None) -> None:
+        capture_phase(
+            server, self.plan, self.parameters, self.folder, name, self.log_progress, capacity_per_s
+        )
+        self.folder.write_manifest(self.manifest)
+        self._sync()
+
     def _announced(self, missing: tuple[str, ...]) -> Iterator[str]:
         for position, name in enumerate(missing):
             left_s = (len(missing) - position) * (self.parameters.phase_s + WARMUP_GUESS_S)
@@ -106,7 +124,10 @@ class _Capture:
 
     def _close(self, failure: str | None) -> None:
         done = finished_phases(self.folder, self.manifest.phases)
-        status = "complete" if len(done) == len(self.manifest.phases) else "partial" if done else "failed"
+        whole = len(done) == len(self.manifest.phases)
+        if whole and kinds_without_rates(self.parameters, self.manifest.phases):
+            whole = False  # the capacity was not measured
+        status = "complete" if whole else "partial" if done else "failed"
         self.folder.write_manifest(
             replace(self.manifest, status=status, failure=failure, finished_s=time.time())
         )

@@ -10,7 +10,7 @@ SERVE_0_0_2 = Path(__file__).with_name("serve_0_0_2.py")
 # of batch size and number of tokens is a program of its own, which takes seconds to compile.
 FLAGS = shlex.split(
     "--dtype bfloat16 --mem-fraction-static 0.1 --page-size 1 --skip-server-warmup "
-    "--precompile-bs-paddings 4 40 --precompile-token-paddings 64 384 "
+    "--precompile-bs-paddings 4 40 --precompile-token-paddings 64 128 1024 "
     "--max-total-tokens 1024 --max-running-requests 40 --context-length 256"
 )
 NO_PRECOMPILE = {"0.0.2": "--disable-jax-precompile"}

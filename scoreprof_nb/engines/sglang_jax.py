@@ -8,7 +8,7 @@ from typing import Any
 
 from scoreprof_nb import demo
 from scoreprof_nb.engines.sglang_jax_analysis import LOG_EVENTS
-from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.parameters.profile import CACHE_OFF, Parameters
 
 REPAIRED_VERSION = "0.0.2"  # its Score API cannot answer as released
 
@@ -38,6 +38,8 @@ class SglangJax:
             ours += ["--attention-backend", "native"]
         if not parameters.model_path:
             ours += demo.flags(version)
+        if parameters.prefix_cache == CACHE_OFF:
+            ours.append("--disable-radix-cache")
         if parameters.trust_remote_code:
             ours.append("--trust-remote-code")
         return (python, *module, *ours, *flags)
@@ -78,6 +80,14 @@ class SglangJax:
         """The same request, reduced to its first ``items`` items."""
         request = json.loads(body)
         return json.dumps({**request, "items": request["items"][:items]}).encode()
+
+    def with_other_query(self, body: bytes, number: int) -> bytes:
+        """The same request with a query that no prefix cache knows. A query of token ids stays as it is."""
+        request = json.loads(body)
+        query = request["query"]
+        return json.dumps(
+            {**request, "query": f"{number} {query}" if isinstance(query, str) else query}
+        ).encode()
 
     def scores(self, answer: bytes) -> Any:
         """The scores in an answer, unchecked. Raises ValueError, KeyError or TypeError."""

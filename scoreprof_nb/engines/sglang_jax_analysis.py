@@ -26,6 +26,8 @@ LOG_EVENTS = MappingProxyType(
         "compile": re.compile(r"#cache_miss: ([1-9]\d*)"),
     }
 )
+# Tokens of a prefill batch: computed now, and taken from the prefix cache.
+PREFILL_TOKENS = re.compile(r"Prefill batch\.? ?.*#new-token: (\d+).*#cached-token: (\d+)")
 # The server logs every n-th decode step, and each one that compiled (``process_batch_result_decode`` in
 # its scheduler_output_processor_mixin.py); it logs n when it starts.
 DECODE_LOG_INTERVAL = re.compile(r"\bdecode_log_interval=([1-9]\d*)")

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from scoreprof_nb.parameters.load import AUTO
 from scoreprof_nb.parameters.profile import MeasurementParameters, Parameters
 from scoreprof_nb.parameters.schema import (
     Flag,
@@ -83,6 +84,10 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
         if bool(self.control) != bool(self.test):
             name = TEST if self.control else CONTROL
             raise ParameterError(name, "", "set both control and test, or neither")
+        if self.rates == AUTO and self.captures:
+            raise ParameterError(
+                "rates", AUTO, "would send to each run at rates of its own: set rates such as 2,5,10"
+            )
         if self.fail_on != "never":
             self._check_gate()
         for side in SIDES:

@@ -92,7 +92,7 @@ class Load:
 
     ``closed``: ``concurrency`` clients, each of which sends when its last request is answered. ``open``:
     Poisson arrivals at ``offered_per_s`` that wait for no answer. ``replay``: at the times in the user's
-    file. Of the last two only ``offered_per_s``, the planned mean rate, is known, and ``concurrency`` is None.
+    file. For these two ``offered_per_s`` is the planned mean rate, and ``concurrency`` is None.
     """
 
     loop: Literal["closed", "open", "replay"] = "closed"

@@ -34,8 +34,9 @@ REQUESTS_SCHEMA = pa.schema(
         ("warmup", pa.bool_()),
         ("kind", pa.string()),  # single, small, large or file
         ("items", pa.int32()),
-        ("payload", pa.int32()),  # number within the phase and kind: equal numbers, equal bodies
+        ("payload", pa.int32()),  # number within the phase and kind: equal bytes; -1: of the warm-up
         ("prompt_tokens", pa.int32()),  # of all items together, null if unknown
+        ("shared_tokens", pa.int32()),  # of these, the query's in every item but the first; null if unknown
         ("repeat", pa.bool_()),  # sent once more after the blocks, only to compare its scores
         ("worker", pa.int32()),
         ("intended_ns", pa.int64()),  # when it should have been sent, epoch nanoseconds
@@ -129,11 +130,13 @@ def load_phase(folder: Path) -> Phase:
     path = folder / files.PHASE
     record = parse_record(PhaseRecord, read_json(path), path)
     requests, threads = (_read_table(folder / name) for name in (files.REQUESTS, files.THREADS))
-    for column, missing in (("prompt_tokens", pd.NA), ("repeat", False)):
+    for column, missing in (("prompt_tokens", pd.NA), ("shared_tokens", pd.NA), ("repeat", False)):
         if column not in requests:  # a run of an older version
             requests[column] = missing
     requests = requests.assign(
-        prompt_tokens=requests["prompt_tokens"].astype("Int64"), repeat=requests["repeat"].eq(True)
+        prompt_tokens=requests["prompt_tokens"].astype("Int64"),
+        shared_tokens=requests["shared_tokens"].astype("Int64"),
+        repeat=requests["repeat"].eq(True),
     )
     return Phase(record=record, requests=requests, threads=threads, folder=folder)
 

@@ -181,6 +181,7 @@ def sent(*rows: dict) -> pd.DataFrame:
                 "items": 4,
                 "payload": 0,
                 "prompt_tokens": None,
+                "shared_tokens": None,
                 "repeat": False,
                 "worker": 0,
                 "intended_ns": start_ns,
