@@ -78,7 +78,7 @@ def _any_of_tick(values: Bools, tick: Ints) -> Bools:
     """By pair, whether any pair of the same tick has the value."""
     seen = np.zeros(int(tick.max(initial=-1)) + 1, dtype=np.bool_)
     seen[tick[values]] = True
-    by_pair: Bools = seen[tick]
+    by_pair: Bools = seen[tick].astype(np.bool_)
     return by_pair
 
 

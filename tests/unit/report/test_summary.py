@@ -163,7 +163,7 @@ def test_cpu_findings_say_their_interval_or_that_it_is_not_known(tmp_path):
     assert findings["native_threads"]["ci95"] is None
     assert "95 % interval not known" in findings["native_threads"]["text"]
     assert summary["phases"]["small"]["cpu_ms_per_request"]["native_threads"]["ci95"] is None
-    assert tables.cpu_table(report).set_index("component").loc["native_threads", "small"] == "10.0 (–)"
+    assert tables.cpu_table(report).set_index("component").loc["native_threads", "small"] == "5.0 (–)"
 
 
 def test_marginal_method_is_marked_wherever_its_numbers_are_read(tmp_path):
