@@ -38,7 +38,6 @@ from scoreprof_nb.run_folder.records import Load
 
 COLUMNS = ("phase", "component", "mean_ms", "low", "high", "share", "max_speedup", "requests", "latency_ms")
 UNCERTAIN_S = SLOT_S / 2
-SLOWEST = 0.9  # quantile of the latency; the requests above it are the slowest tenth
 FEWEST_REQUESTS = 5  # of a group, for a path of its own
 NO_COMPILE, SLOWEST_TENTH = "no compile", "slowest tenth"
 
@@ -186,8 +185,7 @@ def _most_in_flight(requests: pd.DataFrame, ticks: PhaseTicks) -> int:
 
 def _groups(profiled: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
     """Requests that have a path of their own, by the name of the group."""
-    slow = profiled["latency_ms"] > profiled["latency_ms"].quantile(SLOWEST)
-    groups = {SLOWEST_TENTH: profiled[slow]}
+    groups = {SLOWEST_TENTH: profiled.nlargest(len(profiled) // 10, "latency_ms")}
     if profiled["compile_hit"].notna().all() and profiled["compile_hit"].any():
         groups[NO_COMPILE] = profiled[~profiled["compile_hit"].astype(bool)]
     return {name: part for name, part in groups.items() if len(part) >= FEWEST_REQUESTS}
