@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from scoreprof_nb.analysis.path_causes import Bools, Ints, ServerStates
 from scoreprof_nb.analysis.prefill_batches import PrefillBatches
 from scoreprof_nb.analysis.ticks import BlockTicks
+from scoreprof_nb.components.catalog import IPC_AND_WAKEUP
 
 Floats = NDArray[np.float64]
+IDLE_S = 0.002  # between an answer and the next batch: the scheduler was idle
 AFTER_BATCH = ("logprobs", "softmax", "response")  # what the HTTP thread does for a request on its way back
 
 
@@ -120,7 +122,7 @@ def stages_by_batch(
     latest = np.maximum.accumulate(ends)
     behind = started & ~back & (first > 0) & (pairs.tick <= latest[np.maximum(first - 1, 0)])
     upcoming = np.searchsorted(starts, pairs.tick, side="right")
-    handed_over, unsure = _handed_over(block, states, pairs, requests, batches, edges)
+    handed_over, unsure = _handed_over(block, states, pairs, requests, batches, starts, edges)
     return Stages(
         batch=started & ~back,
         back=back,
@@ -154,10 +156,7 @@ def _batch_ticks(
     """
     count = len(batches.start_s)
     starts = batch_starts(block, states, batches)
-    answered = np.full(count, np.inf)
-    known = batches.last >= 0
-    np.minimum.at(answered, batches.last[known], requests["done_ns"].to_numpy(dtype=np.float64)[known] / 1e9)
-    answered_tick = np.searchsorted(block.tick_s, answered)
+    answered_tick = np.searchsorted(block.tick_s, _first_answers(requests, batches))
     ends = np.full(count, -1, dtype=np.int64)
     pending = -1  # an earlier batch whose results have not been seen
     for number in range(count):
@@ -178,20 +177,42 @@ def _batch_ticks(
     return starts, np.maximum(ends, starts - 1)
 
 
+def _first_answers(requests: pd.DataFrame, batches: PrefillBatches) -> Floats:
+    """Epoch seconds of the first answer to a request that each batch completes; infinite without one."""
+    answered = np.full(len(batches.start_s), np.inf)
+    known = batches.last >= 0
+    np.minimum.at(answered, batches.last[known], requests["done_ns"].to_numpy(dtype=np.float64)[known] / 1e9)
+    return answered
+
+
+def _on_arrival(
+    block: BlockTicks, states: ServerStates, requests: pd.DataFrame, batches: PrefillBatches, starts: Ints
+) -> Bools:
+    """Whether each batch starts as soon as a request is handed over: the scheduler was idle right before, as
+    a tick shows, or the answers to the batch before it."""
+    idle = ~states.prefills & (states.batch == block.catalog.index[IPC_AND_WAKEUP])
+    before = starts - 1
+    seen = (before >= np.append(0, starts[:-1])) & (before >= 0) & idle[np.maximum(before, 0)]
+    answered = np.append(-np.inf, _first_answers(requests, batches)[:-1]) + IDLE_S < batches.start_s
+    by_batch: Bools = seen | answered
+    return by_batch
+
+
 def _handed_over(
     block: BlockTicks,
     states: ServerStates,
     pairs: InFlight,
     requests: pd.DataFrame,
     batches: PrefillBatches,
+    starts: Ints,
     edges: Floats,
 ) -> tuple[Bools, Bools]:
     """Whether the request of each pair is with the scheduler, and whether that is not known.
 
     The HTTP thread hands over one request after the other; each takes the mean time per sequence of
     three slices of time (not of the block, so that its error is part of the intervals). This is corrected by
-    what is known: while the thread waits it holds no request, and at the start of each batch the log says how
-    many sequences the scheduler has.
+    what is known: while the thread waits it holds no request, at the start of each batch the log says how many
+    sequences the scheduler has, and an idle scheduler starts a batch at once.
     """
     free = states.http < 0
     works = ~free & ~np.isin(states.http, [block.catalog.index[name] for name in AFTER_BATCH])
@@ -207,7 +228,8 @@ def _handed_over(
     known_at = np.searchsorted(batches.queued, batches.sequences) if sure else batches.first
     batch_s = np.append(batches.start_s, [np.inf, -np.inf])
     next_free = np.append(block.tick_s[free], np.inf)[np.searchsorted(block.tick_s[free], sent)]
-    earliest = np.maximum(sent, batch_s[known_at - 1])
+    arrival = np.append(_on_arrival(block, states, requests, batches, starts), False)
+    earliest = np.maximum(sent, batch_s[np.where(arrival[known_at], known_at, known_at - 1)])
     latest = np.minimum(batch_s[known_at], next_free)
     handed_s, before_s = np.empty(len(sent)), -np.inf
     for number in range(len(sent)):
