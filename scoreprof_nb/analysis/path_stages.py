@@ -211,8 +211,8 @@ def _handed_over(
 
     The HTTP thread hands over one request after the other; each takes the mean time per sequence of
     three slices of time (not of the block, so that its error is part of the intervals). This is corrected by
-    what is known: while the thread waits it holds no request, at the start of each batch the log says how many
-    sequences the scheduler has, and an idle scheduler starts a batch at once.
+    what is known: while the thread waits it holds no request, at the start of each batch the log says how
+    many sequences the scheduler has, and an idle scheduler starts a batch at once.
     """
     free = states.http < 0
     works = ~free & ~np.isin(states.http, [block.catalog.index[name] for name in AFTER_BATCH])

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoreprof_nb.analysis.capacity import capacity
+from scoreprof_nb.analysis.clock import SLOT_S
 from scoreprof_nb.analysis.path_causes import server_states
 from scoreprof_nb.analysis.path_counts import parts_of
 from scoreprof_nb.analysis.path_stages import InFlight, stages_alone
@@ -500,3 +501,62 @@ def test_the_path_always_sums_to_the_mean_latency_and_nothing_is_negative(
     assert (path.table["mean_ms"] <= path.table["high"]).all()
     waiting = {"wait_forward", "await_request", "idle_wait", "idle_poll"}
     assert not waiting & set(path.table["component"])
+
+
+# ---- limits of what a tick says
+
+
+def test_ticks_known_to_a_slot_do_not_fill_the_path_with_pauses():
+    """Broken: with short requests and clients that pause 1 ms, the pauses are called sockets and wake-ups."""
+    rng = np.random.default_rng(6)
+    stages_ms = np.array([4.0, 10.0, 1.0, 1.0])  # http, device_wait, an answer on its way, the client's pause
+    latency_ms, cycle_ms, wall_s = stages_ms[:3].sum(), stages_ms.sum(), 60.0
+    at_ms = np.sort(rng.uniform(0, wall_s * 1e3, rng.poisson(wall_s * 100)))
+    stage = np.searchsorted(np.cumsum(stages_ms), at_ms % cycle_ms, side="right")
+    names = [
+        ("http", "main", ["http", "await_request", "await_request", "await_request"]),
+        ("scheduler", "main", ["idle_poll", "wait_forward", "idle_poll", "idle_poll"]),
+        ("scheduler", "forward", ["idle_wait", "device_wait", "idle_wait", "idle_wait"]),
+    ]
+    threads = [
+        thread_ticks(process, thread, " ".join(doing[i] for i in stage)) for process, thread, doing in names
+    ]
+    slot_s = (np.floor(at_ms / 1e3 / SLOT_S) + 0.5) * SLOT_S  # what the launcher's clock says
+    of = block(wall_s=wall_s)
+    ticks = replace(ticked(threads, of=of), tick_s=of.start_s + slot_s)
+    rows = [{"at_ms": cycle_ms * i, "latency_ms": latency_ms} for i in range(int(wall_s * 1e3 / cycle_ms))]
+    found = path_of(ticks, *rows).as_mapping()
+    for name, truth in (("http", 4.0), ("device_wait", 10.0), (LEFT, 1.0)):
+        mean, low, high = found[name]
+        assert abs(mean - truth) <= (high - low) / 2, (name, found[name])
+    assert found[LEFT][0] == pytest.approx(1.0, abs=0.25)
+
+
+def test_a_thread_that_stays_in_one_stack_is_at_work_in_it():
+    """Broken: a cost within the call that wakes the next thread is charged to that thread."""
+    ticks = joint(
+        "tokenize ipc*3 await_request*3",
+        "idle_poll batch*3 wait_forward*2 idle_poll",
+        "idle_wait*4 device_wait*2 idle_wait",
+    )
+    assert causes(ticks) == ["tokenize"] + ["ipc"] * 3 + ["device_wait"] * 2 + [LEFT]
+
+
+def test_while_items_are_still_being_sent_the_sender_is_at_work():
+    """Broken: of 4 ms per item put into sending 4 items, half are charged to the batch of the first item."""
+    ticks = joint(
+        "tokenize ipc*2 await_request*3",
+        "idle_poll batch wait_forward*3 idle_poll",
+        "idle_wait*2 device_wait*3 idle_wait",
+    )
+    lines = [f"Prefill batch. #new-seq: {size}, #queue-req: 0, " for size in (1, 3)]
+
+    def log(last_ms):
+        at_ns = [round((START_S + ms / 1e3) * 1e9) for ms in (12, last_ms)]
+        return pd.DataFrame({"time_ns": at_ns, "text": lines})
+
+    row = {"at_ms": 0, "latency_ms": 60}
+    while_sending = means(path_of(ticks, row, log=log(28)))
+    assert while_sending["ipc"] == pytest.approx(20)
+    handed_over = means(path_of(ticks, row, log=log(13)))
+    assert "ipc" not in handed_over
