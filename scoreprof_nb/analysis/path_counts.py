@@ -23,7 +23,7 @@ from scoreprof_nb.components.catalog import BEFORE_BATCH, CLIENT, IPC_AND_WAKEUP
 from scoreprof_nb.components.component import Catalog
 
 _BEFORE_BATCH = ("tokenize", "validation")  # what the HTTP thread does for a request on its way in
-SLICE_LATENCIES = 5.0
+SLICE_LATENCIES = 10.0
 FEWEST_SLICES = 10
 
 
@@ -78,7 +78,7 @@ def _any_of_tick(values: Bools, tick: Ints) -> Bools:
     """By pair, whether any pair of the same tick has the value."""
     seen = np.zeros(int(tick.max(initial=-1)) + 1, dtype=np.bool_)
     seen[tick[values]] = True
-    by_pair: Bools = seen[tick].astype(np.bool_)
+    by_pair: Bools = seen[tick]
     return by_pair
 
 
@@ -103,7 +103,8 @@ def _first_of_tick(order: NDArray[np.int64], tick: Ints, among: Bools) -> NDArra
     places = np.flatnonzero(among)
     places = places[np.lexsort((order[places], tick[places]))]
     first = np.append(True, np.diff(tick[places]) > 0)[: len(places)]
-    return places[first]
+    found: Ints = places[first]
+    return found
 
 
 @dataclass(frozen=True)

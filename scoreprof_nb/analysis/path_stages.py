@@ -210,7 +210,7 @@ def _handed_over(
     """Whether the request of each pair is with the scheduler, and whether that is not known.
 
     The HTTP thread hands over one request after the other; each takes the mean time per sequence of
-    three slices of time (not of the block, so that its error is part of the intervals). This is corrected by
+    its slice of time (not of the block, so that its error is part of the intervals). This is corrected by
     what is known: while the thread waits it holds no request, at the start of each batch the log says how
     many sequences the scheduler has, and an idle scheduler starts a batch at once.
     """
@@ -222,7 +222,6 @@ def _handed_over(
     here = (sent >= edges[0]) & (sent < edges[-1])
     sequences = np.bincount(at[here], items[here], minlength=len(edges) - 1)
     worked = np.histogram(block.tick_s[works], edges)[0] / block.ticks * (edges[-1] - edges[0])
-    worked, sequences = (np.convolve(part, np.ones(3), "same") for part in (worked, sequences))
     each_s = (worked / np.maximum(sequences, 1))[at] * items
     sure = bool((batches.queued >= 0).all())
     known_at = np.searchsorted(batches.queued, batches.sequences) if sure else batches.first

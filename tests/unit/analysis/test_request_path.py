@@ -330,12 +330,14 @@ def test_intervals_contain_the_mean_and_repeat_by_seed():
 # ---- where there is none, or only a marginal one
 
 
-def test_none_above_concurrency_one_and_says_why():
-    """Broken: a path is shown with several requests in flight, where it is not defined."""
-    path = path_of(joint("http*10"), {"at_ms": 0, "latency_ms": 100}, concurrency=2)
+def test_none_with_several_in_flight_and_no_batches_and_says_why():
+    """Broken: a path is shown with several requests in flight, where it is not known which are in a batch."""
+    rows = ({"at_ms": 0, "latency_ms": 100}, {"at_ms": 50, "latency_ms": 50})
+    path = path_of(joint("http*10"), *rows, concurrency=2)
     assert path.table.empty
+    assert path.queued.empty
     assert path.method is None
-    assert path.reason.startswith("not defined with more than one request in flight: a tick then belongs")
+    assert path.reason == ("with more than one request in flight: the server's log shows no prefill batch")
     assert path.as_mapping() == {}
 
 
