@@ -5,7 +5,7 @@ server has no latency at all: it depends on how long one looks.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from scoreprof_nb.run_folder.records import Block, Load
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 CYCLES = 30  # fewer are not enough for intervals
-BATCHES = 20
+BATCHES = 10
 LATE_MS, LATE_SHARE = 1.0, 0.01  # of p50
 ACHIEVED_SHARE = 0.98
 RELAXATIONS = 20
@@ -43,8 +43,9 @@ class OpenLoopStep:
     ``latency_ms``: mean, p50, p90, p95, p99; empty when the numbers must not be used, for the reasons in
     ``refused``. ``late_p99_ms``: how late the generator sent; ``sent_share``: of the planned requests, those
     that it sent in time for the phase; ``relaxations``: the length in relaxation times, None without a known
-    capacity; ``in_flight``: the mean; ``little``: arrival rate x mean latency / in flight, of the same
-    requests; ``units``: what the intervals resample.
+    capacity; ``in_flight``: the mean; ``little``: arrival rate x mean latency / in flight, and
+    ``edges``: by how much it may differ from 1, because requests are in flight at the edges of blocks;
+    ``units``: what the intervals resample.
     """
 
     requests: int
@@ -54,8 +55,10 @@ class OpenLoopStep:
     latency_ms: dict[str, Estimate]
     in_flight: float | None
     little: float | None
+    edges: float
     late_p99_ms: float
     sent_share: float
+    late: bool
     overloaded: bool
     relaxations: float | None
     units: str
@@ -85,8 +88,9 @@ def open_loop_step(
     wall_s = sum(_until_s(block) - block.start_s for block in plain_blocks)
     units, cycles = _units(inside)
     p50_ms = float(np.median(values)) if len(values) else math.nan
+    is_late = late_p99_ms > max(LATE_MS, LATE_SHARE * p50_ms) or sent_share < ACHIEVED_SHARE
     refused = []
-    if late_p99_ms > max(LATE_MS, LATE_SHARE * p50_ms) or sent_share < ACHIEVED_SHARE:
+    if is_late:
         refused.append(
             f"the load generator is the bottleneck: p99 of its delay {late_p99_ms:.1f} ms, "
             f"{sent_share:.0%} of the requests sent in time"
@@ -94,6 +98,7 @@ def open_loop_step(
     if overloaded:
         refused.append("the server is overloaded: requests in flight grow over the step")
     in_flight = _in_flight(table, plain_blocks)
+    little, edges = _little(table, inside, plain_blocks)
     return OpenLoopStep(
         requests=len(inside),
         timeouts=int(inside["timeout"].sum()),
@@ -101,14 +106,31 @@ def open_loop_step(
         achieved_per_s=_departures_per_s(table, blocks),
         latency_ms={} if refused else _estimates(values, units, seed),
         in_flight=in_flight,
-        little=_little(inside, in_flight, wall_s),
+        little=little,
+        edges=edges,
         late_p99_ms=late_p99_ms,
         sent_share=sent_share,
+        late=is_late,
         overloaded=overloaded,
         relaxations=_relaxations(load, wall_s),
         units=f"{cycles} regenerative cycles" if cycles >= CYCLES else f"{len(set(units))} batches",
         refused=tuple(refused),
     )
+
+
+def with_queueing(rows: Sequence[Mapping[str, object]], step: OpenLoopStep) -> list[dict[str, object]]:
+    """The rows of a latency table with the step's own numbers: requests in a queue are not independent, and
+    those that time out count. A percentile beyond the timeout, like one that is refused, is NaN."""
+    own = dict[str, object]()
+    for name in ("mean", *QUANTILES):
+        estimate = step.latency_ms.get(name, Estimate(math.nan))
+        for part, value in (("ms", estimate.value), ("low", estimate.low), ("high", estimate.high)):
+            own[f"{name}_{part}"] = value if math.isfinite(value) else math.nan
+    return [
+        {**row, **own, "requests": step.requests} if row["which"] == "all" else dict(row)
+        for row in rows
+        if row["which"] in ("all", "with py-spy")
+    ]
 
 
 def goodput_per_s(requests: MeasuredRequests, blocks: Sequence[Block], slo_ms: float) -> float | None:
@@ -179,12 +201,25 @@ def _in_flight(table: pd.DataFrame, blocks: Sequence[Block]) -> float | None:
     return sum(_mean_in_flight(table, *span) * (span[1] - span[0]) for span in spans) / total
 
 
-def _little(inside: pd.DataFrame, in_flight: float | None, wall_s: float) -> float | None:
-    """Little's law, L = lambda W. ``inside``: the requests planned within the time."""
-    if not in_flight or wall_s <= 0 or inside.empty:
-        return None
-    elapsed_s = (inside["done_ns"] - inside["intended_ns"]).sum() / 1e9
-    return float(elapsed_s / wall_s / in_flight)
+def _little(table: pd.DataFrame, inside: pd.DataFrame, blocks: Sequence[Block]) -> tuple[float | None, float]:
+    """Little's law, L = lambda W, as a ratio, and the share of the time that is beyond the blocks' edges.
+
+    ``inside``: the requests planned within the blocks, whose time counts in full; ``table``: all requests,
+    whose time within the blocks counts.
+    """
+    within = beyond = 0.0
+    for block in blocks:
+        start, stop = block.start_s * 1e9, _until_s(block) * 1e9
+        within += _mean_in_flight(table, start, stop) * (stop - start)
+        at_edge = [
+            (table["done_ns"].clip(upper=stop) - start)[(table["intended_ns"] < start)],
+            (table["done_ns"] - stop)[table["intended_ns"].between(start, stop)],
+        ]
+        beyond += sum(float(part.clip(lower=0).sum()) for part in at_edge)
+    if within <= 0:
+        return None, 0.0
+    elapsed = float((inside["done_ns"] - inside["intended_ns"]).sum())
+    return elapsed / within, beyond / within
 
 
 def _relaxations(load: Load, wall_s: float) -> float | None:

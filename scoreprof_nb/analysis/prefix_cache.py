@@ -43,8 +43,10 @@ def prefix_cache(phase: Phase, log: pd.DataFrame, requests: MeasuredRequests) ->
 
 
 def cache_check(phase: str, mode: str, cache: PrefixCache) -> Check | None:
-    """Whether requests hit nothing but their own queries. ``mode``: the parameter ``prefix_cache``; None where
-    it allows any hits."""
+    """Whether requests hit nothing but their own queries.
+
+    ``mode``: the parameter ``prefix_cache``. None where it allows any hits.
+    """
     if mode not in (COLD, CACHE_OFF):
         return None
     name = "the prefix cache knows no request"

@@ -19,7 +19,9 @@ from scoreprof_nb.analysis.latency import (
     observer_effect,
     throughput,
 )
-from scoreprof_nb.analysis.load import load_of
+from scoreprof_nb.analysis.load import load_checks, load_of
+from scoreprof_nb.analysis.open_loop import OpenLoopStep, open_loop_step, with_queueing
+from scoreprof_nb.analysis.prefix_cache import PrefixCache, prefix_cache
 from scoreprof_nb.analysis.quality import FAILED_SHARE, CaptureQuality, Check, capture_quality, laws, limits
 from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import NO_COMPILE, RequestPath, request_path
@@ -89,6 +91,8 @@ class PhaseAnalysis:
     threads: ThreadAnalysis
     batching: BatchAnalysis
     quality: QualityAnalysis
+    prefix_cache: PrefixCache
+    open_loop: OpenLoopStep | None  # None: a closed loop
 
     @property
     def name(self) -> str:
@@ -199,16 +203,19 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
     ticks = phase_ticks(phase, rules)
     requests = _with_stacks(measured_requests(phase, run.log, load), ticks)
     thread_cpu = breakdown.thread_cpu(ticks, rules)
-    latency = _latency(phase, requests, seed)
+    step = open_loop_step(requests, phase.record.blocks, load, seed)
+    latency = _latency(phase, requests, step, seed)
     threads = _threads(ticks, requests, rules, seed)
     thread_capacity = capacity(ticks, threads.served)
     path = request_path(ticks, requests, load, run.log, thread_capacity, seed)
     capture = capture_quality(ticks, thread_cpu)
+    cache = prefix_cache(phase, run.log, requests)
     table = latency.table
     profiled_ms = float(table.loc[table["which"] == "with py-spy", "mean_ms"].iloc[0])
     checks = (
         *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),
         *limits(phase.name, capture, requests.failed_share, ticks.failures),
+        *load_checks(phase.name, str(run.manifest.parameters.get("prefix_cache", "")), cache, step),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))
     return PhaseAnalysis(
@@ -225,12 +232,17 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
             summary=batching.batching_row(phase, run.log, requests),
         ),
         quality=QualityAnalysis(capture, scores(phase.requests, tolerance), checks),
+        prefix_cache=cache,
+        open_loop=step,
     )
 
 
-def _latency(phase: Phase, requests: MeasuredRequests, seed: int) -> LatencyAnalysis:
+def _latency(
+    phase: Phase, requests: MeasuredRequests, step: OpenLoopStep | None, seed: int
+) -> LatencyAnalysis:
+    rows = latency_rows(phase.name, requests, seed)
     return LatencyAnalysis(
-        table=pd.DataFrame(latency_rows(phase.name, requests, seed)),
+        table=pd.DataFrame(rows if step is None else with_queueing(rows, step)),
         throughput=throughput(phase, requests),
         observer_effect=observer_effect(requests, seed),
         minimum_detectable_effect=minimum_detectable_effect(requests),

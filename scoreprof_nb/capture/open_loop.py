@@ -16,7 +16,7 @@ from scoreprof_nb.capture.workload import Workload
 from scoreprof_nb.parameters.requests_file import RequestBody
 
 CLIENT = Path(__file__).with_name("open_loop_client.py")
-START_S = 1.0  # for the client to start
+START_S = 0.2  # between the start and the first request
 AHEAD_S = 1.0  # how early a request is handed to the client
 POLL_S = 0.05
 
@@ -62,6 +62,8 @@ class OpenLoop(RequestLog):
         )
         self._feeder = threading.Thread(target=self._feed, daemon=True, name="open-loop-feeder")
         self._reader = threading.Thread(target=self._read, daemon=True, name="open-loop-reader")
+        assert self._client.stdout is not None
+        self._client.stdout.readline()  # it is ready
         self.start_ns = now_ns() + round(START_S * 1e9)
         self._feeder.start()
         self._reader.start()
@@ -74,6 +76,7 @@ class OpenLoop(RequestLog):
         if error is None:
             self._feeder.join()
             self._reader.join(self._timeout_s + AHEAD_S + 5)
+            self._spread_cpu()
         self._client.kill()
         self._client.wait()
 
@@ -82,6 +85,11 @@ class OpenLoop(RequestLog):
         now = now_ns()
         planned = self._planned
         return frozenset(number for number in super().in_flight() if planned[number][0] <= now)
+
+    def _spread_cpu(self) -> None:
+        """Each request's share of the client's CPU time: its process serves all of them together."""
+        for row in self.rows:
+            row["client_cpu_ns"] = round((self.cpu_s or 0.0) * 1e9 / len(self.rows))
 
     def _feed(self) -> None:
         stdin = self._client.stdin

@@ -4,24 +4,28 @@
 
 It runs in a process of its own, so that neither the notebook's threads nor the server's answers delay a send.
 On stdin, for each request in the order of sending, a line ``number at_ns length`` and then the body;
-``at_ns`` counts from the epoch. On stdout, for each answer in the order of arrival, a line
-``number sent_ns done_ns status length`` and then the content; status 0 and a text without an answer. After
-the last answer a line ``end cpu_ns``: the CPU time that all this took.
+``at_ns`` counts from the epoch. On stdout, a line ``ready`` when it can send; for each answer in the order of
+arrival, a line ``number sent_ns done_ns status length`` and then the content; status 0 and a text without an
+answer. After the last answer a line ``end cpu_ns``: the CPU time that all this took.
 
 A thread sleeps until each send, because the timers of an event loop are rounded to a millisecond. EPOCH_NS is
-the epoch time of the monotonic clock's zero, so that all processes share one clock.
+the epoch time of the monotonic clock's zero, so that all processes share one clock. Where it may, the program
+runs at a higher priority: a busy server must not delay the sends.
 """
 
 import asyncio
+import os
 import queue
 import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 import aiohttp
 
+PRIORITY = -10
 SHORTEST_SLEEP_S = 50e-6  # about what a sleep overshoots
 
 
@@ -91,7 +95,7 @@ class Sender:
         except TimeoutError:
             content, status = b"timeout no complete answer in time", 0
         except aiohttp.ClientError as error:
-            content, status = f"connection {error!r}".encode(), 0
+            content, status = f"connection {str(error) or repr(error)}".encode(), 0
         header = f"{arrival.number} {sent_ns} {self._now_ns()} {status} {len(content)}\n"
         self._output.write(header.encode() + content)
         self._output.flush()
@@ -104,7 +108,11 @@ def main(url: str, timeout_s: str, epoch_ns: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a notebook: the parent ends it
     arrivals: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
     threading.Thread(target=read_arrivals, args=(sys.stdin.buffer, arrivals), daemon=True).start()
+    with suppress(OSError):  # only root may
+        os.nice(PRIORITY)
     output = sys.stdout.buffer
+    output.write(b"ready\n")
+    output.flush()
     started_ns = time.process_time_ns()  # importing costs more than a few requests do
     asyncio.run(Sender(url, float(timeout_s), int(epoch_ns), output).run(arrivals))
     output.write(f"end {time.process_time_ns() - started_ns}\n".encode())

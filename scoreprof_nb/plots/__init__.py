@@ -2,6 +2,7 @@
 
 from scoreprof_nb.plots.components import plot_cpu, plot_hot_functions, plot_request_path, plot_threads
 from scoreprof_nb.plots.latency import plot_latency, plot_latency_timeline, plot_observer_effect
+from scoreprof_nb.plots.load import plot_latency_over_rate
 from scoreprof_nb.plots.server import plot_batching, plot_utilisation
 from scoreprof_nb.plots.sides import plot_history, plot_path_change, plot_run_values, plot_verdicts
 
@@ -11,6 +12,7 @@ __all__ = [
     "plot_history",
     "plot_hot_functions",
     "plot_latency",
+    "plot_latency_over_rate",
     "plot_latency_timeline",
     "plot_observer_effect",
     "plot_path_change",

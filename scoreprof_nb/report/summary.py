@@ -53,6 +53,9 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
     requests_per_s, items_per_s = phase.latency.throughput or (None, None)
     observer = phase.latency.observer_effect
     return schema.Phase(
+        load=_load(phase, requests_per_s),
+        prompt_tokens_per_request=phase.prefix_cache.prompt_tokens_per_request,
+        cached_token_share=phase.prefix_cache.cached_share,
         requests=_requests(phase),
         latency_ms=schema.Latency(
             **{name: _number(plain[f"{name}_ms"]) for name in schema.Latency.model_fields}
@@ -89,6 +92,16 @@ def _requests(phase: PhaseAnalysis) -> schema.Requests:
         compile_hit=cast(int | None, phase.batching.summary["compile_hit"]),
         split=cast(int | None, phase.batching.summary["split"]),
         items_per_request=_number(table["items"].mean()),
+    )
+
+
+def _load(phase: PhaseAnalysis, requests_per_s: float | None) -> schema.Load:
+    load, step = phase.load, phase.open_loop
+    return schema.Load(
+        loop=load.loop,
+        concurrency=load.concurrency,
+        offered_per_s=load.offered_per_s,
+        achieved_per_s=requests_per_s if step is None else step.achieved_per_s,
     )
 
 

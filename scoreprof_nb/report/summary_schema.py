@@ -120,9 +120,25 @@ class Check(_Part):
     text: str = Field(description="the result in words")
 
 
+class Load(_Part):
+    """How the requests of a phase were sent."""
+
+    loop: Literal["closed", "open", "replay"] = Field(
+        description="closed: clients wait for answers; open: Poisson arrivals; replay: the file's times"
+    )
+    concurrency: Count | None = Field(description="requests in flight in a closed loop")
+    offered_per_s: Finite | None = Field(description="planned requests per second, not in a closed loop")
+    achieved_per_s: Finite | None = Field(description="answered requests per second")
+
+
 class Phase(_Part):
     """A phase: one kind of request, repeated."""
 
+    load: Load
+    prompt_tokens_per_request: Finite | None = Field(description="mean, of all items of a request together")
+    cached_token_share: Share | None = Field(
+        description="share of the prompt tokens from the prefix cache, by the server's log"
+    )
     requests: Requests
     latency_ms: Latency
     profiled_latency_ms: ProfiledLatency

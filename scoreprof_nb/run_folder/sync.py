@@ -104,7 +104,11 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
         if (results_dir / name).is_file():
             _copy(results_dir / name, run_dir / name)
     for name in synced.phases_done:
-        paths = [path for path in synced.sha256 if Path(path).parent == Path(files.PHASES, name)]
+        paths = [
+            path
+            for path in synced.sha256
+            if Path(path).parent == Path(files.PHASES, files.phase_folder(name))
+        ]
         if paths and all(_is_intact(results_dir / path, synced.sha256[path]) for path in paths):
             with folder.staged_phase(name) as staging:
                 for path in paths:

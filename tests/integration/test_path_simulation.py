@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support.queues import coverage
+from tests.support.two_stages import coverage
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from scoreprof_nb.capture import session
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.server import free_port
-from scoreprof_nb.capture.workload import request_bodies
+from scoreprof_nb.capture.workload import Workloads
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.redact import Redactor
@@ -44,7 +44,7 @@ def run(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> RunAnalysi
             port=port,
             attached=None,
             recorder=PySpy(parameters.py_spy_mode, parameters.rate_hz, Redactor()),
-            bodies={phase: request_bodies(parameters, phase, [1, 2]) for phase in phases},
+            workloads=Workloads(parameters, (1, 2), {}),
             provenance={},
             redact=Redactor(),
         )

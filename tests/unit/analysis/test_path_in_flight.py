@@ -11,9 +11,9 @@ from scoreprof_nb.analysis.request_path import request_path
 from scoreprof_nb.analysis.statistics import CONFIDENCE
 from scoreprof_nb.components.catalog import BEFORE_BATCH
 from scoreprof_nb.run_folder.records import Load
-from tests.support import queues
-from tests.support.queues import found, path_of, serve
+from tests.support import two_stages
 from tests.support.synthetic import measured
+from tests.support.two_stages import found, path_of, serve
 
 assert CONFIDENCE == 0.95
 FIRST_MS = 500.0
@@ -90,7 +90,7 @@ def test_one_in_flight_waits_behind_nobody():
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     """Broken: intervals over requests that wait for each other, which are far too narrow or too wide."""
-    held = queues.coverage(range(16))
+    held = two_stages.coverage(range(16))
     assert min(held.values()) >= 0.75, held
     assert np.mean(list(held.values())) >= 0.87, held
 
@@ -112,8 +112,8 @@ def test_without_the_length_of_the_queue_it_is_before_the_batch():
 def refused(served, change):
     """The reason for no path after a change of the server's log."""
     with pytest.MonkeyPatch.context() as patch:
-        log = queues.log_of
-        patch.setattr(queues, "log_of", lambda *of: change(log(*of)))
+        log = two_stages.log_of
+        patch.setattr(two_stages, "log_of", lambda *of: change(log(*of)))
         path, _ = measured_path(served)
     assert path.table.empty
     assert path.method is None
@@ -153,7 +153,7 @@ def test_batches_shorter_than_the_clocks_slot_are_refused():
 def test_several_http_processes_are_refused():
     """Broken: two tokenizer processes are taken for one queue."""
     served = serve(constant(5.0), constant(12.0), 200, 4)
-    phase, rows, log = queues.observed(served, np.random.default_rng(1), FIRST_MS, 2000.0)
+    phase, rows, log = two_stages.observed(served, np.random.default_rng(1), FIRST_MS, 2000.0)
     (block,) = phase.blocks
     twin = replace(block.threads[0], pid=99)
     phase = replace(phase, blocks=(replace(block, threads=(*block.threads, twin)),))

@@ -8,6 +8,7 @@ import pytest
 from scoreprof_nb.capture import provenance
 from scoreprof_nb.capture.preflight import check_folders, prepare
 from scoreprof_nb.capture.pyspy import PySpy
+from scoreprof_nb.capture.texts import WORDS
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import MASK
@@ -32,7 +33,10 @@ def interpreter(monkeypatch):
             "packages": {"sglang-jax": "0.1.0", "jax": "0.8.0"},
             "source": {"commit": "abc"},
         },
-        "labels": {"ids": {" Yes": [5], " No": [6]}, "vocabulary": 100},
+        "labels": {
+            "ids": {" Yes": [5], " No": [6], **{f" {word}": [1, 2] for word in WORDS}},
+            "vocabulary": 100,
+        },
     }
 
     def inspect_server(python, question, *arguments, error_name="server_python"):
@@ -56,7 +60,7 @@ def test_plan_of_a_launch(model, interpreter):
     assert made.command[-2:] == ("--page-size", "8")
     assert str(made.port) in made.command
     assert (made.environment["A"], made.environment["JAX_PLATFORMS"]) == ("1", "cpu")
-    assert list(made.bodies) == ["single"]
+    assert made.workloads.of("single").request(0).labels == 2
     assert interpreter["versions of"][0] == "sglang-jax"
     assert {name: made.provenance[name] for name in ("sglang_jax", "jax", "jaxlib", "model_dtype")} == {
         "sglang_jax": "0.1.0",
@@ -122,7 +126,7 @@ def test_wrong_parameters(model, parameters, message):
 
 def test_labels_of_several_tokens_are_refused(model, interpreter):
     """Broken: a label of several tokens is scored by its first one."""
-    interpreter["labels"]["ids"] = {" Yes": [5, 7], " No": [6]}
+    interpreter["labels"]["ids"] |= {" Yes": [5, 7]}
     with pytest.raises(ParameterError, match="' Yes' is 2 tokens"):
         plan(model)
     assert plan(model, label_token_ids=[1, 2]).provenance["label_token_ids"] == [1, 2]

@@ -12,7 +12,7 @@ from scoreprof_nb.capture import session
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.server import free_port
 from scoreprof_nb.capture.session import capture
-from scoreprof_nb.capture.workload import request_bodies
+from scoreprof_nb.capture.workload import Workloads
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
@@ -37,7 +37,7 @@ def planned(monkeypatch, tmp_path):
                 port=port,
                 attached=None,
                 recorder=None,
-                bodies={name: request_bodies(parameters, name, [1, 2]) for name in phases},
+                workloads=Workloads(parameters, (1, 2), {}),
                 provenance={"jax": None},
                 redact=Redactor.for_server(f"--api-key {SECRET}"),
             )
@@ -120,7 +120,7 @@ def test_no_block_cuts_a_request_off(planned, tmp_path, concurrency):
     """Broken: the longest requests are lost most often, and a block filled by one of them has none."""
     result = capture(planned("slow=0.6").with_values(phases="single", concurrency=concurrency), quiet)
     assert result.failure is None
-    phase = load_run(tmp_path / "run").phases["single"]
+    (phase,) = load_run(tmp_path / "run").phases.values()
     assert phase.record.warmup.compiles is None  # its log says nothing: that is not "no compile"
     measured = measured_requests(phase, pd.DataFrame(columns=["time_ns", "text"]), phase.record.load).table
     for block in phase.record.blocks:
