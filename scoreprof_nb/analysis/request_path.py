@@ -25,19 +25,17 @@ import pandas as pd
 
 from scoreprof_nb.analysis.capacity import Capacity, max_speedup
 from scoreprof_nb.analysis.clock import SLOT_S
-from scoreprof_nb.analysis.path_causes import Bools, ServerStates, server_states
-from scoreprof_nb.analysis.path_counts import Slices, parts_of, slice_edges, sliced
+from scoreprof_nb.analysis.path_counts import Slices
 from scoreprof_nb.analysis.path_estimate import estimate
 from scoreprof_nb.analysis.path_marginal import marginal_counts
-from scoreprof_nb.analysis.path_stages import InFlight, batch_starts, in_flight, stages_alone, stages_by_batch
+from scoreprof_nb.analysis.path_sums import all_requests, joint_sums, most_in_flight
 from scoreprof_nb.analysis.prefill_batches import PrefillBatches, prefill_batches
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks
+from scoreprof_nb.analysis.ticks import PhaseTicks
 from scoreprof_nb.engines.sglang_jax_analysis import DETOKENIZER, FORWARD, HTTP, SCHEDULER
 from scoreprof_nb.run_folder.records import Load
 
 COLUMNS = ("phase", "component", "mean_ms", "low", "high", "share", "max_speedup", "requests", "latency_ms")
-UNCERTAIN_S = SLOT_S / 2
 FEWEST_REQUESTS = 5  # of a group, for a path of its own
 NO_COMPILE, SLOWEST_TENTH = "no compile", "slowest tenth"
 
@@ -92,8 +90,8 @@ def request_path(
     missing = _missing(ticks, profiled)
     if missing is not None:
         return RequestPath(_nothing(), None, missing)
-    everything = _everything(ticks, requests)
-    alone = _most_in_flight(everything, ticks) <= 1
+    everything = all_requests(ticks, requests)
+    alone = most_in_flight(everything, ticks) <= 1
     batches = prefill_batches(ticks.phase, log, everything)
     reason = _why_not_joint(ticks)
     result = _Estimate(ticks, capacity, load.concurrency, seed)
@@ -103,7 +101,9 @@ def request_path(
     if reason is not None:
         return RequestPath(_nothing(), None, f"with more than one request in flight: {reason}")
     chosen = {"": profiled, **_groups(profiled)}
-    sums = _joint(ticks, everything, batches if isinstance(batches, PrefillBatches) else None, alone, chosen)
+    sums = joint_sums(
+        ticks, everything, batches if isinstance(batches, PrefillBatches) else None, alone, chosen
+    )
     if not sums[""].own.any() and not sums[""].queued.any():
         return RequestPath(_nothing(), None, "no tick falls within a profiled request")
     paths = {
@@ -160,73 +160,12 @@ def _why_not_by_batch(ticks: PhaseTicks, batches: PrefillBatches | str) -> str |
     return None
 
 
-def _everything(ticks: PhaseTicks, requests: MeasuredRequests) -> pd.DataFrame:
-    """All requests of the phase in the order of sending, the warm-up's and repeated ones too: they are in
-    flight, and in batches. Column ``start_ns``: from when on its latency counts."""
-    table = requests.table
-    measured = table.assign(start_ns=table["done_ns"] - table["latency_ms"] * 1e6)
-    others = ticks.phase.requests
-    others = others[~others["request"].isin(table["request"])]
-    others = others.assign(start_ns=others["sent_ns"], client_cpu_ms=others["client_cpu_ns"] / 1e6)
-    both = pd.concat([measured, others]) if len(others) else measured
-    return both.sort_values("sent_ns", kind="stable", ignore_index=True)
-
-
-def _most_in_flight(requests: pd.DataFrame, ticks: PhaseTicks) -> int:
-    """The largest number in flight at a time within the blocks with stacks."""
-    start, done = (requests[name].to_numpy(dtype=np.float64) / 1e9 for name in ("start_ns", "done_ns"))
-    most = 0
-    for block in ticks.blocks:
-        inside = start[(start >= block.block.start_s) & (start < block.block.stop_s)]
-        begun = np.searchsorted(np.sort(start), inside, side="right")
-        most = max(most, int((begun - np.searchsorted(np.sort(done), inside, side="right")).max(initial=0)))
-    return most
-
-
 def _groups(profiled: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
     """Requests that have a path of their own, by the name of the group."""
     groups = {SLOWEST_TENTH: profiled.nlargest(len(profiled) // 10, "latency_ms")}
     if profiled["compile_hit"].notna().all() and profiled["compile_hit"].any():
         groups[NO_COMPILE] = profiled[~profiled["compile_hit"].astype(bool)]
     return {name: part for name, part in groups.items() if len(part) >= FEWEST_REQUESTS}
-
-
-def _joint(
-    ticks: PhaseTicks,
-    requests: pd.DataFrame,
-    batches: PrefillBatches | None,
-    alone: bool,
-    chosen: Mapping[str, pd.DataFrame],
-) -> Mapping[str, Slices]:
-    """The sums over slices of each choice of requests."""
-    rows = {name: requests["request"].isin(part["request"]).to_numpy() for name, part in chosen.items()}
-    mean_ms = float(chosen[""]["latency_ms"].mean())
-    wall_s = sum(block.block.wall_s for block in ticks.blocks)
-    sums: dict[str, Slices] = {}
-    for block in ticks.blocks:
-        states = server_states(block)
-        pairs = in_flight(block, requests, UNCERTAIN_S)
-        edges = slice_edges(block, mean_ms, wall_s)
-        if alone or batches is None:
-            stages = stages_alone(states, pairs, _sent_all(block, states, pairs, batches))
-        else:
-            stages = stages_by_batch(block, states, pairs, requests, batches, edges)
-        parts = parts_of(states, pairs, stages, block.catalog)
-        for name, wanted in rows.items():
-            here = sliced(block, parts, requests, wanted, edges, UNCERTAIN_S)
-            sums[name] = sums[name].together(here) if name in sums else here
-    return sums
-
-
-def _sent_all(
-    block: BlockTicks, states: ServerStates, pairs: InFlight, batches: PrefillBatches | None
-) -> Bools:
-    """By pair, whether the last of the request's batches has started; True where that is not known."""
-    if batches is None:
-        return np.ones(len(pairs.tick), dtype=np.bool_)
-    starts = np.append(batch_starts(block, states, batches), 0)
-    started: Bools = pairs.tick >= starts[batches.last[pairs.request]]
-    return started
 
 
 def _marginal(ticks: PhaseTicks, profiled: pd.DataFrame) -> Slices:

@@ -8,9 +8,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown
-from scoreprof_nb.analysis.capacity import COLUMNS as CAPACITY_COLUMNS
 from scoreprof_nb.analysis.capacity import Capacity, capacity
-from scoreprof_nb.analysis.cost_per_item import PathAtItems, cost_per_item
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
     ObserverEffect,
@@ -24,7 +22,7 @@ from scoreprof_nb.analysis.open_loop import OpenLoopStep, open_loop_step, with_q
 from scoreprof_nb.analysis.prefix_cache import PrefixCache, prefix_cache
 from scoreprof_nb.analysis.quality import FAILED_SHARE, CaptureQuality, Check, capture_quality, laws, limits
 from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
-from scoreprof_nb.analysis.request_path import NO_COMPILE, RequestPath, request_path
+from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.scores import Scores, dtype_of, scores, tolerance_of
 from scoreprof_nb.analysis.ticks import PhaseTicks, phase_ticks
@@ -144,31 +142,6 @@ class RunAnalysis:
         parts = [phase.path.table.assign(method=phase.path.method) for phase in self.phases]
         return concat_tables(parts, (*PATH_COLUMNS, "method"))
 
-    def capacities(self) -> pd.DataFrame:
-        """How busy the threads of the request path are, of all phases: the columns of capacity.py."""
-        return concat_tables([phase.capacity.table for phase in self.phases], CAPACITY_COLUMNS)
-
-    def queued(self) -> pd.DataFrame:
-        """What requests wait behind, of all phases: the columns of ``paths``."""
-        parts = [phase.path.queued.assign(method=phase.path.method) for phase in self.phases]
-        return concat_tables(parts, (*PATH_COLUMNS, "method"))
-
-    def cost_per_item(self) -> pd.DataFrame:
-        """Fixed ms and ms per item by component: the columns of cost_per_item.py.
-
-        From the phases with one load and one number of items per request each; of several loads from the
-        one with the most phases, then the one with the fewest requests in flight.
-        """
-        by_load: dict[tuple[str, float, float], list[PathAtItems]] = {}
-        for phase in self.phases:
-            at_items = _path_at_items(phase)
-            if at_items is not None:
-                load = phase.load
-                key = load.loop, load.concurrency or 0, load.offered_per_s or 0
-                by_load.setdefault(key, []).append(at_items)
-        best = min(by_load, key=lambda key: (-len(by_load[key]), key), default=None)
-        return cost_per_item(by_load[best] if best is not None else [])
-
     def status(self) -> str:
         """complete, partial or failed: as captured, and partial if too many requests failed."""
         captured = self.run.manifest.status
@@ -179,17 +152,6 @@ class RunAnalysis:
         ):
             return "partial"
         return captured
-
-
-def _path_at_items(phase: PhaseAnalysis) -> PathAtItems | None:
-    """The own ms of a phase, without requests hit by a compile; None without a joint path, or if the
-    requests differ in their number of items."""
-    items = phase.requests.table["items"].unique()
-    if phase.path.method != "joint" or len(items) != 1:
-        return None
-    path = phase.path.groups.get(NO_COMPILE, phase.path)
-    requests, rate_hz = int(path.table["requests"].iloc[0]), phase.ticks.blocks[0].recording.rate_hz
-    return PathAtItems(phase.name, int(items[0]), path.as_mapping(), 1e3 / (rate_hz * requests))
 
 
 def analyse(run: Run, rules: RuleSet, seed: int) -> RunAnalysis:

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from scoreprof_nb.analysis.items import run_cost_per_item
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.report import format
 from scoreprof_nb.report.findings import SMALLEST_SHARE
@@ -109,7 +110,7 @@ def cost_per_item_table(report: Report) -> pd.DataFrame:
                 ),
                 "phases": row["phases"],
             }
-            for row in report.analysis.cost_per_item().to_dict("records")
+            for row in run_cost_per_item(report.analysis).to_dict("records")
         ]
     )
 

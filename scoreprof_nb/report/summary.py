@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from scoreprof_nb.analysis.items import run_cost_per_item
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.report import summary_schema as schema
 from scoreprof_nb.report.findings import Finding, limiting_thread
@@ -42,7 +43,7 @@ def summary(analysis: RunAnalysis, findings: Sequence[Finding]) -> schema.Summar
                 per_item_ms=float(row["per_item_ms"]),
                 per_item_ci95=_interval(row["per_item_low"], row["per_item_high"]),
             )
-            for _, row in analysis.cost_per_item().iterrows()
+            for _, row in run_cost_per_item(analysis).iterrows()
         },
     )
 
