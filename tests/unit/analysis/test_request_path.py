@@ -14,6 +14,7 @@ from scoreprof_nb.analysis.path_causes import server_states
 from scoreprof_nb.analysis.path_counts import parts_of
 from scoreprof_nb.analysis.path_stages import InFlight, stages_alone
 from scoreprof_nb.analysis.request_path import request_path
+from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.components.catalog import CATALOG, CLIENT, IPC_AND_WAKEUP
 from scoreprof_nb.run_folder.records import Load
 from tests.support.synthetic import START_S, activity, block, measured, phase_of, thread_ticks, ticked
@@ -291,6 +292,16 @@ def test_what_is_left_is_split_into_client_and_ipc():
         IPC_AND_WAKEUP: pytest.approx(38),
         CLIENT: pytest.approx(12),
     }
+
+
+def test_a_request_that_is_sent_late_waits_for_its_client():
+    """Broken: in an open loop, what a late client costs is charged to the server."""
+    ticks = joint("await_request*2 http*8", "idle_poll*10")
+    requests = measured({"at_ms": 0, "latency_ms": 100})
+    late = MeasuredRequests(requests.table.assign(sent_ns=requests.table["sent_ns"] + 20_000_000))
+    phase, load = phase_of(ticks), Load("open", offered_per_s=1.0)
+    path = request_path(phase, late, load, NO_LOG, capacity(phase, 1), 1)
+    assert means(path) == {CLIENT: pytest.approx(20), "http": pytest.approx(80)}
 
 
 def test_the_client_cannot_take_more_than_is_left():
