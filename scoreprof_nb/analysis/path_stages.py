@@ -113,13 +113,14 @@ def stages_by_batch(
 ) -> Stages:
     """With several in flight, by the batches of the server's log. ``edges``: of the slices of time."""
     starts, ends = _batch_ticks(block, states, requests, batches)
-    first, last = batches.first[pairs.request], batches.last[pairs.request]
+    latest = np.maximum.accumulate(ends)
+    last_batch = _last_batch(block, states, requests, batches, latest)
+    first, last = batches.first[pairs.request], last_batch[pairs.request]
     known = first >= 0
     started = known & (pairs.tick >= starts[first])
     end = np.where(known, ends[last], block.ticks)
     sent_all = known & (pairs.tick >= starts[last])
     back = sent_all & (pairs.tick > end)
-    latest = np.maximum.accumulate(ends)
     behind = started & ~back & (first > 0) & (pairs.tick <= latest[np.maximum(first - 1, 0)])
     upcoming = np.searchsorted(starts, pairs.tick, side="right")
     handed_over, unsure = _handed_over(block, states, pairs, requests, batches, starts, edges)
@@ -133,6 +134,25 @@ def stages_by_batch(
         sent_all=sent_all,
         end=end,
     )
+
+
+def _last_batch(
+    block: BlockTicks, states: ServerStates, requests: pd.DataFrame, batches: PrefillBatches, latest: Ints
+) -> Ints:
+    """The last batch of each request. ``latest``: the last tick of each batch and those before it.
+
+    Items of requests that are sent together reach the scheduler mixed, so the last item of one may be in a
+    later batch than counting says. The ticks show it: while the HTTP thread and the detokenizer wait, for two
+    ticks in a row, no request is on its way back.
+    """
+    waits = (states.http < 0) & (states.detokenizer < 0)
+    waits &= np.append(False, waits[:-1])
+    seen = np.append(-1, np.maximum.accumulate(np.where(waits, np.arange(block.ticks), -1)))
+    answered = np.searchsorted(block.tick_s, requests["done_ns"].to_numpy(dtype=np.float64) / 1e9)
+    by_ticks = np.searchsorted(latest, seen[answered], side="left")
+    corrected = np.maximum(batches.last, np.minimum(by_ticks, len(latest) - 1))
+    last: Ints = np.where(batches.last >= 0, corrected, -1)
+    return last
 
 
 def batch_starts(block: BlockTicks, states: ServerStates, batches: PrefillBatches) -> Ints:

@@ -84,7 +84,7 @@ def phases(
 def kept(path: Path, phase: PhaseAnalysis) -> Books:
     """The books of a phase. The server serves requests in order, so numbers are enough."""
     lines = pd.read_csv(path, sep=" ", names=["stage", "start", "end", "requests"])
-    sent = phase.phase.requests.sort_values("sent_ns")
+    sent = phase.phase.requests.sort_values("done_ns")  # answered in the order of serving
     lines = lines[lines["end"].between(sent["sent_ns"].min(), sent["done_ns"].max())]
     starts, ends = {}, {}
     for stage in STAGES:
