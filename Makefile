@@ -47,7 +47,7 @@ report: setup
 load: RUN_DIR = runs/load
 load: setup
 	@$(KIT)/bin/python -m scoreprof_nb $(NOTEBOOK) $(RUN_DIR)/out.ipynb -p run_dir $(RUN_DIR) \
-	  -p phases single -p phase_s 16 -p concurrency 1,4 -p rates auto -p slo_ms 100 $(PARAMS)
+	  -p phases single -p phase_s 20 -p concurrency 1,4 -p rates auto -p slo_ms 100 $(PARAMS)
 
 compare: setup
 	@test -n "$(CONTROL)" -a -n "$(TEST)" || { echo "usage: make compare CONTROL=runs/a TEST=runs/b"; exit 42; }

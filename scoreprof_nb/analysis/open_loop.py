@@ -10,30 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from scoreprof_nb.analysis.queue_estimates import (
+    CYCLES,
+    QUANTILES,
+    Estimate,
+    estimates,
+    resampling_units,
+)
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.statistics import bootstrap_weights, interval, percentile_floor
 from scoreprof_nb.run_folder.records import Block, Load
 
-QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
-CYCLES = 30  # fewer are not enough for intervals
-BATCHES = 10
 LATE_MS, LATE_SHARE = 1.0, 0.01  # of p50
 ACHIEVED_SHARE = 0.98
 RELAXATIONS = 20
 GROWTH_SHARE, LEAST_GROWTH, GROWTH_RATIO = 0.05, 5, 1.5
-_AT_ONCE = 50  # resamples
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number in ms with its 95 % interval. ``math.inf``: longer than the timeout; NaN: not known."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -86,7 +77,7 @@ def open_loop_step(
     sent_share = _sent_share(table, blocks)
     overloaded = _overloaded(table, blocks)
     wall_s = sum(_until_s(block) - block.start_s for block in plain_blocks)
-    units, cycles = _units(inside)
+    units, cycles = resampling_units(inside)
     p50_ms = float(np.median(values)) if len(values) else math.nan
     is_late = late_p99_ms > max(LATE_MS, LATE_SHARE * p50_ms) or sent_share < ACHIEVED_SHARE
     refused = []
@@ -104,7 +95,7 @@ def open_loop_step(
         timeouts=int(inside["timeout"].sum()),
         offered_per_s=load.offered_per_s or math.nan,
         achieved_per_s=_departures_per_s(table, blocks),
-        latency_ms={} if refused else _estimates(values, units, seed),
+        latency_ms={} if refused else estimates(values, units, seed),
         in_flight=in_flight,
         little=little,
         edges=edges,
@@ -230,66 +221,3 @@ def _relaxations(load: Load, wall_s: float) -> float | None:
     if rho >= 1:
         return 0.0
     return wall_s * load.capacity_per_s * (1 - math.sqrt(rho)) ** 2
-
-
-def _units(inside: pd.DataFrame) -> tuple[NDArray[np.int64], int]:
-    """The unit that each request belongs to, and the number of regenerative cycles.
-
-    A cycle begins with a request that finds nothing in flight. Below CYCLES, the units are batches of
-    consecutive requests of a block.
-    """
-    starts: list[bool] = []
-    for _, rows in inside.groupby("block", sort=True):
-        busy_until = rows["done_ns"].cummax().shift(fill_value=0)
-        starts += list(rows["intended_ns"] >= busy_until)
-    units = np.cumsum(starts) - 1 if starts else np.array([], dtype=np.int64)
-    cycles = int(units[-1]) + 1 if len(units) else 0
-    if cycles >= CYCLES:
-        return units, cycles
-    size = max(1, math.ceil(len(inside) / BATCHES))
-    batches, first = [], 0
-    for _, rows in inside.groupby("block", sort=True):
-        of_block = first + np.arange(len(rows)) // size
-        batches.append(of_block)
-        first = int(of_block[-1]) + 1
-    return (np.concatenate(batches) if batches else units), cycles
-
-
-def _estimates(values: Floats, units: NDArray[np.int64], seed: int) -> dict[str, Estimate]:
-    """Mean and percentiles; their intervals resample units, since neighbours wait in the same queue."""
-    if not len(values):
-        return {}
-    n = int(units.max()) + 1
-    weights = bootstrap_weights(n, seed)
-    sizes, sums = (np.bincount(units, given, minlength=n) for given in (None, values))
-    estimates = {"mean": Estimate(float(values.mean()) if np.isfinite(values).all() else math.inf)}
-    if np.isfinite(sums).all():
-        replicates = weights @ sums / np.maximum(weights @ sizes, 1)
-        estimates["mean"] = _estimate(replicates, estimates["mean"].value, n)
-    order = np.argsort(values)
-    for name, quantile in QUANTILES.items():
-        if len(values) < percentile_floor(quantile):
-            estimates[name] = Estimate(math.nan)
-            continue
-        value = float(np.quantile(values, quantile, method="inverted_cdf"))
-        replicates = _quantiles(values[order], units[order], weights, quantile)
-        if np.isfinite(replicates).all() and math.isfinite(value):
-            estimates[name] = _estimate(replicates, value, n)
-        else:
-            estimates[name] = Estimate(value, float(np.quantile(replicates, 0.025, method="lower")), math.inf)
-    return estimates
-
-
-def _estimate(replicates: Floats, value: float, units: int) -> Estimate:
-    low, high = interval(replicates, np.array(value), units, np.inf)
-    return Estimate(value, float(low), float(high))
-
-
-def _quantiles(values: Floats, units: NDArray[np.int64], weights: Floats, quantile: float) -> Floats:
-    """The quantile of each resample; ``values`` are sorted."""
-    found = []
-    for first in range(0, len(weights), _AT_ONCE):
-        counts = weights[first : first + _AT_ONCE][:, units].cumsum(axis=1)
-        wanted = quantile * counts[:, -1:]
-        found.append(values[(counts >= wanted).argmax(axis=1)])
-    return np.concatenate(found)

@@ -9,6 +9,7 @@ from typing import Any
 from scoreprof_nb.capture.blocks import PROFILED, BlockMeasurement, BlockRecording
 from scoreprof_nb.capture.client import ScoreClient
 from scoreprof_nb.capture.load import LoadGenerator
+from scoreprof_nb.capture.memory import MemoryRecorder
 from scoreprof_nb.capture.open_loop import START_S, OpenLoop, poisson
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.request_log import RequestLog, now_ns
@@ -67,20 +68,23 @@ def capture_phase(
             measurement = BlockMeasurement(server, load, processes, parameters, log_progress)
             blocks: list[Block] = []
             threads: list[dict[str, Any]] = []
-            for number, profiled in enumerate(PROFILED):
-                recording = None
-                if profiled and recorder is not None:
-                    output = staging / recording_name(number, recorder.suffix)
-                    recording = BlockRecording(recorder, server, output, plan.redact)
-                block, rows = measurement.measure(number, recording)
-                blocks.append(block)
-                threads.extend(rows)
+            with MemoryRecorder([process.pid for process in processes]) as memory:
+                for number, profiled in enumerate(PROFILED):
+                    recording = None
+                    if profiled and recorder is not None:
+                        output = staging / recording_name(number, recorder.suffix)
+                        recording = BlockRecording(recorder, server, output, plan.redact)
+                    block, rows = measurement.measure(number, recording)
+                    blocks.append(block)
+                    threads.extend(rows)
         server.check_alive()
         sent = [*running.rows, *load.rows]
         repeats, failures = _repeats(server, workload, parameters, len(sent))
         notes = [
             f"{kind}; the first one: {message}" for kind, message in {**failures, **load.failures}.items()
         ]
+        measured = [row for row in load.rows if not row["warmup"]]
+        answered = sum(row["error"] is None for row in measured)
         record = PhaseRecord(
             name=name,
             started_s=started_s,
@@ -92,10 +96,11 @@ def capture_phase(
             workload=workload.fingerprint(),
             kind=phase.kind,
             load=replace(load_plan, capacity_per_s=capacity_per_s, client_cpu_s=_client_cpu_s(load)),
+            answered=answered,
         )
-        write_phase(staging, record, sorted([*sent, *repeats], key=lambda row: row["request"]), threads)
-    measured = [row for row in load.rows if not row["warmup"]]
-    failed = sum(row["error"] is not None for row in measured)
+        rows_sent = sorted([*sent, *repeats], key=lambda row: row["request"])
+        write_phase(staging, record, rows_sent, threads, memory.rows)
+    failed = len(measured) - answered
     log_progress(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")
 
 
@@ -134,8 +139,8 @@ def _timed(
         times_s = poisson(plan.offered_per_s, f"{parameters.seed}/{name}")
         lead_in_s = max(LEAD_IN_SHARE * parameters.phase_s, SHORTEST_LEAD_IN_S)
     with OpenLoop(server.url, workload, times_s, parameters.request_s, first=len(closed.rows)) as load:
+        load.measured_from_ns = load.start_ns + round(lead_in_s * 1e9)
         time.sleep(START_S + lead_in_s)
-        load.measured_from_ns = now_ns() if plan.loop == "open" else load.start_ns
         yield _Running(load, warmup, tuple(closed.rows))
 
 

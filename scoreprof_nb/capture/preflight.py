@@ -20,7 +20,7 @@ from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.recorder import Recorder
 from scoreprof_nb.capture.server import check_port_free, free_port
-from scoreprof_nb.capture.texts import WORDS
+from scoreprof_nb.capture.tokens import label_ids_and_word_tokens
 from scoreprof_nb.capture.workload import Workload, Workloads
 from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import Parameters, environment_of
@@ -28,7 +28,6 @@ from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.folder import file_sha256
 
-LABELS = (" Yes", " No")
 SERVER_PYTHON = "SCOREPROF_SERVER_PYTHON"
 COLOURS = {"FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR"}  # set by a notebook's kernel; not wanted in a log
 _MODEL_S = 120.0
@@ -88,8 +87,9 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
     python = _server_python(parameters, attached)
     server = _inspected(python, attached)
     model = _model(parameters, attached, python)
-    labels, tokens_of = _tokens(parameters, python, model)
+    labels, tokens_of = label_ids_and_word_tokens(parameters, python, model)
     workloads = Workloads(parameters, tuple(labels), tokens_of)
+    _check_lengths(parameters, workloads)
     for phase in phases:
         _check_times(phase, workloads.of(phase), parameters)
     port = 0
@@ -206,6 +206,20 @@ def _model_dtype(model: str) -> str | None:
         return None
 
 
+def _check_lengths(parameters: Parameters, workloads: Workloads) -> None:
+    """Raise ParameterError for prompts that the tiny model's server would refuse."""
+    longest = sum(lengths.most for lengths in workloads.lengths)
+    if parameters.model_path or parameters.server_url or "--context-length" in parameters.server_flags:
+        return
+    if longest >= demo.CONTEXT:
+        raise ParameterError(
+            "query_tokens",
+            parameters.query_tokens,
+            f"prompts of up to {longest} tokens (with item_tokens, mean + 3 deviations each) need a "
+            f"context of more than the demo's {demo.CONTEXT}: set shorter ones or a model_path",
+        )
+
+
 def _check_times(phase: str, workload: Workload, parameters: Parameters) -> None:
     """Raise ParameterError for sending times in the user's file that do not fit the phase."""
     plan = PhasePlan.parse(phase)
@@ -220,34 +234,3 @@ def _check_times(phase: str, workload: Workload, parameters: Parameters) -> None
         raise ParameterError(
             "concurrency", parameters.concurrency, "must be 1 for a file whose bodies have send_at_s"
         )
-
-
-def _tokens(parameters: Parameters, python: str, model: str) -> tuple[list[int], dict[str, int]]:
-    """The token ids of the labels; the number of tokens of each word, empty where the model is not known."""
-    given = parameters.label_token_ids
-    if not model:
-        if given:
-            return given, {}
-        raise ParameterError("label_token_ids", given, "required, because the server's model is not known")
-    words = [f" {word}" for word in WORDS]
-    answer = provenance.inspect_server(
-        python, "labels", model, str(parameters.trust_remote_code), *LABELS, *words, error_name="model_path"
-    )
-    tokens_of = {word: len(answer["ids"][f" {word}"]) for word in WORDS}
-    size = answer["vocabulary"]
-    for token_id in given:
-        if token_id >= size:
-            raise ParameterError(
-                "label_token_ids", given, f"{token_id} is not in the model's vocabulary (0 to {size - 1})"
-            )
-    if given:
-        return given, tokens_of
-    ids_of = {text: answer["ids"][text] for text in LABELS}
-    for text, ids in ids_of.items():
-        if len(ids) != 1:
-            raise ParameterError(
-                "label_token_ids",
-                given,
-                f"{text!r} is {len(ids)} tokens in this model, not one: set label_token_ids",
-            )
-    return [ids[0] for ids in ids_of.values()], tokens_of

@@ -4,8 +4,8 @@ Each phase is on disk as soon as it ends; a finished phase is not captured again
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
 from scoreprof_nb.parameters.load import ladder
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
-from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.folder import FolderInUse, RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest
 from scoreprof_nb.run_folder.sync import sync_run
@@ -40,6 +40,7 @@ class CaptureResult:
 
     captured: tuple[str, ...]  # phases captured now, not before
     failure: str | None = None
+    unanswered: tuple[str, ...] = ()  # of these, phases in which every request failed
 
 
 def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
@@ -60,6 +61,32 @@ def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
         log_progress(f"run folder {folder.path} is complete; nothing to capture")
         return CaptureResult(())
     check_folders(parameters)
+    with _locked(folder, parameters):
+        return _capture_missing(folder, parameters, phases, earlier, log_progress)
+
+
+@contextmanager
+def _locked(folder: RunFolder, parameters: Parameters) -> Iterator[None]:
+    """Raises ParameterError when another capture writes into the folder."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder.locked())
+        except FolderInUse as error:
+            raise ParameterError(
+                "run_dir", parameters.run_dir, "another run is being captured into it"
+            ) from error
+        yield
+
+
+def _capture_missing(
+    folder: RunFolder,
+    parameters: Parameters,
+    phases: tuple[str, ...],
+    earlier: Manifest | None,
+    log_progress: LogProgress,
+) -> CaptureResult:
+    done = finished_phases(folder, phases)
+    missing = tuple(name for name in phases if name not in done)
     log_progress("checking parameters, interpreter, model, port and permission to trace")
     plan = prepare(parameters, missing)
     if done:
@@ -86,20 +113,15 @@ class _Capture:
         failure: str | None = "interrupted"
         try:
             with running_server(self.plan, self.folder, self.parameters, self.log_progress) as server:
-                for name in self._announced(missing):
-                    self._capture(server, name, None)
-                    captured.append(name)
+                self._capture(server, missing, captured)
                 for kind in kinds_without_rates(self.parameters, self.manifest.phases):
-                    capacity_per_s = measure_capacity(
-                        server, self.plan.workloads.of(kind, "/capacity"), self.parameters, self.log_progress
-                    )
-                    rates = [phase.name for phase in ladder(kind, capacity_per_s)]
+                    workload = self.plan.workloads.of(kind, "/capacity")
+                    capacity_per_s = measure_capacity(server, workload, self.parameters, self.log_progress)
+                    rates = tuple(phase.name for phase in ladder(kind, capacity_per_s))
                     self.manifest = replace(self.manifest, phases=(*self.manifest.phases, *rates))
-                    self.folder.write_manifest(self.manifest)
-                    for name in self._announced(tuple(rates)):
-                        self._capture(server, name, capacity_per_s)
-                        captured.append(name)
-            failure = None
+                    self._capture(server, rates, captured, capacity_per_s)
+            unanswered = self._unanswered(captured)
+            failure = f"every request failed in phase {', '.join(unanswered)}" if unanswered else None
         except ServerFailed as error:
             failure = self.plan.redact(str(error))
         except ParameterError as error:
@@ -107,20 +129,28 @@ class _Capture:
             raise
         finally:
             self._close(failure)
-        return CaptureResult(tuple(captured), failure)
+        return CaptureResult(tuple(captured), failure, self._unanswered(captured))
 
-    def _capture(self, server: Server, name: str, capacity_per_s: float | None) -> None:
-        capture_phase(
-            server, self.plan, self.parameters, self.folder, name, self.log_progress, capacity_per_s
-        )
-        self.folder.write_manifest(self.manifest)
-        self._sync()
+    def _unanswered(self, captured: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in captured if not self.folder.has_answers(name))
 
-    def _announced(self, missing: tuple[str, ...]) -> Iterator[str]:
-        for position, name in enumerate(missing):
-            left_s = (len(missing) - position) * (self.parameters.phase_s + WARMUP_GUESS_S)
-            self.log_progress(f"phase {name} ({position + 1} of {len(missing)}), about {left_s:.0f} s left")
-            yield name
+    def _capture(
+        self,
+        server: Server,
+        names: tuple[str, ...],
+        captured: list[str],
+        capacity_per_s: float | None = None,
+    ) -> None:
+        """Capture these phases, and add the name of each to ``captured`` when it is on disk."""
+        for position, name in enumerate(names):
+            left_s = (len(names) - position) * (self.parameters.phase_s + WARMUP_GUESS_S)
+            self.log_progress(f"phase {name} ({position + 1} of {len(names)}), about {left_s:.0f} s left")
+            capture_phase(
+                server, self.plan, self.parameters, self.folder, name, self.log_progress, capacity_per_s
+            )
+            captured.append(name)
+            self.folder.write_manifest(self.manifest)
+            self._sync()
 
     def _close(self, failure: str | None) -> None:
         done = finished_phases(self.folder, self.manifest.phases)

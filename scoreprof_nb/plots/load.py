@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 
 from scoreprof_nb.plots.layout import (
     SMALL,
-    finite,
     height_for,
+    known_rows,
     log_ticks,
     missing_data,
     new_figure,
@@ -23,16 +23,16 @@ _LINES = MappingProxyType({"p50": "#000000", "p90": "#0072B2", "p99": "#D55E00"}
 _KNEE, _CAPACITY, _LIMIT, _NONE = "#009E73", "#777777", "#CC79A7", "#D55E00"
 
 
-def plot_latency_over_rate(curve: pd.DataFrame, slo_ms: float) -> Figure:
+def plot_latency_over_rate(curve: pd.DataFrame, slo_ms: float = 0.0) -> Figure:
     """Latency percentiles over the offered rate, one panel per kind of request.
 
     ``curve``: kind, rate_per_s, p50_ms, p90_ms, p99_ms (NaN = too few requests, or numbers that must not be
     used), knee_per_s and capacity_per_s (NaN = not known). ``slo_ms``: a limit to draw; 0 for none.
     """
     title = "Latency over the offered rate"
+    curve = known_rows(curve, "rate_per_s")
     if curve.empty:
         return missing_data(title, "no open loop was measured (parameter rates)")
-    curve = finite(curve)
     kinds = list(curve.groupby("kind", sort=False))
     refused = int(curve["p50_ms"].isna().sum())
     denominator = f"one dot = one rate, n = {len(curve)} rates; latency from the planned sending time" + (
@@ -69,7 +69,7 @@ def _draw(axes: Axes, kind: str, rows: pd.DataFrame, slo_ms: float) -> None:
         axes.set_yscale("log")
         log_ticks(axes.yaxis)
     axes.set_xlim(left=0)
-    axes.set_xlabel("offered requests per second", fontsize=SMALL)
+    axes.set_xlabel("offered rate (number of requests per second)", fontsize=SMALL)
     axes.set_ylabel("latency (ms, log)", fontsize=SMALL)
     axes.set_title(f"{plain(kind)} (n = {len(rows)} rates)", fontsize=10, loc="left")
     axes.tick_params(labelsize=SMALL)

@@ -8,7 +8,6 @@ import pytest
 from scoreprof_nb.analysis.latency import latency_rows
 from scoreprof_nb.analysis.load import load_checks
 from scoreprof_nb.analysis.open_loop import (
-    CYCLES,
     goodput_per_s,
     highest_rate,
     knee,
@@ -16,6 +15,7 @@ from scoreprof_nb.analysis.open_loop import (
     with_queueing,
 )
 from scoreprof_nb.analysis.prefix_cache import PrefixCache
+from scoreprof_nb.analysis.queue_estimates import CYCLES
 from scoreprof_nb.run_folder.records import Load
 from tests.support.queues import md1_mean_ms, simulated
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from scoreprof_nb.capture import provenance
+from scoreprof_nb.capture import preflight, provenance
 from scoreprof_nb.capture.preflight import check_folders, prepare
 from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.texts import WORDS
@@ -157,3 +157,14 @@ def test_results_folder_that_cannot_be_written_is_reported_before_anything_is_la
     parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / "file" / "bucket"))
     with pytest.raises(ParameterError, match="results_dir.*cannot be written"):
         check_folders(parameters)
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_prompts_that_the_demos_server_refuses_are_named(monkeypatch):
+    """Broken: every request of a run fails because of a length that could have been checked."""
+    monkeypatch.setattr(preflight, "_tiny_model", lambda python: "/models/tiny")
+    values = {"py_spy_mode": "off", "server_python": sys.executable, "query_tokens": "200+-20"}
+    with pytest.raises(ParameterError, match="prompts of up to 274 tokens"):
+        prepare(Parameters(**values), ("single",))
+    prepare(Parameters(**values, server_flags="--context-length 512"), ("single",))
+    prepare(Parameters(**{**values, "query_tokens": "200"}), ("single",))
