@@ -142,8 +142,8 @@ def _last_batch(
     """The last batch of each request. ``latest``: the last tick of each batch and those before it.
 
     Items of requests that are sent together reach the scheduler mixed, so the last item of one may be in a
-    later batch than counting says. The ticks show it: while the scheduler is busy with a prefill, and the HTTP
-    thread and the detokenizer wait, for two ticks in a row, no request is on its way back.
+    later batch than counting says. The ticks show it: while the scheduler is busy with a prefill, and the
+    HTTP thread and the detokenizer wait, for two ticks in a row, no request is on its way back.
     """
     waits = (states.http < 0) & (states.detokenizer < 0) & states.prefills
     waits &= np.append(False, waits[:-1])

@@ -573,3 +573,26 @@ def test_while_items_are_still_being_sent_the_sender_is_at_work():
     assert while_sending["ipc"] == pytest.approx(20)
     handed_over = means(path_of(ticks, row, log=log(13)))
     assert "ipc" not in handed_over
+
+
+def test_items_that_are_mixed_in_the_queue_keep_their_request_in_the_batch():
+    """Broken: a request whose last item is in a later batch than it was sent for looks as if its answer were
+    on the way for the time of a batch.
+    """
+    ticks = joint(
+        "await_request*20",
+        "wait_forward*9 batch wait_forward*9 idle_poll",
+        "device_wait*9 idle_wait device_wait*9 idle_wait",
+    )
+    text = "Prefill batch. #new-seq: 2, #queue-req: 0, "
+    at_ns = [round((START_S + ms / 1e3) * 1e9) for ms in (2, 98)]
+    log = pd.DataFrame({"time_ns": at_ns, "text": [text, text]})
+    rows = [{"at_ms": at, "latency_ms": 200 - at, "items": 2} for at in (0, 1)]
+    path = path_of(ticks, *rows, concurrency=2, log=log)
+    assert path.method == "joint", path.reason
+    together = {**means(path)}
+    for name, (mean, _, _) in path.queued_mapping().items():
+        together[name] = together.get(name, 0.0) + mean
+    assert together["device_wait"] == pytest.approx(180, rel=0.02)
+    assert together["batch"] == pytest.approx(10, rel=0.02)
+    assert together[LEFT] == pytest.approx(10, rel=0.02)
