@@ -8,6 +8,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown, memory
+from scoreprof_nb.analysis.capacity import Capacity, capacity
 from scoreprof_nb.analysis.conditions import condition_checks
 from scoreprof_nb.analysis.device_phase import DeviceAnalysis, analyse_device, device_traces
 from scoreprof_nb.analysis.gil import PAIR_COLUMNS, blocked_pairs
@@ -93,6 +94,7 @@ class PhaseAnalysis:
     requests: MeasuredRequests
     latency: LatencyAnalysis
     path: RequestPath
+    capacity: Capacity
     threads: ThreadAnalysis
     memory: pd.DataFrame  # columns memory.COLUMNS
     batching: BatchAnalysis
@@ -187,7 +189,8 @@ def _analyse_phase(
     latency = _latency(phase, requests, step)
     states = phase_states(ticks)
     threads = _threads(ticks, states, requests, rules)
-    path = request_path(on_path, requests, load.concurrency)
+    thread_capacity = capacity(ticks, threads.served)
+    path = request_path(on_path, requests, load, run.log, thread_capacity)
     capture = capture_quality(ticks, thread_cpu)
     cache = prefix_cache(phase, run.log, requests)
     table = latency.table
@@ -207,6 +210,7 @@ def _analyse_phase(
         requests=requests,
         latency=latency,
         path=path,
+        capacity=thread_capacity,
         threads=threads,
         memory=memory.memory(phase, requests, rules),
         batching=BatchAnalysis(

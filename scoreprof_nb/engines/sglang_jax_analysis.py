@@ -37,3 +37,5 @@ DTYPE_FLAG = "--dtype"  # of the server: the number format that the model is com
 # The compiled function that runs the model, in a device trace. A decode step is a program of its own: it
 # lacks the inputs that describe what a prefill extends.
 MODEL_PROGRAM = re.compile(r"run_model")
+# In the line of a prefill batch: the sequences that are left in the scheduler's queue.
+QUEUED_SEQUENCES = re.compile(r"#queue-req: (\d+)")

@@ -2,7 +2,7 @@
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, unmatched_rules
 from scoreprof_nb.report.device_tables import device_sentence
-from scoreprof_nb.report.findings import MARGINAL, busiest_thread, latency_with_interval
+from scoreprof_nb.report.findings import MARGINAL, busiest_thread, latency_with_interval, limiting_thread
 from scoreprof_nb.report.format import code_block, escape_markdown, milliseconds, percent, with_interval
 from scoreprof_nb.report.profile import Report
 
@@ -60,8 +60,24 @@ def _request_path(phase: PhaseAnalysis) -> str:
     compiled = f" Requests hit by a compile: {hits}." if hits else ""
     method = f"; {MARGINAL}" if phase.path.method == "marginal" else ""
     latency = milliseconds(path["latency_ms"].iloc[0])
+    queued = _queued(phase)
     return (
-        f"The average profiled request ({latency}{method}) waits for: {escape_markdown(largest)}.{compiled}"
+        f"The average profiled request ({latency}{method}) waits for: {escape_markdown(largest)}."
+        f"{queued}{compiled}"
+    )
+
+
+def _queued(phase: PhaseAnalysis) -> str:
+    """A sentence about the queue; empty with one request in flight."""
+    queued = phase.path.queued
+    if queued.empty:
+        return ""
+    first = queued.iloc[0]
+    thread = limiting_thread(phase) or "not known"
+    return (
+        f" {milliseconds(queued['mean_ms'].sum())} of it is spent in queues, most behind "
+        f"{escape_markdown(first['component'])} ({milliseconds(first['mean_ms'])}); the thread that limits "
+        f"throughput: {escape_markdown(thread)}."
     )
 
 

@@ -7,10 +7,11 @@ from typing import Any, cast
 import pandas as pd
 
 from scoreprof_nb.analysis.conditions import warm_up_sufficient
+from scoreprof_nb.analysis.items import run_cost_per_item
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.report import summary_schema as schema
 from scoreprof_nb.report.device_summary import device_summary
-from scoreprof_nb.report.findings import Finding
+from scoreprof_nb.report.findings import Finding, limiting_thread
 from scoreprof_nb.report.format import timestamp
 from scoreprof_nb.report.thread_states import thread_times
 
@@ -38,6 +39,15 @@ def summary(analysis: RunAnalysis, findings: Sequence[Finding]) -> schema.Summar
             )
             for finding in findings
         ],
+        cost_per_item={
+            str(row["component"]): schema.CostPerItem(
+                fixed_ms=float(row["fixed_ms"]),
+                fixed_ci95=_interval(row["fixed_low"], row["fixed_high"]),
+                per_item_ms=float(row["per_item_ms"]),
+                per_item_ci95=_interval(row["per_item_low"], row["per_item_high"]),
+            )
+            for _, row in run_cost_per_item(analysis).iterrows()
+        },
     )
 
 
@@ -70,6 +80,8 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
         ),
         request_path_ms=_components(phase.path.table, "mean_ms"),
         request_path_unseen_high_ms=phase.path.unseen_high_ms,
+        queued_ms=_components(phase.path.queued, "mean_ms"),
+        limiting_thread=limiting_thread(phase),
         request_path_method=cast(schema.Method | None, phase.path.method),
         cpu_ms_per_request=_components(phase.threads.cpu, "cpu_ms"),
         threads=_threads(phase.threads.shares, phase.threads.states),

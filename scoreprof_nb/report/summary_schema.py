@@ -232,6 +232,12 @@ class Phase(_Part):
         description="upper end of the 95 % interval, from 0, of each component that request_path_ms lacks"
         " because no sample shows it, ms; pieces longer than a tick may take more"
     )
+    queued_ms: dict[str, Component] = Field(
+        description="what it waits behind, by component; with request_path_ms it sums to the mean latency"
+    )
+    limiting_thread: str | None = Field(
+        description="process / thread that works longest per request, which bounds the throughput"
+    )
     request_path_method: Method | None = Field(description="method by which the path was computed")
     cpu_ms_per_request: dict[str, Component] = Field(description="CPU milliseconds per request, by component")
     threads: list[Thread]
@@ -242,6 +248,15 @@ class Phase(_Part):
     scores: Scores
     checks: list[Check]
     device: Device | None = Field(None, description="null without a device trace that can be used")
+
+
+class CostPerItem(_Part):
+    """The cost of a component as fixed_ms + items x per_item_ms, fitted over phases of different sizes."""
+
+    fixed_ms: Finite = Field(description="ms per request, whatever it holds")
+    fixed_ci95: Interval | None = Field(description="95 % interval of fixed_ms")
+    per_item_ms: Finite = Field(description="ms per item")
+    per_item_ci95: Interval | None = Field(description="95 % interval of per_item_ms")
 
 
 class Finding(_Part):
@@ -274,3 +289,6 @@ class Summary(_Part):
     provenance: dict[str, Any] = Field(description="versions, commit, chip, host, limits")
     phases: dict[str, Phase] = Field(description="the finished phases by name, in order")
     findings: list[Finding] = Field(description="the largest first")
+    cost_per_item: dict[str, CostPerItem] = Field(
+        description="by component; empty unless phases with the same load differ in items per request"
+    )

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
+import pandas as pd
 import pytest
 
 from scoreprof_nb.analysis.request_path import request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.report.findings import findings
+from scoreprof_nb.run_folder.records import Load
 from tests.support.paths import ROOT
 from tests.support.program_runs import capture_program
 from tests.truth.synthetic_server import STAGES
@@ -67,7 +69,7 @@ def test_intervals_hold_the_truth(measured: PhaseAnalysis) -> None:
     """Broken: intervals are too narrow to be believed. Each stretch of requests is a capture of its own.
 
     The truth is the whole capture's mean, so that what is counted is the noise between captures alone.
-    With 20 requests a bootstrap covers a little less than 95 %; neighbouring components share what is
+    With 20 requests an interval covers a little less than 95 %; neighbouring components share what is
     held, so the bound leaves room for chance.
     """
     table = measured.requests.table
@@ -75,8 +77,10 @@ def test_intervals_hold_the_truth(measured: PhaseAnalysis) -> None:
     stretches = [profiled[at : at + STRETCH] for at in range(0, len(profiled) - STRETCH + 1, STRETCH)]
     assert len(stretches) >= 5
     held = []
-    for seed, stretch in enumerate(stretches):
-        path = request_path(measured.ticks, MeasuredRequests(table.loc[stretch]), 1, seed).as_mapping()
+    load, no_log = Load("closed", concurrency=1), pd.DataFrame(columns=["time_ns", "text"])
+    for stretch in stretches:
+        requests = MeasuredRequests(table.loc[stretch])
+        path = request_path(measured.ticks, requests, load, no_log, measured.capacity).as_mapping()
         for component in STAGES:
             mean = half_widths(measured)[component][0]
             _, low, high = path.get(component, (0.0, 0.0, 0.0))
