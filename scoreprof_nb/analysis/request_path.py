@@ -34,8 +34,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scoreprof_nb.analysis.path_draws import PathDraws, path_draws
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.statistics import bootstrap_weights, interval
 from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, ThreadTicks
 from scoreprof_nb.components.catalog import CLIENT, IPC_AND_WAKEUP
 from scoreprof_nb.components.component import Catalog
@@ -54,12 +54,13 @@ class RequestPath:
     """``table``: columns COLUMNS, times in ms; empty where the path is not defined.
 
     ``method``: joint or marginal, None without a path; ``reason``: why there is no path, or why it is
-    marginal.
+    marginal; ``draws``: for intervals of sums of components, None without a path.
     """
 
     table: pd.DataFrame
     method: str | None
     reason: str | None = None
+    draws: PathDraws | None = None
 
     def as_mapping(self) -> Mapping[str, tuple[float, float, float]]:
         """Component to (mean, low, high) in ms."""
@@ -94,10 +95,11 @@ def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int
         times = np.repeat(times.mean(axis=1, keepdims=True), len(counts), axis=1)
     if counts.sum() == 0:
         return RequestPath(nothing, None, "no tick falls within a profiled request")
-    table = _estimate(counts, times[0], times[1], ticks.catalog, seed)
+    draws = _draws(counts, times[0], times[1], ticks.catalog, seed)
+    table = _estimate(draws)
     table.insert(0, "phase", ticks.phase.name)
     table["requests"] = len(profiled)
-    return RequestPath(table[list(COLUMNS)], method, reason)
+    return RequestPath(table[list(COLUMNS)], method, reason, draws)
 
 
 def _missing_thread(ticks: PhaseTicks) -> str | None:
@@ -122,50 +124,36 @@ def _why_marginal(ticks: PhaseTicks) -> str | None:
     return None
 
 
-def _estimate(
+def _draws(
     counts: NDArray[np.float64],
     latency_ms: NDArray[np.float64],
     client_ms: NDArray[np.float64],
     catalog: Catalog,
     seed: int,
-) -> pd.DataFrame:
-    """Means with intervals, by bootstrap over requests or slices.
-
-    ``counts``: ticks by component, shape (requests or slices, components); ``latency_ms`` and
-    ``client_ms``: of each request or slice. Each replicate sums to its mean latency, so the rows sum to
-    the mean latency exactly.
-    """
-    n, mean_ms = len(latency_ms), latency_ms.mean()
+) -> PathDraws:
+    """The path's draws over the components that occur, and over the two that take the rest."""
     occurs = counts.any(axis=0)
     occurs[[catalog.index[IPC_AND_WAKEUP], catalog.index[CLIENT]]] = True
-    names = [name for name, used in zip(catalog.names, occurs, strict=True) if used]
+    names = tuple(name for name, used in zip(catalog.names, occurs, strict=True) if used)
     rest, client = names.index(IPC_AND_WAKEUP), names.index(CLIENT)
-    counts = counts[:, occurs]
+    return path_draws(counts[:, occurs], latency_ms, client_ms, names, rest, client, seed)
 
-    def path(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        sums = weights @ counts
-        total = np.maximum(sums.sum(axis=-1, keepdims=True), 1e-12)
-        drawn = weights.sum(axis=-1, keepdims=True)
-        result = sums / total * (weights @ latency_ms)[..., None] / drawn
-        of_client = np.minimum(weights @ client_ms / drawn[..., 0], result[..., rest])
-        result[..., client] += of_client
-        result[..., rest] -= of_client
-        return result
 
-    means = path(np.ones(n))
-    replicates = path(bootstrap_weights(n, seed))
-    low, high = interval(replicates, means, n, float(latency_ms.max()))
+def _estimate(draws: PathDraws) -> pd.DataFrame:
+    """Means with intervals: the rows sum to the mean latency exactly."""
+    means, mean_ms = draws.means, draws.latency_ms
+    low, high = draws.intervals()
     rows = [
         {
             "component": name,
             "mean_ms": means[i],
-            "low": min(low[i], means[i]),
-            "high": max(high[i], means[i]),
+            "low": low[i],
+            "high": high[i],
             "share": means[i] / mean_ms,
             "max_speedup": mean_ms / (mean_ms - means[i]) if means[i] < 0.999 * mean_ms else np.inf,
             "latency_ms": mean_ms,
         }
-        for i, name in enumerate(names)
+        for i, name in enumerate(draws.names)
         if means[i] > 1e-9
     ]
     return pd.DataFrame(rows).sort_values("mean_ms", ascending=False, kind="stable", ignore_index=True)

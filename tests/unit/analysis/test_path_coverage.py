@@ -10,7 +10,7 @@ import pytest
 from scoreprof_nb.analysis.breakdown import thread_breakdown, utilisation
 from scoreprof_nb.analysis.clock import FIRST_LINE, SLOT_S, SLOTS
 from scoreprof_nb.analysis.latency import observer_effect
-from scoreprof_nb.analysis.request_path import _estimate, request_path
+from scoreprof_nb.analysis.request_path import _draws, _estimate, request_path
 from scoreprof_nb.analysis.ticks import BlockTicks, ThreadTicks, block_ticks
 from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, classify
@@ -34,7 +34,8 @@ def simulated(seed, requests=60):
 @cache
 def estimated(seed, requests=60):
     counts, latency_ms = simulated(seed, requests)
-    return _estimate(counts, latency_ms, np.zeros_like(latency_ms), CATALOG, seed).set_index("component")
+    draws = _draws(counts, latency_ms, np.zeros_like(latency_ms), CATALOG, seed)
+    return _estimate(draws).set_index("component")
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
