@@ -8,6 +8,8 @@ from types import MappingProxyType
 import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown
+from scoreprof_nb.analysis.counts import RequestCounts, counts_check, request_counts, sequences_check
+from scoreprof_nb.analysis.evidence import EVIDENCE_COLUMNS, evidence
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
     ObserverEffect,
@@ -42,7 +44,8 @@ class LatencyAnalysis:
 class ThreadAnalysis:
     """What the threads do: tables with the columns of breakdown.py.
 
-    ``shares``: of each thread's ticks; ``cpu``: CPU time per request; ``served``: the number of requests
+    ``shares``: of each thread's ticks; ``cpu``: CPU time per request; ``evidence``: which functions a
+    component is (columns of evidence.py); ``served``: the number of requests
     in the blocks that the tables are from.
     """
 
@@ -50,6 +53,7 @@ class ThreadAnalysis:
     utilisation: pd.DataFrame
     cpu: pd.DataFrame
     hot_functions: pd.DataFrame
+    evidence: pd.DataFrame
     served: float
 
 
@@ -77,6 +81,7 @@ class PhaseAnalysis:
     phase: Phase
     ticks: PhaseTicks
     requests: MeasuredRequests
+    counts: RequestCounts
     latency: LatencyAnalysis
     path: RequestPath
     threads: ThreadAnalysis
@@ -101,6 +106,7 @@ _TABLES = MappingProxyType(
         "latency": _Table(lambda phase: phase.latency.table, LATENCY_COLUMNS),
         "threads": _Table(lambda phase: phase.threads.shares, breakdown.THREAD_COLUMNS),
         "cpu": _Table(lambda phase: phase.threads.cpu, breakdown.CPU_COLUMNS),
+        "evidence": _Table(lambda phase: phase.threads.evidence, EVIDENCE_COLUMNS),
         "hot": _Table(lambda phase: phase.threads.hot_functions, breakdown.HOT_COLUMNS),
         "utilisation": _Table(lambda phase: phase.threads.utilisation, breakdown.UTILISATION_COLUMNS),
         "batches": _Table(lambda phase: phase.batching.sizes, batching.COLUMNS),
@@ -123,7 +129,8 @@ class RunAnalysis:
     catalog: Catalog
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the phases' tables (latency, threads, cpu, hot, utilisation, batches), all phases
+        """One of the phases' tables (latency, threads, cpu, evidence, hot, utilisation,
+        batches), all phases
         concatenated. Raises KeyError for any other name."""
         table = _TABLES[name]
         return concat_tables([table.part(phase) for phase in self.phases], table.columns)
@@ -162,15 +169,19 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
     capture = capture_quality(ticks, thread_cpu)
     table = latency.table
     profiled_ms = float(table.loc[table["which"] == "with py-spy", "mean_ms"].iloc[0])
+    counts = request_counts(phase, requests, run.log)
     checks = (
         *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),
         *limits(phase.name, capture, requests.failed_share, ticks.failures),
+        counts_check(counts),
+        sequences_check(counts, concurrency),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))
     return PhaseAnalysis(
         phase=phase,
         ticks=ticks,
         requests=requests,
+        counts=counts,
         latency=latency,
         path=path,
         threads=threads,
@@ -199,6 +210,7 @@ def _threads(ticks: PhaseTicks, requests: MeasuredRequests, rules: RuleSet, seed
         utilisation=breakdown.utilisation(ticks, seed),
         cpu=breakdown.cpu_per_request(ticks, kernel, requests, seed),
         hot_functions=breakdown.hot_functions(ticks, served),
+        evidence=evidence(ticks, served),
         served=served,
     )
 

@@ -1,6 +1,7 @@
 """Figures of the report: DataFrames in, a matplotlib Figure out, nothing shown as a side effect."""
 
 from scoreprof_nb.plots.components import plot_cpu, plot_hot_functions, plot_request_path, plot_threads
+from scoreprof_nb.plots.flame import plot_flame
 from scoreprof_nb.plots.latency import plot_latency, plot_latency_timeline, plot_observer_effect
 from scoreprof_nb.plots.server import plot_batching, plot_utilisation
 from scoreprof_nb.plots.sides import plot_history, plot_path_change, plot_run_values, plot_verdicts
@@ -8,6 +9,7 @@ from scoreprof_nb.plots.sides import plot_history, plot_path_change, plot_run_va
 __all__ = [
     "plot_batching",
     "plot_cpu",
+    "plot_flame",
     "plot_history",
     "plot_hot_functions",
     "plot_latency",

@@ -57,6 +57,20 @@ def _request_path(phase: PhaseAnalysis) -> str:
     )
 
 
+def warnings_markdown(report: Report) -> str:
+    """Markdown: what a reader must know besides the answer; empty if there is nothing."""
+    lines = []
+    for phase in report.analysis.phases:
+        if phase.requests.failed:
+            lines.append(f"- **{phase.requests.failed} requests of {escape_markdown(phase.name)} failed.**")
+    unmatched = unmatched_rules(report.analysis, report.rules)
+    if unmatched:
+        more = f" and {len(unmatched) - SHOWN_RULES} more" if len(unmatched) > SHOWN_RULES else ""
+        rules = escape_markdown(", ".join(unmatched[:SHOWN_RULES]))
+        lines.append(f"- Rules without a match in this run: {rules}{more}.")
+    return "\n".join(lines)
+
+
 def path_notes(report: Report) -> str:
     """A Markdown list: the method of each phase's request path, or why there is none."""
     lines = []

@@ -17,7 +17,6 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from scoreprof_nb.comparison.history import History
-from scoreprof_nb.notebook import display
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.report import comparison_files, profile_files, profile_tables
 from scoreprof_nb.report.comparison_verdict import history_markdown, verdict_markdown
@@ -25,6 +24,7 @@ from scoreprof_nb.report.format import code_block, escape_html, escape_markdown,
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.report.profile_verdict import path_notes
 from scoreprof_nb.report.profile_verdict import verdict_markdown as run_verdict
+from scoreprof_nb.report.table_html import table_html
 from scoreprof_nb.report.summary_markdown import summary_markdown
 from scoreprof_nb.run_folder.folder import RunFolder
 from tests.support.compared_runs import compared, report_of, side
@@ -155,7 +155,7 @@ def test_no_line_ends_a_code_block(text):
 @given(HOSTILE)
 def test_no_element_stems_from_a_cell_or_a_header_of_a_table(text):
     def elements(word):
-        return parsed(display._html(pd.DataFrame({word: [word, "b"], "of": ["b", word]})))[0]
+        return parsed(table_html(pd.DataFrame({word: [word, "b"], "of": ["b", word]})))[0]
 
     assert elements(text) == elements("x")
 
@@ -183,7 +183,7 @@ def html_of(outputs):
     cells = []
     for output in outputs:
         text = isinstance(output, str)
-        data = {"text/markdown": output} if text else {"text/html": display._html(output)}
+        data = {"text/markdown": output} if text else {"text/html": table_html(output)}
         cells.append(nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data)]))
     notebook = nbformat.v4.new_notebook(cells=cells)
     return exporter().from_notebook_node(notebook)[0]

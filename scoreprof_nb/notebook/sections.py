@@ -1,0 +1,234 @@
+"""The sections of a run's report, in order. Each gives None where there is nothing to show.
+
+A section of one's own is a function from the report to a ``Section`` or None, added to ``SECTIONS``.
+"""
+
+from collections.abc import Callable
+from importlib.resources import files
+
+from scoreprof_nb import plots
+from scoreprof_nb.notebook.display import Output, Section, show
+from scoreprof_nb.report import leads, method_notes
+from scoreprof_nb.report import profile_tables as tables
+from scoreprof_nb.report.answer import answer, trust
+from scoreprof_nb.report.blocks import Html, Table
+from scoreprof_nb.report.component_tables import component_table, findings_overview, hot_overview
+from scoreprof_nb.report.finding_cards import finding_cards
+from scoreprof_nb.report.flame_views import flame_boxes, flame_stacks, interactive_flame_graph
+from scoreprof_nb.report.format import code_block, escape_html, escape_markdown
+from scoreprof_nb.report.group_table import group_table
+from scoreprof_nb.report.method_notes import note
+from scoreprof_nb.report.overview import glossary, means_note, overview_markdown, phases_table, title
+from scoreprof_nb.report.profile import Report
+from scoreprof_nb.report.profile_files import files_table
+from scoreprof_nb.report.profile_verdict import path_notes, warnings_markdown
+from scoreprof_nb.report.thread_table import idle_line, working_threads
+
+HOW = "How these numbers are made"
+_ASSETS = files("scoreprof_nb.report") / "assets"
+
+
+def show_head(report: Report) -> None:
+    """The title, the answer, the first table, what was measured, and the contents."""
+    show(Html(f"<h1>{escape_html(title(report))}</h1>"))
+    show(page_assets())
+    show(Html(f'<div class="sp-answer" id="answer"><p>{escape_html(answer(report))}</p></div>'))
+    failure = report.analysis.run.manifest.failure
+    if failure:
+        show(f"The run ended early:\n\n{code_block(failure)}")
+    show(f"**Can it be trusted?** {escape_markdown(trust(report))} [More](#quality)")
+    show(group_table(report.analysis))
+    show(means_note(report) or None)
+    show(warnings_markdown(report) or None)
+    show(Html('<h2 id="measured">What was measured</h2>'))
+    show(overview_markdown(report))
+    show(phases_table(report))
+    show(glossary())
+    show(contents(report))
+
+
+def page_assets() -> Html:
+    """Styles and scripts: what they add, such as sorting, is not needed to read the page."""
+    style, sorting, script = (
+        (_ASSETS / name).read_text(encoding="utf-8")
+        for name in ("report.css", "sortable.auto.min.js", "report.js")
+    )
+    return Html(f"<style>{style}</style><script>{sorting}</script><script>{script}</script>")
+
+
+def contents(report: Report) -> Html:
+    """Links to the sections that this report has."""
+    sections = [section for make in SECTIONS for section in [make(report)] if section is not None]
+    links = "".join(
+        f'<li><a href="#{escape_html(section.anchor)}">{escape_html(section.title)}</a></li>'
+        for section in sections
+    )
+    return Html(f'<nav aria-label="contents"><b>Contents</b><ul class="sp-contents">{links}</ul></nav>')
+
+
+def findings(report: Report) -> Section | None:
+    """One finding per component."""
+    if not report.analysis.phases:
+        return None
+    parts = [findings_overview(report), finding_cards(report)] if report.component_findings else []
+    return Section("findings", "What costs how much, and what to do", leads.findings_lead(report), parts)
+
+
+def latency(report: Report) -> Section | None:
+    """Percentiles, and every request over time."""
+    if not report.analysis.phases:
+        return None
+    return Section(
+        "latency",
+        "Latency",
+        leads.latency_lead(report),
+        [
+            lambda: plots.plot_latency(tables.latency_overview(report)),
+            tables.latency_table(report),
+            lambda: plots.plot_latency_timeline(tables.timeline_table(report)),
+            note(HOW, method_notes.LATENCY),
+        ],
+    )
+
+
+def request_path(report: Report) -> Section | None:
+    """The components of the request path; how busy the threads are where it is not known."""
+    analysis = report.analysis
+    if not analysis.phases:
+        return None
+    chart: list[Output | Callable[[], Output]]
+    if report.has_path:
+        chart = [lambda: plots.plot_request_path(analysis.paths(), analysis.catalog), component_table(report)]
+    elif not analysis.table("utilisation").empty:
+        chart = [lambda: plots.plot_utilisation(analysis.table("utilisation"))]
+    else:
+        chart = []
+    parts = [*chart, path_notes(report), note(HOW, method_notes.PATH)]
+    return Section("request-path", "Request path, by component", leads.path_lead(report), parts)
+
+
+def flame_graph(report: Report) -> Section | None:
+    """The stacks of the working threads, as a picture and to zoom in."""
+    analysis = report.analysis
+    interactive = interactive_flame_graph(report)
+    if interactive is None:
+        return None
+    lead = (
+        "Which functions call which, while the threads work: the wider, the more time per request. Zoom by click; "
+        "choose a phase, thread or component; search by a part of a function's or a file's name."
+    )
+
+    def picture() -> Output:
+        stacks = list(flame_stacks(analysis.phases))
+        return plots.plot_flame(flame_boxes(stacks, analysis.catalog), analysis.catalog)
+
+    return Section("flame-graph", "Flame graph", lead, [picture, interactive])
+
+
+def hot_functions(report: Report) -> Section | None:
+    """The functions with the most self time."""
+    analysis = report.analysis
+    if analysis.table("hot").empty:
+        return None
+    return Section(
+        "hot-functions",
+        "Hot functions",
+        leads.hot_lead(report),
+        [
+            lambda: plots.plot_hot_functions(analysis.table("hot"), analysis.catalog),
+            hot_overview(report),
+            note(HOW, method_notes.HOT),
+        ],
+    )
+
+
+def cpu(report: Report) -> Section | None:
+    """CPU time per request."""
+    analysis = report.analysis
+    if analysis.table("cpu").empty:
+        return None
+    parts = [
+        lambda: plots.plot_cpu(analysis.table("cpu"), analysis.catalog),
+        Table(tables.cpu_table(report), "CPU milliseconds per request (95 % interval)"),
+        note(HOW, method_notes.CPU),
+    ]
+    return Section("cpu", "CPU cost", leads.cpu_lead(report), parts)
+
+
+def threads(report: Report) -> Section | None:
+    """What each thread does."""
+    analysis = report.analysis
+    working = working_threads(analysis)
+    if working.empty:
+        return None
+    parts = [
+        lambda: plots.plot_threads(working, analysis.catalog),
+        escape_markdown(idle_line(analysis)),
+        Table(tables.threads_table(report), "All threads, with CPU time"),
+        note(HOW, method_notes.THREADS),
+    ]
+    return Section("threads", "Threads", leads.threads_lead(report), [part for part in parts if part != ""])
+
+
+def batching(report: Report) -> Section | None:
+    """Batches and compiles."""
+    batches = report.analysis.table("batches")
+    if batches.empty:
+        return None
+    parts = [
+        lambda: plots.plot_batching(batches),
+        Table(tables.batching_table(report), "Between the first and the last block of a phase"),
+        note(HOW, method_notes.BATCHING),
+    ]
+    return Section("batching", "Batching and compiles", leads.batching_lead(report), parts)
+
+
+def quality(report: Report) -> Section | None:
+    """Whether the numbers can be trusted."""
+    if not report.analysis.phases:
+        return None
+    unclassified = tables.unclassified(report)
+    parts: list[Output | Callable[[], Output]] = [
+        lambda: plots.plot_observer_effect(tables.observer_table(report)),
+        Table(tables.quality_table(report), "Quality of the capture, by phase"),
+        Table(tables.checks_table(report), "All checks"),
+    ]
+    if not unclassified.empty:
+        parts += [
+            "Unclassified stacks, the most frequent first, each with a rule. To classify one, paste its rule into a "
+            "file, fill in the component, and set the parameter `rules_file` to the file.",
+            Table(unclassified, "Unclassified stacks", folded=True),
+        ]
+    parts.append(note(HOW, method_notes.QUALITY))
+    return Section("quality", "Can the numbers be trusted?", escape_markdown(trust(report)), parts)
+
+
+def provenance(report: Report) -> Section | None:
+    """Versions, the machine, and the parameters."""
+    lead = "Versions, machine and parameters of this run, so that somebody else can repeat it."
+    parts = [
+        Table(tables.provenance_table(report), "Versions and machine", folded=True),
+        Table(tables.parameters_table(report), "Parameters", folded=True),
+    ]
+    return Section("provenance", "Provenance", lead, parts)
+
+
+def run_files(report: Report) -> Section | None:
+    """The files of the run folder."""
+    lead = f"Everything that this report was made of, in {escape_markdown(str(report.folder))}."
+    return Section("files", "Files", lead, [Table(files_table(report), "Files", folded=True)])
+
+
+SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
+    findings,
+    latency,
+    request_path,
+    flame_graph,
+    hot_functions,
+    cpu,
+    threads,
+    batching,
+    quality,
+    provenance,
+    run_files,
+)

@@ -1,0 +1,112 @@
+"""One or two sentences per section that say what it shows in this run. All are Markdown."""
+
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
+from scoreprof_nb.components.headline import headline_group
+from scoreprof_nb.report.findings import latency_with_interval
+from scoreprof_nb.report.format import escape_markdown, milliseconds, number, percent
+from scoreprof_nb.report.profile import Report
+
+
+def findings_lead(report: Report) -> str:
+    host = [f for f in report.component_findings if f.group.kind == "host"]
+    if not report.component_findings:
+        return "No component costs more than its interval leaves to chance. Measure longer: increase `phase_s`."
+    first = f"; the largest is {host[0].component.name}" if host else ""
+    return escape_markdown(
+        f"{len(report.component_findings)} components cost at least 1 % of a request, and more than chance: "
+        f"{len(host)} of them on the host{first}. Gains do not add up: they are bounds for one component at a time."
+    )
+
+
+def latency_lead(report: Report) -> str:
+    texts = []
+    for phase in report.analysis.phases:
+        row = phase.latency.table.set_index("which").loc["all"].to_dict()
+        hits = phase.batching.summary["compile_hit"]
+        compiled = f", {hits} hit by a compile" if hits else ""
+        texts.append(f"{phase.name} {latency_with_interval(row, 'p50', ' ms')}{compiled}")
+    return escape_markdown(f"Median latency without py-spy: {'; '.join(texts)}.")
+
+
+def path_lead(report: Report) -> str:
+    texts = []
+    for phase in report.analysis.phases:
+        path = phase.path.table
+        if path.empty:
+            texts.append(f"{phase.name}: not known ({phase.path.reason})")
+            continue
+        host = path[path["component"].map(lambda name: _is_host(phase, name))]
+        largest = host.head(3)
+        parts = ", ".join(
+            f"{name} {number(ms)}" for name, ms in zip(largest["component"], largest["mean_ms"], strict=True)
+        )
+        texts.append(f"{phase.name}: host {milliseconds(host['mean_ms'].sum())} (largest: {parts})")
+    return escape_markdown(f"What the mean request with py-spy waits for. {'; '.join(texts)}.")
+
+
+def _is_host(phase: PhaseAnalysis, component: str) -> bool:
+    return headline_group(phase.ticks.catalog[component]).kind == "host"
+
+
+def cpu_lead(report: Report) -> str:
+    texts = []
+    for phase in report.analysis.phases:
+        cpu = phase.threads.cpu
+        if not cpu.empty:
+            first = cpu.iloc[0]
+            texts.append(
+                f"{phase.name} {milliseconds(cpu['cpu_ms'].sum())}, most of it {first['component']} "
+                f"({milliseconds(first['cpu_ms'])})"
+            )
+    if not texts:
+        return "The CPU time of the server's threads is not known."
+    return escape_markdown(f"CPU time of all the server's threads per request: {'; '.join(texts)}.")
+
+
+def threads_lead(report: Report) -> str:
+    table = report.analysis.table("utilisation")
+    if table.empty:
+        return "No thread was recorded."
+    busiest = table.loc[table["busy_share"].idxmax()]
+    idle = table.groupby(["process", "thread"])["busy_share"].max()
+    never = sum(share == 0 for share in idle)
+    return escape_markdown(
+        f"The busiest thread is {busiest['process']} / {busiest['thread']}: it works or waits for the device in "
+        f"{percent(busiest['busy_share'], 0)} of phase {busiest['phase']}. {never} of {len(idle)} threads never work."
+    )
+
+
+def hot_lead(report: Report) -> str:
+    hot = report.analysis.table("hot")
+    if hot.empty:
+        return "No function is known: nothing was recorded."
+    first = hot.loc[hot["self_ms"].idxmax()]
+    phase = next(phase for phase in report.analysis.phases if phase.name == first["phase"])
+    on_path = phase.path.table.set_index("component")["mean_ms"] if not phase.path.table.empty else {}
+    path_ms = on_path.get(first["component"])
+    compared = (
+        ""
+        if path_ms is None
+        else f" Its component {first['component']} is {milliseconds(path_ms)} on the request path: here the whole "
+        "thread's time counts, there only what the request waits for."
+    )
+    return escape_markdown(
+        f"The most self time is in {first['function']}: {milliseconds(first['self_ms'])} per {first['phase']} "
+        f"request.{compared}"
+    )
+
+
+def batching_lead(report: Report) -> str:
+    texts = []
+    for phase in report.analysis.phases:
+        row = phase.batching.summary
+        if row["prefill_batches"] is None:
+            continue
+        mean = row["prefills_per_request"]
+        texts.append(
+            f"{phase.name} {number(mean if isinstance(mean, float) else None)} prefill batches per request, "
+            f"{row['split']} of {row['requests']} requests split, {row['compile_hit']} hit by a compile"
+        )
+    if not texts:
+        return "The server's log shows no batches, so splits and compiles are not known."
+    return escape_markdown(f"{'; '.join(texts)}.")
