@@ -23,7 +23,8 @@ class RequestCounts:
 
     The server's log is read from the start of the first block to the end of the last one: ``items`` are those
     of the requests that lie within, and ``sequences`` those of the prefill batches within, None if the log
-    shows no batch. ``new_tokens`` and ``cached_tokens``: of these batches, per such request, None if not known.
+    shows no batch. ``new_tokens`` and ``cached_tokens``: of these batches, per such request, None if not
+    known.
     """
 
     phase: str
@@ -77,9 +78,9 @@ def counts_check(counts: RequestCounts) -> Check:
 
 
 def sequences_check(counts: RequestCounts, concurrency: int) -> Check:
-    """Every item is one sequence of a prefill batch. With several requests in flight some of them begin before
-    the first block and have batches in it, and a long prompt is computed in several batches: then the check
-    is not run."""
+    """Every item is one sequence of a prefill batch. With several requests in flight some of them begin
+    before the first block and have batches in it, and a long prompt is computed in several batches: then
+    the check is not run."""
     name = "the items sent are the sequences that the server computed"
     if counts.sequences is None:
         return Check(counts.phase, name, None, "the server's log shows no batches")

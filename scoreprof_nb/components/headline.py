@@ -26,9 +26,13 @@ class HeadlineGroup:
 _GROUPS = (
     HeadlineGroup("HTTP", "host", "reading and checking the request, the event loop, writing the response"),
     HeadlineGroup("tokenizer", "host", "turning the texts into token ids"),
-    HeadlineGroup("IPC and wake-ups", "host", "messages between processes, sockets, the kernel waking threads"),
+    HeadlineGroup(
+        "IPC and wake-ups", "host", "messages between processes, sockets, the kernel waking threads"
+    ),
     HeadlineGroup("scheduler", "host", "admitting requests, forming batches, preparing arrays, results"),
-    HeadlineGroup("decode step", "host", "a step that a score request does not need; host and device together"),
+    HeadlineGroup(
+        "decode step", "host", "a step that a score request does not need; host and device together"
+    ),
     HeadlineGroup("JAX dispatch", "host", "Python and JAX work to launch computations and copy arrays"),
     HeadlineGroup("compile", "compile", "tracing, lowering and compiling new shapes"),
     HeadlineGroup("device", "device", "waiting for the device to finish computing"),

@@ -177,11 +177,9 @@ def _draw(box: Box, total: float, unit: str, height: int, catalog: Catalog) -> s
     return draw_box(box, about, _fill(component, catalog), text_colour, height, component)
 
 
-def draw_box(
-    box: Box, about: str, fill: str, text_colour: str, height: int, component: str = ""
-) -> str:
-    """A frame as SVG, with ``about`` as its tooltip. ``height``: of the picture, in pixels; ``component``: the
-    frame's, by which a page can mark it.
+def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int, component: str = "") -> str:
+    """A frame as SVG, with ``about`` as its tooltip. ``height``: of the picture, in pixels; ``component``:
+    the frame's, by which a page can mark it.
 
     The first line of ``about`` is the text in the frame, here and when the script zooms.
     """

@@ -14,6 +14,7 @@ from scoreprof_nb.report.table_html import table_html
 
 DPI = 110
 Output = str | Html | Table | pd.DataFrame | Figure
+Part = Output | Callable[[], Output]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Section:
     anchor: str
     title: str
     lead: str
-    parts: Sequence[Output | Callable[[], Output]]
+    parts: Sequence[Part]
 
 
 def show(output: Output | Section | None) -> None:

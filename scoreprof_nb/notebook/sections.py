@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.resources import files
 
 from scoreprof_nb import plots
-from scoreprof_nb.notebook.display import Output, Section, show
+from scoreprof_nb.notebook.display import Output, Part, Section, show
 from scoreprof_nb.report import leads, method_notes
 from scoreprof_nb.report import profile_tables as tables
 from scoreprof_nb.report.answer import answer, trust
@@ -70,7 +70,9 @@ def findings(report: Report) -> Section | None:
     """One finding per component."""
     if not report.analysis.phases:
         return None
-    parts = [findings_overview(report), finding_cards(report)] if report.component_findings else []
+    parts: list[Part] = (
+        [findings_overview(report), finding_cards(report)] if report.component_findings else []
+    )
     return Section("findings", "What costs how much, and what to do", leads.findings_lead(report), parts)
 
 
@@ -78,17 +80,13 @@ def latency(report: Report) -> Section | None:
     """Percentiles, and every request over time."""
     if not report.analysis.phases:
         return None
-    return Section(
-        "latency",
-        "Latency",
-        leads.latency_lead(report),
-        [
-            lambda: plots.plot_latency(tables.latency_overview(report)),
-            tables.latency_table(report),
-            lambda: plots.plot_latency_timeline(tables.timeline_table(report)),
-            note(HOW, method_notes.LATENCY),
-        ],
-    )
+    parts: list[Part] = [
+        lambda: plots.plot_latency(tables.latency_overview(report)),
+        Table(tables.latency_table(report), "Latency in ms (95 % interval)", folded=False),
+        lambda: plots.plot_latency_timeline(tables.timeline_table(report)),
+        note(HOW, method_notes.LATENCY),
+    ]
+    return Section("latency", "Latency", leads.latency_lead(report), parts)
 
 
 def request_path(report: Report) -> Section | None:
@@ -96,7 +94,7 @@ def request_path(report: Report) -> Section | None:
     analysis = report.analysis
     if not analysis.phases:
         return None
-    chart: list[Output | Callable[[], Output]]
+    chart: list[Part]
     if report.has_path:
         chart = [lambda: plots.plot_request_path(analysis.paths(), analysis.catalog), component_table(report)]
     elif not analysis.table("utilisation").empty:
@@ -114,7 +112,8 @@ def flame_graph(report: Report) -> Section | None:
     if interactive is None:
         return None
     lead = (
-        "Which functions call which, while the threads work: the wider, the more time per request. Zoom by click; "
+        "Which functions call which, while the threads work: the wider, the more time per request. "
+        "Zoom by click; "
         "choose a phase, thread or component; search by a part of a function's or a file's name."
     )
 
@@ -130,16 +129,12 @@ def hot_functions(report: Report) -> Section | None:
     analysis = report.analysis
     if analysis.table("hot").empty:
         return None
-    return Section(
-        "hot-functions",
-        "Hot functions",
-        leads.hot_lead(report),
-        [
-            lambda: plots.plot_hot_functions(analysis.table("hot"), analysis.catalog),
-            hot_overview(report),
-            note(HOW, method_notes.HOT),
-        ],
-    )
+    parts: list[Part] = [
+        lambda: plots.plot_hot_functions(analysis.table("hot"), analysis.catalog),
+        hot_overview(report),
+        note(HOW, method_notes.HOT),
+    ]
+    return Section("hot-functions", "Hot functions", leads.hot_lead(report), parts)
 
 
 def cpu(report: Report) -> Section | None:
@@ -147,7 +142,7 @@ def cpu(report: Report) -> Section | None:
     analysis = report.analysis
     if analysis.table("cpu").empty:
         return None
-    parts = [
+    parts: list[Part] = [
         lambda: plots.plot_cpu(analysis.table("cpu"), analysis.catalog),
         Table(tables.cpu_table(report), "CPU milliseconds per request (95 % interval)"),
         note(HOW, method_notes.CPU),
@@ -161,7 +156,7 @@ def threads(report: Report) -> Section | None:
     working = working_threads(analysis)
     if working.empty:
         return None
-    parts = [
+    parts: list[Part] = [
         lambda: plots.plot_threads(working, analysis.catalog),
         escape_markdown(idle_line(analysis)),
         Table(tables.threads_table(report), "All threads, with CPU time"),
@@ -175,7 +170,7 @@ def batching(report: Report) -> Section | None:
     batches = report.analysis.table("batches")
     if batches.empty:
         return None
-    parts = [
+    parts: list[Part] = [
         lambda: plots.plot_batching(batches),
         Table(tables.batching_table(report), "Between the first and the last block of a phase"),
         note(HOW, method_notes.BATCHING),
@@ -188,14 +183,15 @@ def quality(report: Report) -> Section | None:
     if not report.analysis.phases:
         return None
     unclassified = tables.unclassified(report)
-    parts: list[Output | Callable[[], Output]] = [
+    parts: list[Part] = [
         lambda: plots.plot_observer_effect(tables.observer_table(report)),
         Table(tables.quality_table(report), "Quality of the capture, by phase"),
         Table(tables.checks_table(report), "All checks"),
     ]
     if not unclassified.empty:
         parts += [
-            "Unclassified stacks, the most frequent first, each with a rule. To classify one, paste its rule into a "
+            "Unclassified stacks, the most frequent first, each with a rule. To classify one, "
+            "paste its rule into a "
             "file, fill in the component, and set the parameter `rules_file` to the file.",
             Table(unclassified, "Unclassified stacks", folded=True),
         ]

@@ -94,9 +94,7 @@ def _annotate_total(axes: Axes, y: float, rows: pd.DataFrame) -> None:
 
 
 def _write_after(axes: Axes, y: float, end: float, text: str) -> None:
-    axes.annotate(
-        text, (end, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=SMALL
-    )
+    axes.annotate(text, (end, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=SMALL)
 
 
 def _named(rows: pd.DataFrame, catalog: Catalog) -> list[str]:
@@ -196,7 +194,7 @@ def plot_threads(threads: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
     return figure
 
 
-def plot_hot_functions(hot: pd.DataFrame, catalog: Catalog = CATALOG, top: int = 12) -> Figure:
+def plot_hot_functions(hot: pd.DataFrame, catalog: Catalog = CATALOG, top: int = 6) -> Figure:
     """The functions with the most self time: bars coloured by component, one panel per phase.
 
     ``hot``: phase, function, file, component, self_ms (in the function itself, per request),

@@ -20,12 +20,13 @@ def answer(report: Report) -> str:
     if phase is None:
         return _without_path(report)
     groups = group_sums(phase)
-    first = groups.loc[groups["mean_ms"].idxmax()]
+    first = groups.nlargest(1, "mean_ms").iloc[0]
     latency = phase.path.table["latency_ms"].iloc[0]
     text = (
         f"A {phase.name} request ({items_text(phase)}) is limited by {_named(str(first['group']))}: "
         f"{milliseconds(first['mean_ms'])} (95 % interval {interval(first['low'], first['high'])}) of its "
-        f"{milliseconds(latency)}, that is {share(first['share'], first['share_low'], first['share_high'], 0)}."
+        f"{milliseconds(latency)}, that is "
+        f"{share(first['share'], first['share_low'], first['share_high'], 0)}."
     )
     return f"{text} {_try_first(report, phase)}".rstrip()
 
@@ -56,8 +57,8 @@ def _try_first(report: Report, phase: PhaseAnalysis) -> str:
     if finding is None:
         return "No part of the host's work is larger than its interval."
     cost = finding.costs[phase.name]
-    kinds = kind_sums(phase).set_index("group")
-    host = f"Of the host's {milliseconds(kinds.loc['host', 'mean_ms'])}, " if "host" in kinds.index else ""
+    host_ms = kind_sums(phase).set_index("group")["mean_ms"].to_dict()["host"]
+    host = f"Of the host's {milliseconds(host_ms)}, "
     place = f", in {finding.evidence.place}" if finding.evidence else ""
     at_most = "" if cost.max_speedup is None else f"; without it at most {speedup(cost.max_speedup)} as fast"
     return (
@@ -101,7 +102,8 @@ def _observer(phases: Sequence[PhaseAnalysis]) -> list[str]:
     if not known:
         return []
     texts = [
-        f"{name} {percent_change(effect.p50_ratio)} ({percent_change(effect.low)} to {percent_change(effect.high)})"
+        f"{name} {percent_change(effect.p50_ratio)} ({percent_change(effect.low)} to "
+        f"{percent_change(effect.high)})"
         for name, effect in known
     ]
     unclear = all((effect.low or 0) <= 1 <= (effect.high or 0) for _, effect in known)
@@ -110,7 +112,9 @@ def _observer(phases: Sequence[PhaseAnalysis]) -> list[str]:
 
 
 def _named(group: str) -> str:
-    return {"device": "the device", "scheduler": "the scheduler", "tokenizer": "the tokenizer"}.get(group, group)
+    return {"device": "the device", "scheduler": "the scheduler", "tokenizer": "the tokenizer"}.get(
+        group, group
+    )
 
 
 def _without_path(report: Report) -> str:

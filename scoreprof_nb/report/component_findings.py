@@ -60,8 +60,8 @@ class ComponentFinding:
 def component_findings(analysis: RunAnalysis, findings: Sequence[Finding]) -> list[ComponentFinding]:
     """Host components first, then compiling, then the device; within each the largest cost first.
 
-    ``findings`` lacks what is under 1 % of a request or within its interval of 0. Left out as well is the load
-    generator's own time.
+    ``findings`` lacks what is under 1 % of a request or within its interval of 0. Left out as well is the
+    load generator's own time.
     """
     evidence = analysis.table("evidence")
     order = [phase.name for phase in analysis.phases]

@@ -14,7 +14,8 @@ HOT_FUNCTIONS = 12  # per phase
 
 
 def findings_overview(report: Report) -> Table:
-    """One row per finding, with a link to it: ms per request of each phase, and the largest possible speedup."""
+    """One row per finding, with a link to it: ms per request of each phase, and the largest possible
+    speedup."""
     phases = [phase.name for phase in report.analysis.phases]
     rows = []
     for finding in report.component_findings:
@@ -37,7 +38,8 @@ def findings_overview(report: Report) -> Table:
 
 
 def component_table(report: Report) -> Table:
-    """All components of the request path: ms with interval, and share of the latency, one column per phase."""
+    """All components of the request path: ms with interval, and share of the latency, one column per
+    phase."""
     catalog = report.analysis.catalog
     phases = [phase for phase in report.analysis.phases if not phase.path.table.empty]
     by_phase = {phase.name: phase.path.table.set_index("component") for phase in phases}
@@ -62,7 +64,7 @@ def component_table(report: Report) -> Table:
 def _cell(table: pd.DataFrame, name: str) -> str:
     if name not in table.index:
         return "none"
-    mean, low, high, share = table.loc[name, ["mean_ms", "low", "high", "share"]]
+    mean, low, high, share = map(float, table.loc[name, ["mean_ms", "low", "high", "share"]])
     return f"{with_interval(mean, low, high)} {percent(share)}"
 
 

@@ -77,10 +77,17 @@ def _evidence(finding: ComponentFinding) -> str:
     found = finding.evidence
     if found is None:
         return _line("Evidence", "no stack shows it: it is the time in which no thread of the server works")
-    inner = "" if found.place.startswith(found.innermost.split(" (")[0]) else f", most often in {found.innermost}"
-    text = f"{found.place}{inner}: {percent(found.share, 0)} of its time in {found.phase}, thread {found.thread}"
-    stack = f'<details class="sp-fold"><summary>top stack, innermost frame first</summary><pre>{escape_html(found.stack)}</pre></details>'
-    return f"<li><b>Open first:</b> {escape_html(text)} (<a href=\"#hot-functions\">all functions</a>){stack}</li>"
+    inner = (
+        "" if found.place.startswith(found.innermost.split(" (")[0]) else f", most often in {found.innermost}"
+    )
+    text = (
+        f"{found.place}{inner}: {percent(found.share, 0)} of its time in {found.phase}, thread {found.thread}"
+    )
+    stack = '<details class="sp-fold"><summary>top stack, innermost frame '
+    f"first</summary><pre>{escape_html(found.stack)}</pre></details>"
+    return (
+        f'<li><b>Open first:</b> {escape_html(text)} (<a href="#hot-functions">all functions</a>){stack}</li>'
+    )
 
 
 def _fixes(finding: ComponentFinding) -> str:

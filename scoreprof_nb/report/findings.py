@@ -19,8 +19,8 @@ MARGINAL = "marginal method: it cannot show which thread's work overlaps another
 
 @dataclass(frozen=True)
 class Finding:
-    """A component that costs at least SMALLEST_SHARE of a request, and more than its interval leaves to chance.
-    Times are in milliseconds per request.
+    """A component that costs at least SMALLEST_SHARE of a request, and more than its interval leaves to
+    chance. Times are in milliseconds per request.
 
     ``max_speedup``: latency / (latency - component), the most that removing the component could give; None
     without a request path. ``low``, ``high``: 95 % interval, NaN when it is not known.

@@ -15,6 +15,7 @@ from scoreprof_nb.report.profile import Report
 Stack = tuple[Sequence[str], str, float]  # labels of the frames, root first; component; ms per request
 BOX_COLUMNS = ("process", "depth", "x", "width", "label", "component", "ms")
 _ALL = "all phases"
+MOST_OF_A_FRAME = 0.7  # a component must have so much of a frame to give it its colour
 
 
 def flame_stacks(phases: Sequence[PhaseAnalysis]) -> Iterator[Stack]:
@@ -88,7 +89,9 @@ def flame_boxes(stacks: Sequence[Stack], catalog: Catalog) -> pd.DataFrame:
 
 def _box(frame: FrameNode, process: str, total: float, catalog: Catalog) -> tuple[object, ...]:
     label = frame.label if frame.depth else process
-    return frame.weight / total, label, frame.main_component(catalog), frame.weight
+    main = frame.main_component(catalog)
+    colour = main if frame.weights[main] >= MOST_OF_A_FRAME * frame.weight else ""
+    return frame.weight / total, label, colour, frame.weight
 
 
 def _without(labels: Sequence[str], shared: int) -> Sequence[str]:

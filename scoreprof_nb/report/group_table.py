@@ -47,16 +47,15 @@ def group_table(analysis: RunAnalysis) -> Table | None:
         {_GROUP: name, **{phase_column(phase): _cell(by_phase[phase.name], name) for phase in phases}}
         for name in groups
     ]
-    sums = [
-        {_GROUP: "host, all groups", **{phase_column(p): _cell(totals[p.name], "host") for p in phases}}
-    ]
+    sums = [{_GROUP: "host, all groups", **{phase_column(p): _cell(totals[p.name], "host") for p in phases}}]
     sums.append({_GROUP: "mean latency, with py-spy", **_latencies(phases, "with py-spy")})
     sums.append({_GROUP: "mean latency, without py-spy", **_latencies(phases, "all")})
     return Table(pd.DataFrame([*rows, *sums]), _TITLE, totals=len(sums), folded=False)
 
 
 def phase_column(phase: PhaseAnalysis) -> str:
-    """The head of a phase's column: its name, size and number of requests, and the method if it is marginal."""
+    """The head of a phase's column: its name, size and number of requests, and the method if it is
+    marginal."""
     n = int(phase.path.table["requests"].iloc[0]) if not phase.path.table.empty else 0
     marginal = ", marginal" if phase.path.method == "marginal" else ""
     return f"{phase.name}\n{items_text(phase)}, n = {n:,}{marginal}"
@@ -72,14 +71,14 @@ def items_text(phase: PhaseAnalysis) -> str:
 def _cell(table: pd.DataFrame, name: str) -> str:
     if name not in table.index:
         return "none"
-    row = table.loc[name]
+    row = table.loc[[name]].to_dict("records")[0]
     return f"{number(row['mean_ms'])} ({interval(row['low'], row['high'])}) {percent(row['share'], 0)}"
 
 
 def _latencies(phases: Sequence[PhaseAnalysis], which: str) -> dict[str, str]:
     cells = {}
     for phase in phases:
-        row = phase.latency.table.set_index("which").loc[which]
+        row = phase.latency.table.set_index("which").loc[which].to_dict()
         cells[phase_column(phase)] = (
             f"{number(row['mean_ms'])} ({interval(row['mean_low'], row['mean_high'])})"
         )

@@ -10,11 +10,14 @@ from scoreprof_nb.report.profile import Report
 def findings_lead(report: Report) -> str:
     host = [f for f in report.component_findings if f.group.kind == "host"]
     if not report.component_findings:
-        return "No component costs more than its interval leaves to chance. Measure longer: increase `phase_s`."
+        return (
+            "No component costs more than its interval leaves to chance. Measure longer: increase `phase_s`."
+        )
     first = f"; the largest is {host[0].component.name}" if host else ""
     return escape_markdown(
         f"{len(report.component_findings)} components cost at least 1 % of a request, and more than chance: "
-        f"{len(host)} of them on the host{first}. Gains do not add up: they are bounds for one component at a time."
+        f"{len(host)} of them on the host{first}. Gains do not add up: they are bounds for one "
+        "component at a time."
     )
 
 
@@ -35,7 +38,7 @@ def path_lead(report: Report) -> str:
         if path.empty:
             texts.append(f"{phase.name}: not known ({phase.path.reason})")
             continue
-        host = path[path["component"].map(lambda name: _is_host(phase, name))]
+        host = path[[_is_host(phase, name) for name in path["component"]]]
         largest = host.head(3)
         parts = ", ".join(
             f"{name} {number(ms)}" for name, ms in zip(largest["component"], largest["mean_ms"], strict=True)
@@ -67,12 +70,14 @@ def threads_lead(report: Report) -> str:
     table = report.analysis.table("utilisation")
     if table.empty:
         return "No thread was recorded."
-    busiest = table.loc[table["busy_share"].idxmax()]
+    busiest = table.nlargest(1, "busy_share").iloc[0]
     idle = table.groupby(["process", "thread"])["busy_share"].max()
     never = sum(share == 0 for share in idle)
     return escape_markdown(
-        f"The busiest thread is {busiest['process']} / {busiest['thread']}: it works or waits for the device in "
-        f"{percent(busiest['busy_share'], 0)} of phase {busiest['phase']}. {never} of {len(idle)} threads never work."
+        f"The busiest thread is {busiest['process']} / {busiest['thread']}: it works or waits for "
+        "the device in "
+        f"{percent(busiest['busy_share'], 0)} of phase {busiest['phase']}. {never} of {len(idle)} "
+        "threads never work."
     )
 
 
@@ -80,18 +85,19 @@ def hot_lead(report: Report) -> str:
     hot = report.analysis.table("hot")
     if hot.empty:
         return "No function is known: nothing was recorded."
-    first = hot.loc[hot["self_ms"].idxmax()]
+    first = hot.nlargest(1, "self_ms").iloc[0]
     phase = next(phase for phase in report.analysis.phases if phase.name == first["phase"])
-    on_path = phase.path.table.set_index("component")["mean_ms"] if not phase.path.table.empty else {}
-    path_ms = on_path.get(first["component"])
+    path_ms = {name: mean for name, (mean, _, _) in phase.path.as_mapping().items()}.get(first["component"])
     compared = (
         ""
         if path_ms is None
-        else f" Its component {first['component']} is {milliseconds(path_ms)} on the request path: here the whole "
+        else f" Its component {first['component']} is {milliseconds(path_ms)} on the request path: "
+        "here the whole "
         "thread's time counts, there only what the request waits for."
     )
     return escape_markdown(
-        f"The most self time is in {first['function']}: {milliseconds(first['self_ms'])} per {first['phase']} "
+        f"The most self time is in {first['function']}: {milliseconds(first['self_ms'])} per "
+        f"{first['phase']} "
         f"request.{compared}"
     )
 

@@ -5,68 +5,73 @@ from scoreprof_nb.report.format import escape_html
 
 def note(summary: str, text: str) -> str:
     """A folded Markdown text. ``text`` is trusted."""
-    return f'<details class="sp-note"><summary>{escape_html(summary)}</summary>\n\n{text.strip()}\n\n</details>'
+    return (
+        f'<details class="sp-note"><summary>{escape_html(summary)}</summary>\n\n{text.strip()}\n\n</details>'
+    )
 
 
 LATENCY = """
-Latency is the time from sending a request to reading its whole answer, at the load at the top of the page. The load is a
-closed loop, so this is a service time, not latency at an arrival rate. Only blocks without py-spy are used, unless the row
-says otherwise. `n/a` means too few requests for that percentile (p50 needs 6, p90 29, p95 59, p99 299). Intervals are
-95 %: of the mean by bootstrap over requests, of percentiles between two order statistics. `–` means that the interval is
-not known.
+Latency is the time from sending a request to reading its whole answer, at the load at the top of the page.
+The load is a closed loop, so this is a service time, not latency at an arrival rate. Only blocks without
+py-spy are used, unless the row says otherwise. `n/a` means too few requests for that percentile (p50 needs
+6, p90 29, p95 59, p99 299). Intervals are 95 %: of the mean by bootstrap over requests, of percentiles
+between two order statistics. `–` means that the interval is not known.
 """
 
 PATH = """
-The parts of a bar sum to the mean latency of the requests with py-spy. When several threads work at the same time, these
-rules decide which one counts:
+The parts of a bar sum to the mean latency of the requests with py-spy. When several threads work at the
+same time, these rules decide which one counts:
 
 1. The HTTP thread's own work always counts: without it there is no answer.
-2. While part of the request still has to be prefilled, the scheduler's work counts. While the scheduler waits for its
-   forward thread, the forward thread's work counts. A decode step in between counts as `decode_step`, host and device
-   together, because the rest of the request waits for it. Work that the scheduler prepares while its forward thread runs
-   does not count if the scheduler has to wait for that thread anyway.
-3. After the last prefill, the detokenizer's work counts. The forward thread continues with its decode step, but the
-   answer does not wait for it.
-4. A thread that wakes the next one is often descheduled within its last call. While the next thread works, those ticks
-   count for the next thread.
-5. The rest is `client` (the load generator's own CPU time) and `ipc_and_wakeup` (sockets, wake-ups and the kernel: no
-   thread of the server works).
+2. While part of the request still has to be prefilled, the scheduler's work counts. While the scheduler
+   waits for its forward thread, the forward thread's work counts. A decode step in between counts as
+   `decode_step`, host and device together, because the rest of the request waits for it. Work that the
+   scheduler prepares while its forward thread runs does not count if the scheduler has to wait for that
+   thread anyway.
+3. After the last prefill, the detokenizer's work counts. The forward thread continues with its decode step,
+   but the answer does not wait for it.
+4. A thread that wakes the next one is often descheduled within its last call. While the next thread works,
+   those ticks count for the next thread.
+5. The rest is `client` (the load generator's own CPU time) and `ipc_and_wakeup` (sockets, wake-ups and the
+   kernel: no thread of the server works).
 
-With more than one request in flight a tick belongs to several requests at once, and the share of time that each thread
-works is shown instead. `marginal` means that the threads could not be put on common ticks: their shares were chained,
-which cannot show what overlaps. The largest possible speedup is latency / (latency - component). Intervals are 95 %, by
-bootstrap over requests.
+With more than one request in flight a tick belongs to several requests at once, and the share of time that
+each thread works is shown instead. `marginal` means that the threads could not be put on common ticks:
+their shares were chained, which cannot show what overlaps. The largest possible speedup is latency /
+(latency - component). Intervals are 95 %, by bootstrap over requests.
 """
 
 CPU = """
-The kernel charges CPU time to each thread; the time while py-spy was on is divided among the components that the thread was
-running. Intervals are 95 %, by bootstrap of CPU time / requests over slices of one second. `native_threads` are threads
-without Python, such as XLA's own; py-spy does not sample them, so their interval is not known (–). `idle_poll` is the
-scheduler polling an empty socket: it uses CPU and does no work.
+The kernel charges CPU time to each thread; the time while py-spy was on is divided among the components
+that the thread was running. Intervals are 95 %, by bootstrap of CPU time / requests over slices of one
+second. `native_threads` are threads without Python, such as XLA's own; py-spy does not sample them, so
+their interval is not known (–). `idle_poll` is the scheduler polling an empty socket: it uses CPU and does
+no work.
 """
 
 THREADS = """
-Each thread's ticks are divided among components; the shares of a thread sum to 1. Intervals are 95 %, by bootstrap over
-slices of one second. Samples that py-spy could not read completely count as running.
+Each thread's ticks are divided among components; the shares of a thread sum to 1. Intervals are 95 %, by
+bootstrap over slices of one second. Samples that py-spy could not read completely count as running.
 """
 
 HOT = """
-`self`: the function is the innermost frame; `with callees`: it is anywhere in the stack. Both are wall time of the thread
-per request while the thread works. Threads work in parallel, and the request path counts only one of them at a time: so a
-function can take longer here than its component takes on the request path.
+`self`: the function is the innermost frame; `with callees`: it is anywhere in the stack. Both are wall time
+of the thread per request while the thread works. Threads work in parallel, and the request path counts only
+one of them at a time: so a function can take longer here than its component takes on the request path.
 """
 
 BATCHING = """
-From the server's log. Each number of sequences in a prefill batch may need its own compile, and the timing of the
-scheduler's polling decides how a request's items are split over batches. Both happen by chance, so affected requests are
-counted and shown separately, and never dropped. The server logs only some decode steps, so their number is given as two
-bounds (with `--decode-log-interval 1` in `server_flags` it logs all of them). A score request needs none.
+From the server's log. Each number of sequences in a prefill batch may need its own compile, and the timing
+of the scheduler's polling decides how a request's items are split over batches. Both happen by chance, so
+affected requests are counted and shown separately, and never dropped. The server logs only some decode
+steps, so their number is given as two bounds (with `--decode-log-interval 1` in `server_flags` it logs all
+of them). A score request needs none.
 """
 
 QUALITY = """
-Each phase runs in blocks with py-spy off, on, on, off, so the run itself measures what py-spy costs. A block begins and ends
-with an answer, so no request is cut off. A tick that py-spy could not read means that the process was running Python at
-that moment: it is counted as running at its time, and never dropped. The smallest detectable change of p50 is the smallest
-change that two runs like this one would show with 80 % power. It covers the variation within a run only; two launches may
-differ by more.
+Each phase runs in blocks with py-spy off, on, on, off, so the run itself measures what py-spy costs. A
+block begins and ends with an answer, so no request is cut off. A tick that py-spy could not read means that
+the process was running Python at that moment: it is counted as running at its time, and never dropped. The
+smallest detectable change of p50 is the smallest change that two runs like this one would show with 80 %
+power. It covers the variation within a run only; two launches may differ by more.
 """

@@ -59,10 +59,11 @@ def _request_path(phase: PhaseAnalysis) -> str:
 
 def warnings_markdown(report: Report) -> str:
     """Markdown: what a reader must know besides the answer; empty if there is nothing."""
-    lines = []
-    for phase in report.analysis.phases:
-        if phase.requests.failed:
-            lines.append(f"- **{phase.requests.failed} requests of {escape_markdown(phase.name)} failed.**")
+    lines = [
+        f"- **{phase.requests.failed} requests of {escape_markdown(phase.name)} failed.**"
+        for phase in report.analysis.phases
+        if phase.requests.failed
+    ]
     unmatched = unmatched_rules(report.analysis, report.rules)
     if unmatched:
         more = f" and {len(unmatched) - SHOWN_RULES} more" if len(unmatched) > SHOWN_RULES else ""

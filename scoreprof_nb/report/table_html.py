@@ -13,7 +13,7 @@ from scoreprof_nb.report.blocks import Link, Table
 from scoreprof_nb.report.format import NOT_KNOWN, escape_html
 
 FOLD_ROWS = 15  # a longer table is folded
-FILTER_ROWS = 9  # a longer table gets a filter
+FILTER_ROWS = 16  # a longer table gets a filter
 # Where a path or a qualified name may be broken over two lines.
 _MAY_BREAK = re.compile(r"(/|\.(?=[A-Za-z_&]))")
 _LEADING_NUMBER = re.compile(r"[<~]?\s*([+-]?\d[\d,]*(?:\.\d+)?)")
@@ -25,9 +25,7 @@ def table_html(table: pd.DataFrame | Table) -> str:
     whole = table if isinstance(table, Table) else Table(table)
     rows = whole.rows
     right = [_is_numeric(rows[name].tolist()) for name in rows.columns]
-    lines = [
-        _row(values, right) for values in rows.itertuples(index=False, name=None)
-    ]
+    lines = [_row(values, right) for values in rows.itertuples(index=False, name=None)]
     body, foot = lines[: len(lines) - whole.totals], lines[len(lines) - whole.totals :]
     head = "".join(
         f'<th align="{_side(of_number)}" scope="col">{escape_html(name)}</th>'
@@ -42,7 +40,8 @@ def table_html(table: pd.DataFrame | Table) -> str:
     title = escape_html(whole.title)
     if folded:
         summary = f"{title or 'Table'} ({len(body):,} rows)"
-        return f'<details class="sp-fold"><summary>{summary}</summary><div class="sp-wide">{html}</div></details>'
+        return f'<details class="sp-fold"><summary>{summary}</summary><div '
+        f'class="sp-wide">{html}</div></details>'
     caption = f'<div class="sp-caption">{title}</div>' if title else ""
     return f'{caption}<div class="sp-wide">{html}</div>'
 
@@ -66,10 +65,10 @@ def _content(value: Any, text: str, right: bool) -> str:
     detail = _WITH_DETAIL.fullmatch(text) if right else None
     if detail:
         main, inner, after = map(escape_html, detail.groups())
-        return f"<span>{main}</span>{after} <small>({inner})</small>"
+        return f"<span>{main}</span> <small>({inner})</small>{after}"
     if text == NOT_KNOWN:
         return text
-    return _MAY_BREAK.sub(r"\1<wbr>", escape_html(text)).replace("\n", "<br>")
+    return _MAY_BREAK.sub(r"\1<wbr>", escape_html(text))
 
 
 def cell_text(value: Any) -> str:

@@ -21,8 +21,9 @@ def idle_threads(analysis: RunAnalysis) -> list[tuple[str, str]]:
     if table.empty:
         return []
     works = table["component"].map(lambda name: analysis.catalog[name].work)
-    busy = (table["share"] * works).groupby([table["process"], table["thread"]], sort=False).sum()
-    return [(str(process), str(thread)) for (process, thread), share in busy.items() if share == 0]
+    busy = table.assign(busy=table["share"] * works).groupby(["process", "thread"], sort=False)["busy"].sum()
+    idle = busy[busy == 0].reset_index()
+    return list(zip(idle["process"].map(str), idle["thread"].map(str), strict=True))
 
 
 def idle_line(analysis: RunAnalysis) -> str:

@@ -25,8 +25,8 @@ body.jp-Notebook { padding: 10px 16px; }
 {% block body_header %}
 {{ super() }}
 <button class="sp-code-button" type="button" aria-pressed="false"
- onclick="this.setAttribute('aria-pressed', document.body.classList.toggle('sp-show-code'))">show code</button>
-{% endblock body_header %}
+ onclick="this.setAttribute('aria-pressed', document.body.classList.toggle('sp-show-code'))">show
+code</button> {% endblock body_header %}
 """
 
 

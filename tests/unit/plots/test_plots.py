@@ -178,7 +178,7 @@ def test_request_path_segments_add_up_to_the_data():
 
 def test_the_hosts_part_has_a_panel_of_its_own_without_the_device():
     """Broken: the device leaves four per cent of the chart for everything that a reader came for."""
-    _, host = drawn_axes(drawn(plots.plot_request_path))
+    _, host = drawn_axes(plots.plot_request_path(PATH[PATH["phase"] == "single"]))
     components = {component for component, *_ in segments_of(host)}
     assert components == {"http", "dispatch", "ipc_and_wakeup"}
     assert host.get_xlim()[1] < 60.0
@@ -188,7 +188,9 @@ def test_legend_names_only_what_can_be_seen():
     """Broken: a reader looks for a colour that is a hair wide, among twenty entries."""
     sliver = PATH.copy()
     sliver.loc[1, "mean_ms"] = 0.01
-    names = legend_of(plots.plot_request_path(sliver[sliver["phase"] == "single"]))
+    figure = plots.plot_request_path(sliver[sliver["phase"] == "single"])
+    (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    names = {text.get_text() for text in legend.get_texts()}
     assert "http" not in names
     assert "device_wait" in names
 

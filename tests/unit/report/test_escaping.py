@@ -24,8 +24,8 @@ from scoreprof_nb.report.format import code_block, escape_html, escape_markdown,
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.report.profile_verdict import path_notes
 from scoreprof_nb.report.profile_verdict import verdict_markdown as run_verdict
-from scoreprof_nb.report.table_html import table_html
 from scoreprof_nb.report.summary_markdown import summary_markdown
+from scoreprof_nb.report.table_html import table_html
 from scoreprof_nb.run_folder.folder import RunFolder
 from tests.support.compared_runs import compared, report_of, side
 from tests.support.written_run import write_run
