@@ -1,6 +1,7 @@
 # make report       profile the real server and write a report         (PARAMS, RUN_DIR)
 # make compare      compare existing runs                              (CONTROL, TEST, PARAMS, COMPARE_DIR)
 # make ab           demo of a comparison: overlap scheduling on or off (PARAMS, COMPARE_DIR)
+# make explore      what a py-spy recording of your own shows         (RECORDING, PARAMS, EXPLORE_DIR)
 # make lab          open the notebooks in JupyterLab
 # make image        build the profiling image of a branch, tag or commit
 #                   (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA, SERVER_CONSTRAINTS, BASE_IMAGE)
@@ -26,6 +27,8 @@ PARALLEL := --numprocesses=2 --dist=worksteal
 COVERAGE := build/coverage
 NOTEBOOK := notebooks/profile_score_api.ipynb
 COMPARE := notebooks/compare_runs.ipynb
+EXPLORE := notebooks/explore_recording.ipynb
+EXPLORE_DIR ?= explorations/latest
 compare: COMPARE_DIR ?= comparisons/latest
 ab: COMPARE_DIR ?= comparisons/demo
 
@@ -35,7 +38,7 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report compare ab lab image image-check job test test-all lint unit coverage truth setup clean help
+.PHONY: report compare ab explore lab image image-check job test test-all lint unit coverage truth setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +55,11 @@ ab: setup
 	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
 	  -p pairs 5 -p phases single,small -p phase_s 8 -p warmup_s 30 \
 	  -p control_label overlap -p test_label 'no overlap' -p test_server_flags ' --disable-overlap-schedule' $(PARAMS)
+
+explore: setup
+	@test -n "$(RECORDING)" || { echo "usage: make explore RECORDING=recording.speedscope.json"; exit 42; }
+	@$(KIT)/bin/python -m scoreprof_nb $(EXPLORE) $(EXPLORE_DIR)/out.ipynb -p output_dir $(EXPLORE_DIR) \
+	  -p recording '$(RECORDING)' $(PARAMS)
 
 test: lint unit
 	@$(KIT)/bin/python -m pytest tests/integration -m 'not slow' $(PYTEST_ARGS)

@@ -88,7 +88,7 @@ def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int
     times = profiled[["latency_ms", "client_cpu_ms"]].to_numpy(dtype=np.float64).T
     reason = _why_marginal(ticks)
     if reason is None:
-        counts, method = _joint_counts(ticks, profiled), "joint"
+        counts, method = joint_counts(ticks, profiled), "joint"
     else:
         counts, method = _marginal_counts(ticks), "marginal"
         # Slices have no latency of their own: the interval is that of the split of the mean latency.
@@ -159,7 +159,11 @@ def _estimate(draws: PathDraws) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("mean_ms", ascending=False, kind="stable", ignore_index=True)
 
 
-def _joint_counts(ticks: PhaseTicks, profiled: pd.DataFrame) -> NDArray[np.float64]:
+def joint_counts(ticks: PhaseTicks, profiled: pd.DataFrame) -> NDArray[np.float64]:
+    """Ticks of each request by what it waits for, shape (requests, components).
+
+    ``profiled``: one row per request, in the order of sending. Only where the threads are on common ticks.
+    """
     counts = np.zeros((len(profiled), len(ticks.catalog.names)))
     sent = profiled["sent_ns"].to_numpy() / 1e9
     done = profiled["done_ns"].to_numpy() / 1e9

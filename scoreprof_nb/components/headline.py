@@ -1,7 +1,8 @@
 """The groups of the report's first table: components by what an engineer would change.
 
 They follow the catalog's groups, except that ``jax`` is told apart into launching, compiling and the device.
-Each group belongs to a class: the host's work, compiling, the device, or the load generator.
+Each group belongs to a class: the host's work, compiling, the device, the load
+generator, or waiting.
 """
 
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from types import MappingProxyType
 from typing import Literal
 
 from scoreprof_nb.components.catalog import CLIENT
-from scoreprof_nb.components.component import Component
+from scoreprof_nb.components.component import WAITING_GROUP, Component
 
-Kind = Literal["host", "compile", "device", "client"]
+Kind = Literal["host", "compile", "device", "client", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ _GROUPS = (
     HeadlineGroup("post-processing", "host", "log-probabilities of the labels, and the softmax over them"),
     HeadlineGroup("detokenizer", "host", "turning token ids back into text"),
     HeadlineGroup("other", "host", "logging, garbage collection, housekeeping, unclassified stacks"),
+    HeadlineGroup("waiting", "waiting", "threads that wait or poll; no part of the request path"),
     HeadlineGroup("client", "client", "the load generator's own CPU time, not the server's"),
 )
 GROUPS = MappingProxyType({group.name: group for group in _GROUPS})
@@ -59,11 +61,12 @@ _OF_CATALOG_GROUP = MappingProxyType(
         "jax": "JAX dispatch",
         "post-processing": "post-processing",
         "detokenizer": "detokenizer",
+        WAITING_GROUP: "waiting",
     }
 )
 
 
 def headline_group(component: Component) -> HeadlineGroup:
-    """The group of a component; ``other`` for those of waiting threads and of the catalog's ``other``."""
+    """The group of a component; ``other`` for those of the catalog's ``other``."""
     name = _OF_COMPONENT.get(component.name) or _OF_CATALOG_GROUP.get(component.group, "other")
     return GROUPS[name]

@@ -10,6 +10,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from itertools import accumulate
 from operator import attrgetter
@@ -186,7 +187,7 @@ def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int, com
     y = height - MARGIN_PX - (box.frame.depth + 1) * ROW_PX
     clipped = clip(about.partition("\n")[0], box.width - 4)
     text = f'<text x="{box.x + 3:.3f}" y="{y + 12}">{escape(clipped)}</text>' if clipped else ""
-    marked = f" data-component={quoteattr(component)}" if component else ""
+    marked = f" data-component={_quoted(component)}" if component else ""
     border = ' stroke="#FFFFFF" stroke-width="0.6"' if box.width >= _BORDERED_PX else ""
     return (
         f'<g fill="{text_colour}"{marked}><title>{escape(about)}</title>'
@@ -197,6 +198,11 @@ def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int, com
 
 def _fill(component: str, catalog: Catalog) -> str:
     return "url(#fg-hatch)" if palette.hatch(component) else catalog[component].colour
+
+
+@cache
+def _quoted(component: str) -> str:
+    return quoteattr(component)
 
 
 def showable(text: str) -> str:

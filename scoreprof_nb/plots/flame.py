@@ -26,12 +26,12 @@ _CHARACTER_SHARE = 0.0067  # width of a character of the labels, relative to the
 _NARROWEST = 0.0006  # of the panel's width
 
 
-def plot_flame(boxes: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
+def plot_flame(boxes: pd.DataFrame, catalog: Catalog = CATALOG, unit: str = "ms per request") -> Figure:
     """Flame graphs side by side in one picture: one panel per process, root at the bottom.
 
     ``boxes``: process, depth (0 = the process), x and width (0 to 1, shares of the process's time), label,
-    component (the colour; empty: several, none of them most of the frame), ms (per request; of the root the
-    total of the process).
+    component (the colour; empty: several, none of them most of the frame), ms (or another ``unit``; of the
+    root the total of the process).
     """
     title = "Flame graph: what the threads do while they work"
     if boxes.empty:
@@ -43,10 +43,8 @@ def plot_flame(boxes: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
     handles = [*component_handles(named, catalog), Patch(facecolor=_SEVERAL, label="several")]
     figure = new_figure(
         title,
-        "width = mean milliseconds per request in which a thread of the process has this stack and "
-        "works; each\n"
-        "panel has its own scale; colour = component; frames that all stacks share are left out at "
-        "the bottom",
+        f"width = {unit} in which a thread of the process has this stack and works; each panel has its own\n"
+        "scale; colour = component; frames that all stacks share are left out at the bottom",
         height_for(sum(_ROW_IN * height + 0.35 for height in heights), len(handles)),
     )
     panels = panel_column(figure, [height + 2.2 for height in heights], handles, "component")
@@ -55,7 +53,7 @@ def plot_flame(boxes: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
         cut = int((rows["depth"] >= height).sum())
         more = f"; {cut} frames above the top are not drawn" if cut else ""
         total = rows.loc[rows["depth"] == 0, "ms"].sum()
-        axes.set_title(f"{plain(process)}: {number(total)} ms per request{more}", fontsize=10, loc="left")
+        axes.set_title(f"{plain(process)}: {number(total)} {unit}{more}", fontsize=10, loc="left")
         axes.set_xlim(0, 1)
         axes.set_ylim(-0.05, height)
     return figure

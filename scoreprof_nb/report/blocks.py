@@ -7,9 +7,12 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Html:
-    """HTML that is shown as it is. Whoever makes it escapes what comes from outside."""
+    """HTML that is shown as it is, in a notebook too. Whoever makes it escapes what comes from outside."""
 
     text: str
+
+    def _repr_html_(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
