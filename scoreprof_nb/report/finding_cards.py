@@ -83,8 +83,10 @@ def _evidence(finding: ComponentFinding) -> str:
     text = (
         f"{found.place}{inner}: {percent(found.share, 0)} of its time in {found.phase}, thread {found.thread}"
     )
-    stack = '<details class="sp-fold"><summary>top stack, innermost frame '
-    f"first</summary><pre>{escape_html(found.stack)}</pre></details>"
+    stack = (
+        '<details class="sp-fold"><summary>top stack, innermost frame first</summary>'
+        f"<pre>{escape_html(found.stack)}</pre></details>"
+    )
     return (
         f'<li><b>Open first:</b> {escape_html(text)} (<a href="#hot-functions">all functions</a>){stack}</li>'
     )

@@ -40,8 +40,8 @@ def table_html(table: pd.DataFrame | Table) -> str:
     title = escape_html(whole.title)
     if folded:
         summary = f"{title or 'Table'} ({len(body):,} rows)"
-        return f'<details class="sp-fold"><summary>{summary}</summary><div '
-        f'class="sp-wide">{html}</div></details>'
+        fold = f'<details class="sp-fold"><summary>{summary}</summary>'
+        return f'{fold}<div class="sp-wide">{html}</div></details>'
     caption = f'<div class="sp-caption">{title}</div>' if title else ""
     return f'{caption}<div class="sp-wide">{html}</div>'
 
