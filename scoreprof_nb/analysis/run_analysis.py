@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from scoreprof_nb.analysis import batching, breakdown
+from scoreprof_nb.analysis import batching, breakdown, memory
 from scoreprof_nb.analysis.counts import RequestCounts, counts_check, request_counts, sequences_check
 from scoreprof_nb.analysis.evidence import EVIDENCE_COLUMNS, evidence
 from scoreprof_nb.analysis.latency import (
@@ -85,6 +85,7 @@ class PhaseAnalysis:
     latency: LatencyAnalysis
     path: RequestPath
     threads: ThreadAnalysis
+    memory: pd.DataFrame  # columns memory.COLUMNS
     batching: BatchAnalysis
     quality: QualityAnalysis
 
@@ -109,6 +110,7 @@ _TABLES = MappingProxyType(
         "evidence": _Table(lambda phase: phase.threads.evidence, EVIDENCE_COLUMNS),
         "hot": _Table(lambda phase: phase.threads.hot_functions, breakdown.HOT_COLUMNS),
         "utilisation": _Table(lambda phase: phase.threads.utilisation, breakdown.UTILISATION_COLUMNS),
+        "memory": _Table(lambda phase: phase.memory, memory.COLUMNS),
         "batches": _Table(lambda phase: phase.batching.sizes, batching.COLUMNS),
     }
 )
@@ -129,9 +131,8 @@ class RunAnalysis:
     catalog: Catalog
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the phases' tables (latency, threads, cpu, evidence, hot, utilisation,
-        batches), all phases
-        concatenated. Raises KeyError for any other name."""
+        """One of the phases' tables (latency, threads, cpu, evidence, hot, utilisation, memory, batches), all
+        phases concatenated. Raises KeyError for any other name."""
         table = _TABLES[name]
         return concat_tables([table.part(phase) for phase in self.phases], table.columns)
 
@@ -185,6 +186,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
         latency=latency,
         path=path,
         threads=threads,
+        memory=memory.memory(phase, requests, rules),
         batching=BatchAnalysis(
             sizes=batching.prefill_batches(phase, run.log),
             summary=batching.batching_row(phase, run.log, requests),

@@ -178,6 +178,14 @@ def batching(report: Report) -> Section | None:
     return Section("batching", "Batching and compiles", leads.batching_lead(report), parts)
 
 
+def memory(report: Report) -> Section | None:
+    """The host's memory of each process."""
+    rows = tables.memory_table(report)
+    if rows.empty:
+        return None
+    return Section("memory", "Memory", leads.memory_lead(report), [rows, note(HOW, method_notes.MEMORY)])
+
+
 def quality(report: Report) -> Section | None:
     """Whether the numbers can be trusted."""
     if not report.analysis.phases:
@@ -224,6 +232,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     cpu,
     threads,
     batching,
+    memory,
     quality,
     provenance,
     run_files,

@@ -116,3 +116,14 @@ def batching_lead(report: Report) -> str:
     if not texts:
         return "The server's log shows no batches, so splits and compiles are not known."
     return escape_markdown(f"{'; '.join(texts)}.")
+
+
+def memory_lead(report: Report) -> str:
+    table = report.analysis.table("memory")
+    largest = table.nlargest(1, "most_mb").iloc[0]
+    grows = table[table["growth_low"] > 0]
+    names = ", ".join(f"{p} in {phase}" for p, phase in zip(grows["process"], grows["phase"], strict=True))
+    growth = f"Growing with the requests: {names}." if names else "No process is known to grow."
+    return escape_markdown(
+        f"The largest process is {largest['process']}: {largest['most_mb']:,.0f} MB in {largest['phase']}. {growth}"
+    )

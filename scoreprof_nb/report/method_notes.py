@@ -75,3 +75,8 @@ the process was running Python at that moment: it is counted as running at its t
 smallest detectable change of p50 is the smallest change that two runs like this one would show with 80 %
 power. It covers the variation within a run only; two launches may differ by more.
 """
+
+MEMORY = """
+The memory of each process on the host (RSS) while the blocks were measured. Growth is a slope over their second
+half; a process that keeps growing is killed in the end.
+"""

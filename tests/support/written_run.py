@@ -5,7 +5,16 @@ import json
 import numpy as np
 
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.report import profile_files, profile_tables, profile_verdict
+from scoreprof_nb.report import (
+    answer,
+    component_tables,
+    finding_cards,
+    flame_views,
+    overview,
+    profile_files,
+    profile_tables,
+    profile_verdict,
+)
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.records import Block, Manifest, PhaseRecord, Recording, ServerProcess, Warmup
@@ -152,15 +161,12 @@ def write_run(
 
 
 TABLES = (
-    profile_tables.findings_table,
     profile_tables.latency_table,
     profile_tables.latency_overview,
-    profile_tables.hot_table,
-    profile_tables.path_table,
-    profile_tables.speedup_table,
     profile_tables.cpu_table,
     profile_tables.threads_table,
     profile_tables.batching_table,
+    profile_tables.memory_table,
     profile_tables.quality_table,
     profile_tables.checks_table,
     profile_tables.observer_table,
@@ -169,6 +175,15 @@ TABLES = (
     profile_tables.parameters_table,
     profile_tables.unclassified,
     profile_files.files_table,
+    component_tables.findings_overview,
+    component_tables.component_table,
+    component_tables.hot_overview,
+    finding_cards.finding_cards,
+    flame_views.interactive_flame_graph,
+    overview.overview_markdown,
+    overview.phases_table,
+    answer.answer,
+    answer.trust,
 )
 
 
