@@ -15,13 +15,13 @@ from scoreprof_nb.report.blocks import Html, Table
 from scoreprof_nb.report.component_tables import component_table, findings_overview, hot_overview
 from scoreprof_nb.report.finding_cards import finding_cards
 from scoreprof_nb.report.flame_views import flame_boxes, flame_stacks, interactive_flame_graph
-from scoreprof_nb.report.format import code_block, escape_html, escape_markdown
+from scoreprof_nb.report.format import escape_html, escape_markdown
 from scoreprof_nb.report.group_table import group_table
 from scoreprof_nb.report.method_notes import note
 from scoreprof_nb.report.overview import glossary, means_note, overview_markdown, phases_table, title
 from scoreprof_nb.report.profile import Report
 from scoreprof_nb.report.profile_files import files_table
-from scoreprof_nb.report.profile_verdict import path_notes, warnings_markdown
+from scoreprof_nb.report.profile_verdict import path_notes, verdict_markdown
 from scoreprof_nb.report.thread_table import idle_line, working_threads
 
 HOW = "How these numbers are made"
@@ -33,13 +33,9 @@ def show_head(report: Report) -> None:
     show(Html(f"<h1>{escape_html(title(report))}</h1>"))
     show(page_assets())
     show(Html(f'<div class="sp-answer" id="answer"><p>{escape_html(answer(report))}</p></div>'))
-    failure = report.analysis.run.manifest.failure
-    if failure:
-        show(f"The run ended early:\n\n{code_block(failure)}")
-    show(f"**Can it be trusted?** {escape_markdown(trust(report))} [More](#quality)")
+    show(verdict_markdown(report))
     show(group_table(report.analysis))
     show(means_note(report) or None)
-    show(warnings_markdown(report) or None)
     show(Html('<h2 id="measured">What was measured</h2>'))
     show(overview_markdown(report))
     show(phases_table(report))

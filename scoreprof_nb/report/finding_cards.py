@@ -22,25 +22,25 @@ def finding_cards(report: Report) -> Html:
         found = [finding for finding in report.component_findings if finding.group.kind == kind]
         if found:
             parts.append(f"<h3>{heading}</h3>")
-            parts += [_card(report, finding) for finding in found[:_FOLDED_AFTER]]
-            parts.append(_folded(report, found[_FOLDED_AFTER:]))
+            parts += [_card(finding) for finding in found[:_FOLDED_AFTER]]
+            parts.append(_folded(found[_FOLDED_AFTER:]))
     return Html("".join(parts))
 
 
-def _folded(report: Report, findings: Sequence[ComponentFinding]) -> str:
+def _folded(findings: Sequence[ComponentFinding]) -> str:
     if not findings:
         return ""
     largest = milliseconds(findings[0].largest.ms_per_request)
-    cards = "".join(_card(report, finding) for finding in findings)
+    cards = "".join(_card(finding) for finding in findings)
     return (
         f'<details class="sp-note"><summary>{len(findings)} smaller findings, at most {largest} each'
         f"</summary>{cards}</details>"
     )
 
 
-def _card(report: Report, finding: ComponentFinding) -> str:
+def _card(finding: ComponentFinding) -> str:
     component = finding.component
-    title = f"{component.name}: {cost_text(report, finding)}"
+    title = f"{component.name}: {cost_text(finding)}"
     swatch = f'<span class="sp-swatch" style="background: {escape_html(component.colour)}"></span>'
     lines = [
         _line("What it is", "; ".join(filter(None, (component.meaning, component.advice)))),
@@ -54,7 +54,15 @@ def _card(report: Report, finding: ComponentFinding) -> str:
     )
 
 
-def cost_text(report: Report, finding: ComponentFinding) -> str:
+def finding_text(finding: ComponentFinding) -> str:
+    """The finding as one line of plain text."""
+    component, found = finding.component, finding.evidence
+    about = "; ".join(filter(None, (component.meaning, component.advice)))
+    place = f"; open first {found.place}" if found else ""
+    return f"{component.name} ({about}): {cost_text(finding)}; {_bound(finding)}{place}"
+
+
+def cost_text(finding: ComponentFinding) -> str:
     """``0.8, 1.3, 12.5 ms for single, small, large``: means per request, of the phases with a finding."""
     costs = list(finding.costs.values())
     cpu = "" if any(cost.max_speedup is not None for cost in costs) else " of CPU time"

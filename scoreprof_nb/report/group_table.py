@@ -8,7 +8,7 @@ from scoreprof_nb.analysis.path_draws import SUM_COLUMNS
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.components.headline import GROUPS, headline_group
 from scoreprof_nb.report.blocks import Table
-from scoreprof_nb.report.format import interval, number, percent
+from scoreprof_nb.report.format import NOT_KNOWN, interval, number, percent
 
 _GROUP = "group"
 _TITLE = "Mean milliseconds per request, with 95 % interval and share of the latency"
@@ -62,8 +62,10 @@ def phase_column(phase: PhaseAnalysis) -> str:
 
 
 def items_text(phase: PhaseAnalysis) -> str:
-    """``32 items``, or ``1 to 32 items``."""
+    """``32 items``, or ``1 to 32 items``; ``n/a`` without a request."""
     items = phase.requests.table["items"]
+    if items.empty:
+        return NOT_KNOWN
     low, high = int(items.min()), int(items.max())
     return f"{low} to {high} items" if low != high else f"{low} item{'' if low == 1 else 's'}"
 

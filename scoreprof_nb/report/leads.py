@@ -125,5 +125,6 @@ def memory_lead(report: Report) -> str:
     names = ", ".join(f"{p} in {phase}" for p, phase in zip(grows["process"], grows["phase"], strict=True))
     growth = f"Growing with the requests: {names}." if names else "No process is known to grow."
     return escape_markdown(
-        f"The largest process is {largest['process']}: {largest['most_mb']:,.0f} MB in {largest['phase']}. {growth}"
+        f"The largest process is {largest['process']}: {largest['most_mb']:,.0f} MB in "
+        f"{largest['phase']}. {growth}"
     )

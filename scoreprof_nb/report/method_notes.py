@@ -77,6 +77,6 @@ power. It covers the variation within a run only; two launches may differ by mor
 """
 
 MEMORY = """
-The memory of each process on the host (RSS) while the blocks were measured. Growth is a slope over their second
-half; a process that keeps growing is killed in the end.
+The memory of each process on the host (RSS) while the blocks were measured. Growth is a slope over their
+second half; a process that keeps growing is killed in the end.
 """

@@ -40,7 +40,7 @@ def write_files(report: Report) -> None:
     folder = report.folder
     published = published_path(folder / REPORT, folder, report.parameters.results_dir)
     write_json(folder / SUMMARY, summary(report.analysis, report.findings).model_dump(mode="json"))
-    write_text(folder / SUMMARY_MARKDOWN, summary_markdown(report.analysis, report.findings, str(published)))
+    write_text(folder / SUMMARY_MARKDOWN, summary_markdown(report, str(published)))
     write_text(folder / FLAME_GRAPH, run_flame_graph(report))
 
 

@@ -235,9 +235,7 @@ def run_with(tmp_path_factory):
 RUN_OUTPUTS = {
     "verdict": run_verdict,
     "path notes": path_notes,
-    "summary.md": lambda report: summary_markdown(
-        report.analysis, report.findings, f"/runs/{report.analysis.run.manifest.label}"
-    ),
+    "summary.md": lambda report: summary_markdown(report, str(report.folder)),
     "provenance": profile_tables.provenance_table,
     "parameters": profile_tables.parameters_table,
     "files": profile_files.files_table,
