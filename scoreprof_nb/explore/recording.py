@@ -29,7 +29,7 @@ from scoreprof_nb.stacks.table import Frame, StackTable, short_path
 STACK_COLUMNS = ("process", "thread", "component", "works", "function", "samples", "frames", "stack")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recording:
     """A recording, classified. ``path``: its file."""
 
@@ -184,6 +184,9 @@ class Recording:
         threads = sorted({labels[0] for labels, _, _ in stacks})
         components = sorted({name for _, name, _ in stacks}, key=self.rules.catalog.index.__getitem__)
         return Html(flame_frame([View("whole recording", svg, threads, components)]))
+
+    def __repr__(self) -> str:
+        return f"Recording({str(self.path)!r})"
 
     def _repr_html_(self) -> str:
         return "".join(f"<p>{escape_html(sentence)}</p>" for sentence in self.about())

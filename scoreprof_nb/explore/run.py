@@ -17,7 +17,7 @@ from scoreprof_nb.report.format import escape_html
 from scoreprof_nb.report.profile import Report, make_report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run folder, read and classified.
 
@@ -108,6 +108,9 @@ class Run:
     def flame_graph(self) -> Html | None:
         """A flame graph to zoom and search in; None without stacks."""
         return interactive_flame_graph(self.report)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.report.folder)!r})"
 
     def _repr_html_(self) -> str:
         """The answer, and which tables there are."""

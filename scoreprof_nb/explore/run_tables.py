@@ -90,7 +90,7 @@ def _paths_of(phase: PhaseAnalysis) -> pd.DataFrame:
     used = np.flatnonzero(ms.any(axis=0))
     groups = [headline_group(catalog[catalog.names[i]]) for i in used]
     n = len(profiled)
-    slowest = profiled["latency_ms"] > profiled["latency_ms"].quantile(0.9)
+    slowest = profiled["latency_ms"].rank(method="first", pct=True) > 0.9
     about = profiled.assign(phase=phase.name, slowest_tenth=slowest)
     repeated = about[[name for name in PATH_COLUMNS if name in about]].loc[about.index.repeat(len(used))]
     return repeated.reset_index(drop=True).assign(

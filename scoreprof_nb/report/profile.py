@@ -13,7 +13,7 @@ from scoreprof_nb.report.findings import Finding, findings
 from scoreprof_nb.run_folder.store import load_run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The analysis of a run with its findings; ``profile_tables``, ``profile_verdict`` and
     ``profile_files`` show it."""
@@ -22,6 +22,9 @@ class Report:
     rules: RuleSet
     analysis: RunAnalysis
     findings: tuple[Finding, ...]
+
+    def __repr__(self) -> str:
+        return f"Report({str(self.folder)!r})"
 
     @cached_property
     def component_findings(self) -> tuple[ComponentFinding, ...]:

@@ -27,7 +27,7 @@ def report(tmp_path_factory):
     """The report of a synthetic run: the notebook is executed as ``make report`` does, without a server."""
     chromium_path()
     folder = tmp_path_factory.mktemp("browser") / "run"
-    write_run(folder, recording="whole", phases=2, log="".join(log_lines()))
+    write_run(folder, recording="timed", phases=2, log="".join(log_lines()))
     command = [sys.executable, "-m", "scoreprof_nb", str(PROFILE_NOTEBOOK), str(folder / "out.ipynb")]
     done = subprocess.run(
         [*command, "-p", "run_dir", str(folder), "-p", "label", LABEL],

@@ -14,6 +14,7 @@ from scoreprof_nb.report.table_html import table_html
 from tests.support.written_run import GOOD, failed, write_run
 
 RUNS = {
+    "timed": {"recording": "timed"},
     "whole": {"recording": "whole", "phases": 2},
     "damaged": {"recording": "damaged"},
     "py-spy off": {"recording": "off"},

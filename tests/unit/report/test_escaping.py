@@ -18,7 +18,8 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from scoreprof_nb.comparison.history import History
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.report import comparison_files, profile_files, profile_tables
+from scoreprof_nb.report import comparison_files, finding_cards, overview, profile_files, profile_tables
+from scoreprof_nb.report.blocks import Html
 from scoreprof_nb.report.comparison_verdict import history_markdown, verdict_markdown
 from scoreprof_nb.report.format import code_block, escape_html, escape_markdown, one_line
 from scoreprof_nb.report.profile import make_report
@@ -182,8 +183,10 @@ def html_of(outputs):
     """report.html of a notebook that shows Markdown (texts) and tables."""
     cells = []
     for output in outputs:
-        text = isinstance(output, str)
-        data = {"text/markdown": output} if text else {"text/html": table_html(output)}
+        if isinstance(output, str):
+            data = {"text/markdown": output}
+        else:
+            data = {"text/html": output.text if isinstance(output, Html) else table_html(output)}
         cells.append(nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data)]))
     notebook = nbformat.v4.new_notebook(cells=cells)
     return exporter().from_notebook_node(notebook)[0]
@@ -235,6 +238,9 @@ def run_with(tmp_path_factory):
 RUN_OUTPUTS = {
     "verdict": run_verdict,
     "path notes": path_notes,
+    "overview": overview.overview_markdown,
+    "phases": overview.phases_table,
+    "findings": finding_cards.finding_cards,
     "summary.md": lambda report: summary_markdown(report, str(report.folder)),
     "provenance": profile_tables.provenance_table,
     "parameters": profile_tables.parameters_table,
