@@ -28,6 +28,7 @@ MAY_IMPORT = {
         *("analysis", "comparison", "components", "engines", "flamegraph", "parameters", "run_folder"),
         "stacks",
     },
+    "explore": {"analysis", "components", "engines", "flamegraph", "parameters", "report", "stacks"},
     "capture": {
         *("__init__", "demo", "engines", "parameters", "redact", "run_folder", "stopped_processes"),
     },
@@ -35,11 +36,14 @@ MAY_IMPORT = {
         "analysis",
         "capture",
         "comparison",
+        "components",
+        "explore",
         "parameters",
         "plots",
         "redact",
         "report",
         "run_folder",
+        "stacks",
     },
     "runner": {"components", "parameters", "redact", "run_folder", "stopped_processes"},
 }
