@@ -105,8 +105,8 @@ class Run:
         """What a function calls: columns function, ms_per_request, share."""
         return callees(self.stacks(phase=phase), function, "ms_per_request")
 
-    def flame_graph(self) -> Html | None:
-        """A flame graph to zoom and search in; None without stacks."""
+    def flame_graph(self) -> Html:
+        """A flame graph to zoom and search in; empty without stacks."""
         return interactive_flame_graph(self.report)
 
     def __repr__(self) -> str:

@@ -104,8 +104,7 @@ def request_path(report: Report) -> Section | None:
 def flame_graph(report: Report) -> Section | None:
     """The stacks of the working threads, as a picture and to zoom in."""
     analysis = report.analysis
-    interactive = interactive_flame_graph(report)
-    if interactive is None:
+    if not any(phase.ticks.blocks for phase in analysis.phases):
         return None
     lead = (
         "Which functions call which, while the threads work: the wider, the more time per request. "
@@ -117,7 +116,7 @@ def flame_graph(report: Report) -> Section | None:
         stacks = list(flame_stacks(analysis.phases))
         return plots.plot_flame(flame_boxes(stacks, analysis.catalog), analysis.catalog)
 
-    return Section("flame-graph", "Flame graph", lead, [picture, interactive])
+    return Section("flame-graph", "Flame graph", lead, [picture, lambda: interactive_flame_graph(report)])
 
 
 def hot_functions(report: Report) -> Section | None:

@@ -86,7 +86,7 @@ def trust(report: Report) -> str:
     parts += _observer(phases)
     lost = [phase.quality.capture.lost_share for phase in phases if phase.quality.capture is not None]
     if lost:
-        parts.append(f"it could not read at most {percent(max(lost))} of the samples of a process")
+        parts.append(f"at most {percent(max(lost))} of a process's samples were lost")
     consistent = {phase.quality.scores.consistent for phase in phases}
     if consistent == {True}:
         parts.append("equal requests got equal scores")

@@ -33,13 +33,13 @@ def run_flame_graph(report: Report) -> str:
     return _svg(report, _ALL, report.analysis.phases)
 
 
-def interactive_flame_graph(report: Report) -> Html | None:
-    """A page to zoom and search in, with the phases together and each alone; None without stacks."""
+def interactive_flame_graph(report: Report) -> Html:
+    """A page to zoom and search in, with the phases together and each alone. Empty without stacks."""
     phases = [phase for phase in report.analysis.phases if phase.ticks.blocks]
-    if not phases:
-        return None
     shown = [(_ALL, phases)] if len(phases) > 1 else []
     shown += [(phase.name, [phase]) for phase in phases]
+    if not shown:
+        return Html("")
     return Html(flame_frame([_view(report, name, of_view) for name, of_view in shown]))
 
 

@@ -38,11 +38,11 @@ def _phase_notes(phase: PhaseAnalysis) -> list[str]:
 
 def path_notes(report: Report) -> str:
     """A Markdown list: the method of each phase's request path, or why there is none."""
-    lines = []
+    joint = [phase.name for phase in report.analysis.phases if phase.path.method == "joint"]
+    lines = [f"joint method, all threads on one clock: {', '.join(joint)}"] if joint else []
     for phase in report.analysis.phases:
         if phase.path.method is None:
-            text = f"no request path: {phase.path.reason}"
-        else:
-            text = f"{phase.path.method} ({phase.path.reason})" if phase.path.reason else phase.path.method
-        lines.append(f"- {escape_markdown(f'{phase.name}: {text}')}")
-    return "\n".join(lines)
+            lines.append(f"{phase.name}: no request path: {phase.path.reason}")
+        elif phase.path.method != "joint":
+            lines.append(f"{phase.name}: {phase.path.method} method, because {phase.path.reason}")
+    return "\n".join(f"- {escape_markdown(line)}" for line in lines)
