@@ -34,7 +34,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scoreprof_nb.analysis.path_draws import PathDraws, path_draws
+from scoreprof_nb.analysis.dependence import Units
+from scoreprof_nb.analysis.intervals import mean_of, ratio_of_sums, unseen_share
+from scoreprof_nb.analysis.path_sums import PathSums
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, ThreadTicks
 from scoreprof_nb.components.catalog import CLIENT, IPC_AND_WAKEUP
@@ -54,13 +56,15 @@ class RequestPath:
     """``table``: columns COLUMNS, times in ms; empty where the path is not defined.
 
     ``method``: joint or marginal, None without a path; ``reason``: why there is no path, or why it is
-    marginal; ``draws``: for intervals of sums of components, None without a path.
+    marginal; ``unseen_high_ms``: the upper end of the interval, from 0, of each component that no sample
+    shows and that has no row; ``sums``: for sums of components, None without a path.
     """
 
     table: pd.DataFrame
     method: str | None
     reason: str | None = None
-    draws: PathDraws | None = None
+    unseen_high_ms: float | None = None
+    sums: PathSums | None = None
 
     def as_mapping(self) -> Mapping[str, tuple[float, float, float]]:
         """Component to (mean, low, high) in ms."""
@@ -71,7 +75,7 @@ class RequestPath:
         }
 
 
-def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int, seed: int) -> RequestPath:
+def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int) -> RequestPath:
     """The request path of one phase over its profiled requests."""
     nothing = pd.DataFrame(columns=list(COLUMNS))
     if concurrency > 1:
@@ -88,18 +92,20 @@ def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int
     times = profiled[["latency_ms", "client_cpu_ms"]].to_numpy(dtype=np.float64).T
     reason = _why_marginal(ticks)
     if reason is None:
-        counts, method = joint_counts(ticks, profiled), "joint"
+        counts, method, units = joint_counts(ticks, profiled), "joint", Units.of_requests(profiled)
     else:
         counts, method = _marginal_counts(ticks), "marginal"
+        units = Units.of_blocks([len(_slice_bounds(block)) - 1 for block in ticks.blocks])
         # Slices have no latency of their own: the interval is that of the split of the mean latency.
         times = np.repeat(times.mean(axis=1, keepdims=True), len(counts), axis=1)
     if counts.sum() == 0:
         return RequestPath(nothing, None, "no tick falls within a profiled request")
-    draws = _draws(counts, times[0], times[1], ticks.catalog, seed)
-    table = _estimate(draws)
+    sums = _sums(counts, times[0], times[1], ticks.catalog, units)
+    table = _estimate(sums)
     table.insert(0, "phase", ticks.phase.name)
     table["requests"] = len(profiled)
-    return RequestPath(table[list(COLUMNS)], method, reason, draws)
+    unseen_ms = unseen_share(round(counts.sum())) * times[0].mean()
+    return RequestPath(table[list(COLUMNS)], method, reason, float(unseen_ms), sums)
 
 
 def _missing_thread(ticks: PhaseTicks) -> str | None:
@@ -124,36 +130,44 @@ def _why_marginal(ticks: PhaseTicks) -> str | None:
     return None
 
 
-def _draws(
+def _sums(
     counts: NDArray[np.float64],
     latency_ms: NDArray[np.float64],
     client_ms: NDArray[np.float64],
     catalog: Catalog,
-    seed: int,
-) -> PathDraws:
-    """The path's draws over the components that occur, and over the two that take the rest."""
+    units: Units,
+) -> PathSums:
+    """The path over the components that occur, and over the two that take the rest.
+
+    ``counts``: ticks by component, shape (units, components); ``latency_ms`` and ``client_ms``: of each unit
+    (request or slice).
+    """
     occurs = counts.any(axis=0)
     occurs[[catalog.index[IPC_AND_WAKEUP], catalog.index[CLIENT]]] = True
     names = tuple(name for name, used in zip(catalog.names, occurs, strict=True) if used)
     rest, client = names.index(IPC_AND_WAKEUP), names.index(CLIENT)
-    return path_draws(counts[:, occurs], latency_ms, client_ms, names, rest, client, seed)
+    counts = counts[:, occurs]
+    path = ratio_of_sums(counts, counts.sum(axis=1)).times(mean_of(latency_ms))
+    path = path.moved(rest, client, mean_of(client_ms))
+    return PathSums(names, path, units, float(latency_ms.max()), round(counts.sum()))
 
 
-def _estimate(draws: PathDraws) -> pd.DataFrame:
-    """Means with intervals: the rows sum to the mean latency exactly."""
-    means, mean_ms = draws.means, draws.latency_ms
-    low, high = draws.intervals()
+def _estimate(sums: PathSums) -> pd.DataFrame:
+    """Means with intervals. The rows sum to the mean latency exactly."""
+    names, means = sums.names, sums.path.values
+    mean_ms = means.sum()
+    low, high = sums.path.amounts(sums.units, sums.most_ms)
     rows = [
         {
             "component": name,
             "mean_ms": means[i],
-            "low": low[i],
-            "high": high[i],
+            "low": min(low[i], means[i]),
+            "high": max(high[i], means[i]),
             "share": means[i] / mean_ms,
             "max_speedup": mean_ms / (mean_ms - means[i]) if means[i] < 0.999 * mean_ms else np.inf,
             "latency_ms": mean_ms,
         }
-        for i, name in enumerate(draws.names)
+        for i, name in enumerate(names)
         if means[i] > 1e-9
     ]
     return pd.DataFrame(rows).sort_values("mean_ms", ascending=False, kind="stable", ignore_index=True)

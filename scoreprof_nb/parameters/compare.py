@@ -19,7 +19,7 @@ from scoreprof_nb.parameters.schema import (
     Whole,
     one_of,
 )
-from scoreprof_nb.run_folder.files import MANIFEST, RUNS, SUMMARY
+from scoreprof_nb.run_folder.files import MANIFEST, PAIRS, RUNS, SUMMARY
 
 CONTROL, TEST = "control", "test"
 SIDES = (CONTROL, TEST)
@@ -48,6 +48,9 @@ class ComparisonParameters(ParameterSet):
     )
     pairs: Whole = Field(
         6, ge=1, le=1000, description=f"pairs of runs to capture; a verdict needs at least {FEWEST_PAIRS}"
+    )
+    pair_index: Whole = Field(
+        -1, ge=-1, le=999, description="capture this pair only, counted from 0, on this node. -1: all pairs"
     )
     control_label: Label = Field("control", description="name of control in the report, such as main")
     control_server_python: Text = Field("", description="server_python of control")
@@ -83,6 +86,8 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
         if bool(self.control) != bool(self.test):
             name = TEST if self.control else CONTROL
             raise ParameterError(name, "", "set both control and test, or neither")
+        if self.pair_index >= 0:
+            self._check_pair_index()
         if self.fail_on != "never":
             self._check_gate()
         for side in SIDES:
@@ -98,6 +103,32 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
             raise ParameterError(
                 "pairs", self.pairs, f"fail_on needs a verdict, and a verdict at least {FEWEST_PAIRS} pairs"
             )
+
+    def _check_pair_index(self) -> None:
+        if not self.captures:
+            raise ParameterError("pair_index", self.pair_index, "existing runs are compared all at once")
+        if self.pair_index >= self.pairs:
+            raise ParameterError("pair_index", self.pair_index, f"must be below pairs={self.pairs}")
+        if self.fail_on != "never":
+            problem = "one pair has no verdict: set it where all pairs are compared"
+            raise ParameterError("fail_on", self.fail_on, problem)
+
+    @property
+    def pair_numbers(self) -> range:
+        """The numbers, from 1, of the pairs to capture here."""
+        if self.pair_index >= 0:
+            return range(self.pair_index + 1, self.pair_index + 2)
+        return range(1, self.pairs + 1)
+
+    @property
+    def published_dir(self) -> str:
+        """Where the files of the comparison, but not of its runs, are published; empty for nowhere.
+
+        Nodes that capture one pair each share ``results_dir``, but no file in it.
+        """
+        if self.pair_index < 0 or not self.results_dir:
+            return self.results_dir
+        return str(Path(self.results_dir, PAIRS, f"pair-{self.pair_index + 1:02d}"))
 
     @property
     def captures(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from scoreprof_nb.analysis.path_draws import SUM_COLUMNS
+from scoreprof_nb.analysis.path_sums import SUM_COLUMNS
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.components.headline import GROUPS, headline_group
 from scoreprof_nb.report.blocks import Table
@@ -15,7 +15,7 @@ _TITLE = "Mean milliseconds per request, with 95 % interval and share of the lat
 
 
 def group_sums(phase: PhaseAnalysis) -> pd.DataFrame:
-    """The request path of a phase by headline group: columns of ``PathDraws.sums``, in the order of GROUPS.
+    """The request path of a phase by headline group: columns of ``PathSums.sums``, in the order of GROUPS.
     Empty without a path."""
     return _sums(phase, lambda name: headline_group(phase.ticks.catalog[name]).name, tuple(GROUPS))
 
@@ -27,17 +27,17 @@ def kind_sums(phase: PhaseAnalysis) -> pd.DataFrame:
 
 
 def _sums(phase: PhaseAnalysis, group_of: Callable[[str], str], order: Sequence[str]) -> pd.DataFrame:
-    draws = phase.path.draws
-    if draws is None:
+    path = phase.path.sums
+    if path is None:
         return pd.DataFrame(columns=list(SUM_COLUMNS))
-    names = sorted(draws.names, key=lambda name: order.index(group_of(name)))
-    return draws.sums({name: group_of(name) for name in names})
+    names = sorted(path.names, key=lambda name: order.index(group_of(name)))
+    return path.sums({name: group_of(name) for name in names})
 
 
 def group_table(analysis: RunAnalysis) -> Table | None:
     """One row per group, one column per phase with a request path; then the sum of the host's groups, and the
     mean latency with and without py-spy. None if no phase has a path."""
-    phases = [phase for phase in analysis.phases if phase.path.draws is not None]
+    phases = [phase for phase in analysis.phases if phase.path.sums is not None]
     if not phases:
         return None
     by_phase = {phase.name: group_sums(phase).set_index("group") for phase in phases}

@@ -14,8 +14,9 @@ LATENCY = """
 Latency is the time from sending a request to reading its whole answer, at the load at the top of the page.
 The load is a closed loop, so this is a service time, not latency at an arrival rate. Only blocks without
 py-spy are used, unless the row says otherwise. `n/a` means too few requests for that percentile (p50 needs
-6, p90 29, p95 59, p99 299). Intervals are 95 %: of the mean by bootstrap over requests, of percentiles
-between two order statistics. `–` means that the interval is not known.
+6, p90 29, p95 59, p99 299). Intervals are 95 % and allow for
+requests that resemble their neighbours and for blocks that differ; those of percentiles lie between two order
+statistics. `–` means that the interval is not known.
 """
 
 PATH = """
@@ -38,20 +39,20 @@ same time, these rules decide which one counts:
 With more than one request in flight a tick belongs to several requests at once, and the share of time that
 each thread works is shown instead. `marginal` means that the threads could not be put on common ticks:
 their shares were chained, which cannot show what overlaps. The largest possible speedup is latency /
-(latency - component). Intervals are 95 %, by bootstrap over requests.
+(latency - component). Intervals are 95 %, from the
+requests and the differences between blocks.
 """
 
 CPU = """
 The kernel charges CPU time to each thread; the time while py-spy was on is divided among the components
-that the thread was running. Intervals are 95 %, by bootstrap of CPU time / requests over slices of one
-second. `native_threads` are threads without Python, such as XLA's own; py-spy does not sample them, so
-their interval is not known (–). `idle_poll` is the scheduler polling an empty socket: it uses CPU and does
-no work.
+that the thread was running. Intervals are 95 %, from slices of one second. `native_threads` are threads
+without Python, such as XLA's own; py-spy does not sample them, so their interval is not known (–).
+`idle_poll` is the scheduler polling an empty socket: it uses CPU and does no work.
 """
 
 THREADS = """
-Each thread's ticks are divided among components; the shares of a thread sum to 1. Intervals are 95 %, by
-bootstrap over slices of one second. Samples that py-spy could not read completely count as running.
+Each thread's ticks are divided among components; the shares of a thread sum to 1. Intervals are 95 %, from
+slices of one second. Samples that py-spy could not read completely count as running.
 """
 
 HOT = """
@@ -69,11 +70,11 @@ of them). A score request needs none.
 """
 
 QUALITY = """
-Each phase runs in blocks with py-spy off, on, on, off, so the run itself measures what py-spy costs. A
-block begins and ends with an answer, so no request is cut off. A tick that py-spy could not read means that
-the process was running Python at that moment: it is counted as running at its time, and never dropped. The
-smallest detectable change of p50 is the smallest change that two runs like this one would show with 80 %
-power. It covers the variation within a run only; two launches may differ by more.
+Each phase runs in blocks with py-spy off or on, in a balanced order, so the run itself measures what py-spy
+costs. A block begins and ends with an answer, so no request is cut off. A tick that py-spy could not read
+means that the process was running Python at that moment: it is counted as running at its time, and never
+dropped. The smallest detectable change of p50 is the smallest change that two runs like this one would show
+with 80 % power. It covers the variation within a run only; two launches may differ by more.
 """
 
 MEMORY = """

@@ -3,7 +3,7 @@
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, unmatched_rules
 from scoreprof_nb.report.answer import trust
 from scoreprof_nb.report.findings import MARGINAL, busiest_thread
-from scoreprof_nb.report.format import code_block, escape_markdown
+from scoreprof_nb.report.format import code_block, escape_markdown, milliseconds
 from scoreprof_nb.report.profile import Report
 
 SHOWN_RULES = 5
@@ -45,4 +45,7 @@ def path_notes(report: Report) -> str:
             lines.append(f"{phase.name}: no request path: {phase.path.reason}")
         elif phase.path.method != "joint":
             lines.append(f"{phase.name}: {phase.path.method} method, because {phase.path.reason}")
+        if phase.path.unseen_high_ms is not None:
+            unseen = milliseconds(phase.path.unseen_high_ms)
+            lines.append(f"{phase.name}: a component that no sample shows takes at most {unseen}")
     return "\n".join(f"- {escape_markdown(line)}" for line in lines)

@@ -2,11 +2,8 @@
 
 import re
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from scoreprof_nb.analysis.path_draws import PathDraws
 from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.headline import GROUPS, headline_group
 from scoreprof_nb.engines.sglang_jax_known import KNOWN_FIXES
@@ -85,10 +82,3 @@ def test_first_table_sums_to_the_mean_latency(report):
         parts = [float(text.split(" ")[0]) for text in rows[column] if text != "none"]
         assert sum(parts) == pytest.approx(100.0, abs=0.06 * len(parts))
         assert table.rows[column].iloc[-2].startswith("100.0 ")
-
-
-def test_draws_of_unknown_names_are_left_out():
-    draws = PathDraws(("a", "b"), np.array([1.0, 2.0]), np.ones((5, 2)), 3, 9.0)
-    pd.testing.assert_series_equal(
-        draws.sums({"a": "x"})["mean_ms"], pd.Series([1.0], name="mean_ms"), check_dtype=False
-    )
