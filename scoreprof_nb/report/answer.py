@@ -96,19 +96,19 @@ def trust(report: Report) -> str:
 
 
 def _observer(phases: Sequence[PhaseAnalysis]) -> list[str]:
-    """How much longer the median request takes with py-spy attached, where it is known."""
+    """How much longer the mean request takes with py-spy attached, where it is known."""
     effects = [(phase.name, phase.latency.observer_effect) for phase in phases]
-    known = [(name, effect) for name, effect in effects if effect.p50_ratio is not None]
+    known = [(name, effect) for name, effect in effects if effect.mean_ratio is not None]
     if not known:
         return []
     texts = [
-        f"{name} {percent_change(effect.p50_ratio)} ({percent_change(effect.low)} to "
-        f"{percent_change(effect.high)})"
+        f"{name} {percent_change(effect.mean_ratio)} "
+        f"({percent_change(effect.mean_low)} to {percent_change(effect.mean_high)})"
         for name, effect in known
     ]
-    unclear = all((effect.low or 0) <= 1 <= (effect.high or 0) for _, effect in known)
+    unclear = all((effect.mean_low or 0) <= 1 <= (effect.mean_high or 0) for _, effect in known)
     end = ", which is within chance" if unclear else ""
-    return [f"attaching py-spy changes the median latency by {', '.join(texts)}{end}"]
+    return [f"attaching py-spy changes the mean latency by {', '.join(texts)}{end}"]
 
 
 def _named(group: str) -> str:

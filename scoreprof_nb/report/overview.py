@@ -12,8 +12,7 @@ from scoreprof_nb.report.group_table import items_text
 from scoreprof_nb.report.profile import Report
 
 GLOSSARY = (
-    ("block", "a stretch of a phase with py-spy off or on; the order is off, on, on, off, so that "
-    "drift cancels"),
+    ("block", "a stretch of a phase with py-spy off or on, in a balanced order, so that drift cancels"),
     ("compile hit", "a request during which the server compiled a program, by its log"),
     ("component", "what a stack is doing, such as tokenize; the groups of the first table are sums "
     "of components"),
