@@ -2,6 +2,7 @@
 # make compare      compare existing runs                              (CONTROL, TEST, PARAMS, COMPARE_DIR)
 # make ab           demo of a comparison: overlap scheduling on or off (PARAMS, COMPARE_DIR)
 # make load         demo of an open loop: latency over the rate         (PARAMS, RUN_DIR)
+# make explore      what a py-spy recording of your own shows         (RECORDING, PARAMS, EXPLORE_DIR)
 # make lab          open the notebooks in JupyterLab
 # make image        build the profiling image of a branch, tag or commit
 #                   (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA, SERVER_CONSTRAINTS, BASE_IMAGE; for a private
@@ -31,6 +32,8 @@ PARALLEL := --numprocesses=2 --dist=worksteal
 COVERAGE := build/coverage
 NOTEBOOK := notebooks/profile_score_api.ipynb
 COMPARE := notebooks/compare_runs.ipynb
+EXPLORE := notebooks/explore_recording.ipynb
+EXPLORE_DIR ?= explorations/latest
 compare: COMPARE_DIR ?= comparisons/latest
 table: COMPARE_DIR ?= comparisons/table
 ab: COMPARE_DIR ?= comparisons/demo
@@ -41,7 +44,7 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report load compare ab lab image image-check job start table test test-all lint unit coverage truth interval-coverage setup clean help
+.PHONY: report load compare ab explore lab image image-check job start table test test-all lint unit coverage truth interval-coverage setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +71,11 @@ ab: setup
 	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
 	  -p pairs 5 -p phases single,small -p phase_s 8 -p warmup_s 30 \
 	  -p control_label overlap -p test_label 'no overlap' -p test_server_flags ' --disable-overlap-schedule' $(PARAMS)
+
+explore: setup
+	@test -n "$(RECORDING)" || { echo "usage: make explore RECORDING=recording.speedscope.json"; exit 42; }
+	@$(KIT)/bin/python -m scoreprof_nb $(EXPLORE) $(EXPLORE_DIR)/out.ipynb -p output_dir $(EXPLORE_DIR) \
+	  -p recording '$(RECORDING)' $(PARAMS)
 
 test: lint unit
 	@$(KIT)/bin/python -m pytest tests/integration -m 'not slow' $(PYTEST_ARGS)

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from scoreprof_nb.analysis.component_sums import PathSums
 from scoreprof_nb.analysis.dependence import Floats, Units
-from scoreprof_nb.analysis.intervals import ratio_of_sums
+from scoreprof_nb.analysis.intervals import Linear, ratio_of_sums
 from scoreprof_nb.analysis.path_counts import Slices
 from scoreprof_nb.components.catalog import CLIENT, IPC_AND_WAKEUP
 from scoreprof_nb.components.component import Catalog
@@ -12,8 +13,9 @@ from scoreprof_nb.components.component import Catalog
 COLUMNS = ("component", "mean_ms", "low", "high", "share", "latency_ms")
 
 
-def estimate(slices: Slices, most_ms: float, catalog: Catalog) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The own and the queued milliseconds of each component: tables with COLUMNS, largest first.
+def estimate(slices: Slices, most_ms: float, catalog: Catalog) -> tuple[pd.DataFrame, pd.DataFrame, PathSums]:
+    """The own and the queued milliseconds of each component: tables with COLUMNS, largest first; and what
+    sums of components need.
 
     The rows of both sum to the mean latency exactly. Intervals are by what each slice contributes
     (``dependence``): requests that are in flight together are not independent of each other. ``most_ms``:
@@ -26,12 +28,17 @@ def estimate(slices: Slices, most_ms: float, catalog: Catalog) -> tuple[pd.DataF
     mean_ms = ratio_of_sums(slices.latency_ms[:, None], slices.requests)
     client_ms = ratio_of_sums(slices.client_ms[:, None], slices.requests)
     path = ratio_of_sums(counts, counts.sum(axis=1)).times(mean_ms).moved(rest, client, client_ms)
-    low, high = path.amounts(Units.of(slices.block, np.zeros_like(slices.block)), most_ms)
+    units = Units.of(slices.block, np.zeros_like(slices.block))
+    low, high = path.amounts(units, most_ms)
     own, queued = (
         _table(catalog, path.values[part], low[part], high[part], float(mean_ms.values[0]))
         for part in (slice(0, size), slice(size, 2 * size))
     )
-    return own, queued
+    occurs = counts.any(axis=0)
+    occurs[[rest, client]] = True
+    names = tuple(name for name, used in zip(catalog.names * 2, occurs, strict=True) if used)
+    known = Linear(path.values[occurs], path.influence[:, occurs])
+    return own, queued, PathSums(names, known, units, most_ms, round(float(counts.sum())))
 
 
 def _without(counts: Floats, excess: Floats) -> Floats:

@@ -1,14 +1,15 @@
 """The sums that the request path is computed from, over all threads and requests of a phase."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
 from scoreprof_nb.analysis.clock import SLOT_S
 from scoreprof_nb.analysis.path_causes import Bools, ServerStates, server_states
-from scoreprof_nb.analysis.path_counts import Slices, parts_of, slice_edges, sliced
+from scoreprof_nb.analysis.path_counts import Parts, Slices, parts_of, slice_edges, sliced
 from scoreprof_nb.analysis.path_stages import (
+    Floats,
     InFlight,
     batch_starts,
     in_flight,
@@ -59,8 +60,44 @@ def joint_sums(
     """
     rows = {name: requests["request"].isin(part["request"]).to_numpy() for name, part in chosen.items()}
     mean_ms = float(chosen[""]["latency_ms"].mean())
-    wall_s = sum(block.block.wall_s for block in ticks.blocks)
     sums: dict[str, Slices] = {}
+    for block, parts, edges in _parts_by_block(ticks, requests, batches, alone, mean_ms):
+        for name, wanted in rows.items():
+            here = sliced(block, parts, requests, wanted, edges, UNCERTAIN_S)
+            sums[name] = sums[name].together(here) if name in sums else here
+    return sums
+
+
+def ticks_by_request(
+    ticks: PhaseTicks, requests: pd.DataFrame, batches: PrefillBatches | None, alone: bool
+) -> pd.DataFrame:
+    """What each request waits for, in ticks: columns request, component (number in the catalog), queued,
+    ticks. The arguments are those of ``joint_sums``."""
+    tables = [
+        pd.DataFrame(
+            {
+                "request": requests["request"].to_numpy()[parts.request],
+                "block": block.block.number,
+                "component": parts.component,
+                "queued": parts.queued,
+            }
+        )
+        for block, parts, _ in _parts_by_block(ticks, requests, batches, alone, 1e3)
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    own_block = requests.set_index("request")["block"]
+    table = table[table["block"].to_numpy() == own_block.loc[table["request"]].to_numpy()]
+    counts: pd.DataFrame = (
+        table.groupby(["request", "component", "queued"]).size().rename("ticks").reset_index()
+    )
+    return counts
+
+
+def _parts_by_block(
+    ticks: PhaseTicks, requests: pd.DataFrame, batches: PrefillBatches | None, alone: bool, mean_ms: float
+) -> Iterator[tuple[BlockTicks, Parts, Floats]]:
+    """The parts of the ticks of each block, and the bounds of its slices."""
+    wall_s = sum(block.block.wall_s for block in ticks.blocks)
     for block in ticks.blocks:
         states = server_states(block)
         pairs = in_flight(block, requests, UNCERTAIN_S)
@@ -69,11 +106,7 @@ def joint_sums(
             stages = stages_alone(states, pairs, _sent_all(block, states, pairs, batches))
         else:
             stages = stages_by_batch(block, states, pairs, requests, batches, edges)
-        parts = parts_of(states, pairs, stages, block.catalog)
-        for name, wanted in rows.items():
-            here = sliced(block, parts, requests, wanted, edges, UNCERTAIN_S)
-            sums[name] = sums[name].together(here) if name in sums else here
-    return sums
+        yield block, parts_of(states, pairs, stages, block.catalog), edges
 
 
 def _sent_all(

@@ -25,6 +25,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis.capacity import Capacity, max_speedup
 from scoreprof_nb.analysis.clock import SLOT_S
+from scoreprof_nb.analysis.component_sums import PathSums
 from scoreprof_nb.analysis.intervals import unseen_share
 from scoreprof_nb.analysis.path_counts import Slices
 from scoreprof_nb.analysis.path_estimate import estimate
@@ -54,7 +55,7 @@ class RequestPath:
     marginal. ``groups``: the paths of some of the requests (NO_COMPILE, SLOWEST_TENTH), those with at
     least FEWEST_REQUESTS; not of the marginal method, which does not know what a single request waits for.
     ``unseen_high_ms``: the upper end of the interval, from 0, of each component that no sample shows and
-    that has no row.
+    that has no row; ``sums``: for sums of components, None without a path.
     """
 
     table: pd.DataFrame
@@ -63,6 +64,7 @@ class RequestPath:
     queued: pd.DataFrame = field(default_factory=_nothing)
     groups: Mapping[str, "RequestPath"] = field(default_factory=dict)
     unseen_high_ms: float | None = None
+    sums: PathSums | None = None
 
     def as_mapping(self) -> Mapping[str, tuple[float, float, float]]:
         """Component to (mean, low, high) of its own ms."""
@@ -194,9 +196,8 @@ class _Estimate:
     ) -> RequestPath:
         """The path of some requests, from their sums."""
         most_ms = float(requests["latency_ms"].max())
-        own, queued = estimate(slices, most_ms, self.ticks.catalog)
-        seen = float(slices.own.sum() + slices.queued.sum())
-        unseen_ms = unseen_share(round(seen)) * float(requests["latency_ms"].mean())
+        own, queued, sums = estimate(slices, most_ms, self.ticks.catalog)
+        unseen_ms = unseen_share(sums.ticks) * float(requests["latency_ms"].mean())
         tables = [
             part.assign(
                 phase=self.ticks.phase.name,
@@ -208,4 +209,4 @@ class _Estimate:
             )[list(COLUMNS)]
             for part in (own, queued)
         ]
-        return RequestPath(tables[0], method, reason, tables[1], unseen_high_ms=unseen_ms)
+        return RequestPath(tables[0], method, reason, tables[1], unseen_high_ms=unseen_ms, sums=sums)

@@ -10,7 +10,9 @@ import pandas as pd
 from scoreprof_nb.analysis import batching, breakdown, memory
 from scoreprof_nb.analysis.capacity import Capacity, capacity
 from scoreprof_nb.analysis.conditions import condition_checks
+from scoreprof_nb.analysis.counts import RequestCounts, counts_check, request_counts, sequences_check
 from scoreprof_nb.analysis.device_phase import DeviceAnalysis, analyse_device, device_traces
+from scoreprof_nb.analysis.evidence import EVIDENCE_COLUMNS, evidence
 from scoreprof_nb.analysis.gil import PAIR_COLUMNS, blocked_pairs
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
@@ -64,6 +66,7 @@ class ThreadAnalysis:
     hot_functions: pd.DataFrame
     states: pd.DataFrame
     blocked: pd.DataFrame
+    evidence: pd.DataFrame
     served: float
 
 
@@ -92,6 +95,7 @@ class PhaseAnalysis:
     load: Load
     ticks: PhaseTicks
     requests: MeasuredRequests
+    counts: RequestCounts
     latency: LatencyAnalysis
     path: RequestPath
     capacity: Capacity
@@ -121,6 +125,7 @@ _TABLES = MappingProxyType(
         "latency": _Table(lambda phase: phase.latency.table, LATENCY_COLUMNS),
         "threads": _Table(lambda phase: phase.threads.shares, breakdown.THREAD_COLUMNS),
         "cpu": _Table(lambda phase: phase.threads.cpu, breakdown.CPU_COLUMNS),
+        "evidence": _Table(lambda phase: phase.threads.evidence, EVIDENCE_COLUMNS),
         "hot": _Table(lambda phase: phase.threads.hot_functions, breakdown.HOT_COLUMNS),
         "utilisation": _Table(lambda phase: phase.threads.utilisation, breakdown.UTILISATION_COLUMNS),
         "states": _Table(lambda phase: phase.threads.states, STATE_COLUMNS),
@@ -148,7 +153,7 @@ class RunAnalysis:
     def table(self, name: str) -> pd.DataFrame:
         """One of the phases' tables, all phases concatenated. Raises KeyError for an unknown name.
 
-        Names: latency, threads, cpu, hot, utilisation, states, blocked, memory, batches.
+        Names: latency, threads, cpu, evidence, hot, utilisation, states, blocked, memory, batches.
         """
         table = _TABLES[name]
         return concat_tables([table.part(phase) for phase in self.phases], table.columns)
@@ -195,9 +200,12 @@ def _analyse_phase(
     cache = prefix_cache(phase, run.log, requests)
     table = latency.table
     profiled_ms = float(table.loc[table["which"] == "with py-spy", "mean_ms"].iloc[0])
+    counts = request_counts(phase, requests, run.log)
     checks = (
         *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),
         *limits(phase.name, capture, requests.failed_share, ticks.failures),
+        counts_check(counts),
+        sequences_check(counts, load.concurrency),
         *condition_checks(phase.name, phase.record.warmup, requests, latency.observer_effect),
         *state_checks(ticks, states, threads.states),
         *load_checks(phase.name, str(run.manifest.parameters.get("prefix_cache", "")), cache, step),
@@ -208,6 +216,7 @@ def _analyse_phase(
         load=load,
         ticks=ticks,
         requests=requests,
+        counts=counts,
         latency=latency,
         path=path,
         capacity=thread_capacity,
@@ -247,6 +256,7 @@ def _threads(
         hot_functions=breakdown.hot_functions(ticks, served),
         states=at_work,
         blocked=blocked_pairs(states, at_work, ticks.catalog),
+        evidence=evidence(ticks, served),
         served=served,
     )
 

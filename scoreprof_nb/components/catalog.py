@@ -5,7 +5,8 @@ Besides components, which are what a Python stack does, it holds the rows of res
 such as the CPU time of native threads.
 
 The colours of a group are shades of one colour of the palette of Okabe and Ito, which readers with any
-common form of colour blindness can tell apart. Neighbours in a bar alternate between light and dark.
+common form of colour blindness can tell apart; compiling and the device have colours of their own. Neighbours
+in a bar alternate between light and dark.
 """
 
 from scoreprof_nb.components.component import WAITING_GROUP, Catalog, Component
@@ -79,15 +80,15 @@ CATALOG = Catalog(
             "trace_compile",
             "jax",
             "tracing, lowering and compiling",
-            "#003355",
+            "#7A1F4B",
             advice="shapes that were not compiled before; precompile or pad them",
         ),
-        Component("transfer", "jax", "moving arrays between host and device", "#4A86DB"),
+        Component("transfer", "jax", "moving arrays between host and device", "#7FA6D9"),
         Component(
             "device_wait",
             "jax",
             "waiting for the device to finish",
-            "#00528F",
+            "#3D3D5C",
             advice="the model's computation, or buffers that are dropped while it runs",
             waiting=True,
         ),

@@ -32,6 +32,12 @@ PREFILL_TOKENS = re.compile(r"Prefill batch\.? ?.*#new-token: (\d+).*#cached-tok
 # its scheduler_output_processor_mixin.py); it logs n when it starts.
 DECODE_LOG_INTERVAL = re.compile(r"\bdecode_log_interval=([1-9]\d*)")
 
+# In the path of each file of the server's own package.
+SERVER_PACKAGE = "/sgl_jax/"
+# Its outermost functions, which hold everything and explain nothing.
+ENTRY_FUNCTIONS = frozenset({"main", "launch_server", "run_scheduler_process", "run_detokenizer_process"})
+# What a prefill batch computes and what it takes from the prefix cache: groups 1 and 2, in tokens.
+PREFILL_TOKENS = re.compile(r"Prefill batch\.? ?.*#new-token: (\d+), #cached-token: (\d+)")
 DTYPE_FLAG = "--dtype"  # of the server: the number format that the model is computed in
 
 # The compiled function that runs the model, in a device trace. A decode step is a program of its own: it

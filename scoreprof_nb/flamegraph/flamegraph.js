@@ -10,7 +10,7 @@
     const rect = g.querySelector("rect");
     const [x, y, width] = ["x", "y", "width"].map((name) => Number(rect.getAttribute(name)));
     const label = g.querySelector("title").textContent.split("\n")[0];
-    return { g, rect, x, y, width, label };
+    return { g, rect, x, y, width, label, component: g.dataset.component };
   });
   const root = frames[0];
   const within = (inner, outer) =>
@@ -45,10 +45,17 @@
   }
 
   function search(pattern) {
-    const result = svg.querySelector(".fg-found");
     let wanted;
-    try { wanted = new RegExp(pattern); } catch (error) { result.textContent = "not a regular expression"; return; }
-    const hits = new Set(frames.filter((frame) => pattern && wanted.test(frame.label)));
+    try { wanted = new RegExp(pattern); } catch (error) {
+      svg.querySelector(".fg-found").textContent = "not a regular expression";
+      return;
+    }
+    mark(pattern, (frame) => wanted.test(frame.label));
+  }
+
+  function mark(pattern, isHit) {
+    const result = svg.querySelector(".fg-found");
+    const hits = new Set(frames.filter((frame) => pattern && isHit(frame)));
     for (const frame of frames) frame.g.classList.toggle("fg-hit", hits.has(frame));
     holder.classList.toggle("fg-searched", hits.size > 0);
     let width = 0, end = -1;
@@ -68,4 +75,9 @@
     if (pattern !== null) search(pattern);
   });
   svg.querySelector(".fg-controls").setAttribute("visibility", "visible");
+  // For a page with controls of its own: the detail is a pattern, a component, or a thread (a frame above the root).
+  svg.addEventListener("fg:search", (event) => search(event.detail));
+  svg.addEventListener("fg:component", (event) => mark(event.detail, (frame) => frame.component === event.detail));
+  svg.addEventListener("fg:zoom", (event) =>
+    zoom(frames.find((frame) => frame.label === event.detail && frame.y > root.y - 20 && frame !== root) || root));
 })();

@@ -10,10 +10,11 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from itertools import accumulate
 from operator import attrgetter
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 from scoreprof_nb.components import palette
 from scoreprof_nb.components.catalog import CATALOG
@@ -174,20 +175,22 @@ def _draw(box: Box, total: float, unit: str, height: int, catalog: Catalog) -> s
     component = frame.main_component(catalog)
     about = f"{label}\n{frame.weight:.3f} {unit}, {100 * frame.weight / total:.2f} %, mostly {component}"
     text_colour = palette.text_colour(catalog[component].colour)
-    return draw_box(box, about, _fill(component, catalog), text_colour, height)
+    return draw_box(box, about, _fill(component, catalog), text_colour, height, component)
 
 
-def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int) -> str:
-    """A frame as SVG, with ``about`` as its tooltip. ``height``: of the picture, in pixels.
+def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int, component: str = "") -> str:
+    """A frame as SVG, with ``about`` as its tooltip. ``height``: of the picture, in pixels; ``component``:
+    the frame's, by which a page can mark it.
 
     The first line of ``about`` is the text in the frame, here and when the script zooms.
     """
     y = height - MARGIN_PX - (box.frame.depth + 1) * ROW_PX
     clipped = clip(about.partition("\n")[0], box.width - 4)
     text = f'<text x="{box.x + 3:.3f}" y="{y + 12}">{escape(clipped)}</text>' if clipped else ""
+    marked = f" data-component={_quoted(component)}" if component else ""
     border = ' stroke="#FFFFFF" stroke-width="0.6"' if box.width >= _BORDERED_PX else ""
     return (
-        f'<g fill="{text_colour}"><title>{escape(about)}</title>'
+        f'<g fill="{text_colour}"{marked}><title>{escape(about)}</title>'
         f'<rect x="{box.x:.3f}" y="{y}" width="{box.width:.3f}" height="{ROW_PX - 1}" '
         f'fill="{fill}"{border}/>{text}</g>'
     )
@@ -195,6 +198,11 @@ def draw_box(box: Box, about: str, fill: str, text_colour: str, height: int) -> 
 
 def _fill(component: str, catalog: Catalog) -> str:
     return "url(#fg-hatch)" if palette.hatch(component) else catalog[component].colour
+
+
+@cache
+def _quoted(component: str) -> str:
+    return quoteattr(component)
 
 
 def showable(text: str) -> str:

@@ -1,46 +1,50 @@
-"""What the notebooks' cells show: Markdown, tables and figures."""
+"""What the notebooks' cells show: Markdown, HTML, tables and figures, one at a time or as a section."""
 
 import io
-import re
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 from IPython.display import HTML, Image, Markdown, display
 from matplotlib.figure import Figure
 
-from scoreprof_nb.report.format import NOT_KNOWN, escape_html
+from scoreprof_nb.report.blocks import Html, Table
+from scoreprof_nb.report.format import escape_html
+from scoreprof_nb.report.table_html import table_html
 
 DPI = 110
-# Where a path or a qualified name may be broken over two lines.
-_MAY_BREAK = re.compile(r"(/|\.(?=[A-Za-z_&]))")
+Output = str | Html | Table | pd.DataFrame | Figure
+Part = Output | Callable[[], Output]
 
 
-def show(output: str | pd.DataFrame | Figure) -> None:
-    """Show Markdown, a table or a figure. Texts of a table are escaped here, Markdown where it is made."""
-    if isinstance(output, str):
+@dataclass(frozen=True)
+class Section:
+    """A section of a report.
+
+    ``anchor``: the name that links lead to; ``lead``: Markdown, what the section shows in this run, never
+    empty; ``parts``: what it consists of, in order; a part may be a function, called when it is shown.
+    """
+
+    anchor: str
+    title: str
+    lead: str
+    parts: Sequence[Part]
+
+
+def show(output: Output | Section | None) -> None:
+    """Show Markdown, a table, a figure, or a whole section; nothing for None."""
+    if isinstance(output, Section):
+        display(HTML(f'<h2 id="{escape_html(output.anchor)}">{escape_html(output.title)}</h2>'))
+        for part in (output.lead, *output.parts):
+            show(part() if callable(part) else part)
+    elif isinstance(output, str):
         display(Markdown(output))
+    elif isinstance(output, Html):
+        display(HTML(output.text))
     elif isinstance(output, Figure):
         buffer = io.BytesIO()
         output.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
         display(Image(buffer.getvalue()))
-    elif output.empty:
-        display(Markdown("*No data.*"))
-    else:
-        display(HTML(_html(output)))
-
-
-def _html(table: pd.DataFrame) -> str:
-    """The table as HTML, with text aligned left and numbers right."""
-    texts = [name for name in table.columns if table[name].map(lambda value: isinstance(value, str)).all()]
-    styler = table.style.format(_cell).format_index(escape_html, axis="columns").hide(axis="index")
-    left = styler.set_properties(subset=pd.Index(texts), **{"text-align": "left", "white-space": "pre-line"})
-    text: str = left.set_table_styles([{"selector": "th", "props": "text-align: left"}]).to_html()
-    return text
-
-
-def _cell(value: Any) -> str:
-    if value is None or (not isinstance(value, str | list | dict) and pd.isna(value)):
-        return NOT_KNOWN
-    if isinstance(value, float):
-        return f"{value:,.3f}" if 0 < abs(value) < 1 else f"{value:,.1f}"
-    return _MAY_BREAK.sub(r"\1<wbr>", escape_html(value))
+    elif output is not None:
+        rows = output.rows if isinstance(output, Table) else output
+        display(Markdown("*No data.*") if rows.empty else HTML(table_html(output)))

@@ -53,9 +53,9 @@ def plain_variables(namespace: Mapping[str, Any], known: frozenset[str]) -> dict
     return plain
 
 
-def publish_run_metadata(folder: str, results_dir: str, hold_s: float) -> None:
-    """Store in the notebook what the runner needs at the end; show the folder."""
-    metadata = {"run_dir": folder, "results_dir": results_dir, "hold_s": hold_s}
+def publish_run_metadata(folder: str, results_dir: str, hold_s: float, title: str = "") -> None:
+    """Store in the notebook what the runner needs at the end; show the folder. ``title``: of report.html."""
+    metadata = {"run_dir": folder, "results_dir": results_dir, "hold_s": hold_s, "title": title}
     display({RUN_MIME: metadata, "text/plain": f"folder: {folder}"}, raw=True)
 
 
@@ -83,7 +83,8 @@ def start(namespace: Mapping[str, Any]) -> Parameters:
     parameters = parameters.with_values(
         run_dir=absolute(run_dir), results_dir=absolute(parameters.results_dir)
     )
-    publish_run_metadata(parameters.run_dir, parameters.results_dir, parameters.hold_s)
+    title = f"{parameters.label}: Score API profile"
+    publish_run_metadata(parameters.run_dir, parameters.results_dir, parameters.hold_s, title)
     return parameters
 
 

@@ -2,6 +2,7 @@
 
 from scoreprof_nb.plots.components import plot_cpu, plot_hot_functions, plot_request_path, plot_threads
 from scoreprof_nb.plots.device import plot_device
+from scoreprof_nb.plots.flame import plot_flame
 from scoreprof_nb.plots.latency import plot_latency, plot_latency_timeline, plot_observer_effect
 from scoreprof_nb.plots.load import plot_latency_over_rate
 from scoreprof_nb.plots.server import plot_batching, plot_utilisation
@@ -12,6 +13,7 @@ __all__ = [
     "plot_batching",
     "plot_cpu",
     "plot_device",
+    "plot_flame",
     "plot_history",
     "plot_hot_functions",
     "plot_latency",

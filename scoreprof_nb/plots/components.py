@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 
 from scoreprof_nb.components.catalog import CATALOG, NATIVE_THREADS
 from scoreprof_nb.components.component import Catalog
+from scoreprof_nb.components.headline import headline_group
 from scoreprof_nb.plots import bars
 from scoreprof_nb.plots.layout import (
     SMALL,
@@ -34,9 +35,12 @@ from scoreprof_nb.plots.layout import (
     unknown_line,
 )
 
+VISIBLE_SHARE = 0.01  # of a bar: a smaller segment has no entry in the legend
+
 
 def plot_request_path(path: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
-    """Where the wall time of a request goes: one stacked bar per phase, in milliseconds.
+    """Where the wall time of a request goes, in milliseconds: one stacked bar per phase, and below, at a
+    scale of its own, the host's part of each bar.
 
     ``path``: phase, component, mean_ms (per request), low and high (95 % interval of mean_ms, NaN = not
     known), requests (profiled ones of the phase) and latency_ms (mean latency of the phase), both the same
@@ -51,37 +55,57 @@ def plot_request_path(path: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
     latency_mark = Line2D(
         [], [], color="black", marker="|", markersize=11, linestyle="", label="mean latency"
     )
-    handles = [*component_handles(known["component"], catalog), latency_mark]
+    handles = [*component_handles(_named(known, catalog), catalog), latency_mark]
     denominator = (
         f"mean per request, {counts_line(path, 'requests', 'profiled requests')}\n"
-        f"ranges in the segments: 95 % interval of the mean{unknown_line(path, 'mean_ms')}"
+        f"ranges in the segments: 95 % interval of the mean; the panels' scales differ"
+        f"{unknown_line(path, 'mean_ms')}"
     )
     marginal = _marginal_phases(known)
     if marginal:
         title += f" (marginal method: {', '.join(marginal)})"
         denominator += "\nmarginal method: chained shares of the threads; it cannot show what overlaps"
-    figure = new_figure(title, denominator, height_for(0.85 * len(phases), len(handles)))
-    (axes,) = panel_row(figure, [1], handles, "component")
+    figure = new_figure(title, denominator, height_for(1.85 * len(phases) + 0.6, len(handles)))
+    whole_axes, host_axes = panel_column(figure, [1, 1], handles, "component")
     segments = []
     for y, (_, rows) in enumerate(phases):
-        segments += bars.stack(axes, y, rows, "mean_ms", _time_labels("mean_ms"), catalog)
-        total, latency_ms = rows["mean_ms"].sum(), rows["latency_ms"].max()
-        axes.plot([latency_ms] * 2, [y - 0.43, y + 0.43], color="black", linewidth=1.5)
-        end = max(rows["mean_ms"].clip(lower=0).sum(), 0 if pd.isna(latency_ms) else latency_ms)
-        measured = "not known" if pd.isna(latency_ms) else f"{number(latency_ms)} ms"
-        axes.annotate(
-            f"total {number(total)} ms\nlatency {measured}",
-            (end, y),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL,
-        )
-    label_rows(axes, [phase for phase, _ in phases])
-    _leave_room(axes, 1.2)
-    axes.set_xlabel("milliseconds of wall time per request")
+        segments += bars.stack(whole_axes, y, rows, "mean_ms", _time_labels("mean_ms"), catalog)
+        _annotate_total(whole_axes, y, rows)
+        host = rows[rows["component"].map(lambda name: headline_group(catalog[name]).kind == "host")]
+        segments += bars.stack(host_axes, y, host, "mean_ms", _time_labels("mean_ms"), catalog)
+        end = host["mean_ms"].clip(lower=0).sum()
+        _write_after(host_axes, y, end, f"host {number(host['mean_ms'].sum())} ms")
+    for axes, name in ((whole_axes, "whole request"), (host_axes, "the host's part")):
+        label_rows(axes, [phase for phase, _ in phases])
+        axes.set_title(name, fontsize=10, loc="left")
+        _leave_room(axes, 1.2)
+    host_axes.set_xlabel("milliseconds of wall time per request")
     bars.label_segments(figure, segments)
     return figure
+
+
+def _annotate_total(axes: Axes, y: float, rows: pd.DataFrame) -> None:
+    """The sum of a bar, and a mark at the latency that it must equal."""
+    total, latency_ms = rows["mean_ms"].sum(), rows["latency_ms"].max()
+    axes.plot([latency_ms] * 2, [y - 0.43, y + 0.43], color="black", linewidth=1.5)
+    end = max(rows["mean_ms"].clip(lower=0).sum(), 0 if pd.isna(latency_ms) else latency_ms)
+    measured = "not known" if pd.isna(latency_ms) else f"{number(latency_ms)} ms"
+    _write_after(axes, y, end, f"total {number(total)} ms\nlatency {measured}")
+
+
+def _write_after(axes: Axes, y: float, end: float, text: str) -> None:
+    axes.annotate(text, (end, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=SMALL)
+
+
+def _named(rows: pd.DataFrame, catalog: Catalog) -> list[str]:
+    """The components that a reader can see in the bars: at least 1 % of a bar, or of its host's part."""
+    names: list[str] = []
+    for _, of_phase in by_phase(rows):
+        host = of_phase["component"].map(lambda name: headline_group(catalog[name]).kind == "host")
+        for part in (of_phase, of_phase[host]):
+            visible = part["mean_ms"].abs() >= VISIBLE_SHARE * part["mean_ms"].abs().sum()
+            names += list(part.loc[visible, "component"])
+    return list(dict.fromkeys(names))
 
 
 def plot_cpu(cpu: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
@@ -170,7 +194,7 @@ def plot_threads(threads: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
     return figure
 
 
-def plot_hot_functions(hot: pd.DataFrame, catalog: Catalog = CATALOG, top: int = 12) -> Figure:
+def plot_hot_functions(hot: pd.DataFrame, catalog: Catalog = CATALOG, top: int = 6) -> Figure:
     """The functions with the most self time: bars coloured by component, one panel per phase.
 
     ``hot``: phase, function, file, component, self_ms (in the function itself, per request),

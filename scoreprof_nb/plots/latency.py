@@ -85,6 +85,7 @@ def plot_latency(latency: pd.DataFrame) -> Figure:
     handles: list[Artist] = [
         Line2D([], [], color=_STATISTIC_COLOURS[name], marker=marker, linestyle="", label=name)
         for name, marker in _STATISTICS.items()
+        if latency[f"{name}_ms"].notna().any()
     ]
     figure = new_figure(title, denominator, height_for(1.15 * len(latency), len(handles)))
     (axes,) = panel_row(figure, [1], handles, "statistic")
@@ -140,14 +141,14 @@ def plot_latency_timeline(requests: pd.DataFrame) -> Figure:
         f"blocks, {events}"
         + (f"; {excluded:,} requests without a timestamp are not drawn" if excluded else "")
     )
-    handles = _timeline_handles()
+    handles = _timeline_handles([flag for flag in _EVENTS if known[flag].any()])
     figure = new_figure(title, denominator, height_for(2.3 * (-(-len(phases) // 2)), len(handles) + 2))
     for axes, (phase, rows) in zip(panel_grid(figure, len(phases), handles, ""), phases, strict=True):
         _draw_timeline(axes, phase, rows)
     return figure
 
 
-def _timeline_handles() -> list[Artist]:
+def _timeline_handles(occurring: Sequence[str]) -> list[Artist]:
     return [
         Line2D([], [], color=_REQUEST_COLOUR, marker=".", linestyle="", label="request"),
         *(
@@ -160,7 +161,7 @@ def _timeline_handles() -> list[Artist]:
                 markerfacecolor="none",
                 label=event.label,
             )
-            for event in _EVENTS.values()
+            for event in map(_EVENTS.__getitem__, occurring)
         ),
         Patch(facecolor=_PROFILED_COLOUR, label="profiled block"),
     ]

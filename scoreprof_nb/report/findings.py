@@ -13,12 +13,14 @@ from scoreprof_nb.report import format
 from scoreprof_nb.report.format import milliseconds, percent, with_interval
 
 SMALLEST_SHARE = 0.01
+SMALLEST_MS = 0.05  # a lower bound that would be shown as 0.0 is no finding
 MARGINAL = "marginal method: it cannot show which thread's work overlaps another's"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A component that costs at least SMALLEST_SHARE of a request. Times are in milliseconds per request.
+    """A component that costs at least SMALLEST_SHARE of a request, and more than its interval leaves to
+    chance. Times are in milliseconds per request.
 
     ``max_speedup``: latency / (latency - component), the most that removing the component could give; None
     without a request path. ``low``, ``high``: 95 % interval, NaN when it is not known.
@@ -56,11 +58,16 @@ def _of_phase(phase: PhaseAnalysis) -> list[Finding]:
 
 
 def _worth(row: "pd.Series[float]") -> bool:
-    return float(row["share"]) >= SMALLEST_SHARE
+    return float(row["share"]) >= SMALLEST_SHARE and _is_above_zero(row)
 
 
 def _worth_cpu(row: "pd.Series[float]", cpu: pd.DataFrame) -> bool:
-    return float(row["cpu_ms"]) >= SMALLEST_SHARE * float(cpu["cpu_ms"].sum())
+    return float(row["cpu_ms"]) >= SMALLEST_SHARE * float(cpu["cpu_ms"].sum()) and _is_above_zero(row)
+
+
+def _is_above_zero(row: "pd.Series[float]") -> bool:
+    """Whether the cost is more than chance: its interval stays above 0, or is not known."""
+    return not float(row["low"]) < SMALLEST_MS
 
 
 def _path_finding(phase: PhaseAnalysis, row: "pd.Series[float]", component: Component) -> Finding:

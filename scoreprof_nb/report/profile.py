@@ -1,17 +1,19 @@
 """A run as its report shows it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis, analyse
 from scoreprof_nb.components.rules import RulesError, RuleSet, load_rules
 from scoreprof_nb.parameters.profile import MeasurementParameters, Parameters
 from scoreprof_nb.parameters.schema import ParameterError
+from scoreprof_nb.report.component_findings import ComponentFinding, component_findings
 from scoreprof_nb.report.findings import Finding, findings
 from scoreprof_nb.run_folder.store import load_run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The analysis of a run with its findings; ``profile_tables``, ``profile_verdict`` and
     ``profile_files`` show it."""
@@ -20,6 +22,14 @@ class Report:
     rules: RuleSet
     analysis: RunAnalysis
     findings: tuple[Finding, ...]
+
+    def __repr__(self) -> str:
+        return f"Report({str(self.folder)!r})"
+
+    @cached_property
+    def component_findings(self) -> tuple[ComponentFinding, ...]:
+        """The findings by component, as the report shows them."""
+        return tuple(component_findings(self.analysis, self.findings))
 
     @property
     def folder(self) -> Path:

@@ -1,12 +1,8 @@
 """The files of a run's report: summary.json, summary.md, the flame graph and the timelines."""
 
-from collections.abc import Iterator, Sequence
-
 import pandas as pd
 
-from scoreprof_nb.analysis.breakdown import working_stacks
-from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
-from scoreprof_nb.flamegraph.svg import flame_graph
+from scoreprof_nb.report.flame_views import run_flame_graph
 from scoreprof_nb.report.format import NOT_KNOWN
 from scoreprof_nb.report.profile import Report
 from scoreprof_nb.report.summary import summary
@@ -48,33 +44,11 @@ def write_files(report: Report) -> None:
     folder = report.folder
     published = published_path(folder / REPORT, folder, report.parameters.results_dir)
     write_json(folder / SUMMARY, summary(report.analysis, report.findings).model_dump(mode="json"))
-    write_text(folder / SUMMARY_MARKDOWN, summary_markdown(report.analysis, report.findings, str(published)))
+    write_text(folder / SUMMARY_MARKDOWN, summary_markdown(report, str(published)))
     write_text(folder / FLAME_GRAPH, run_flame_graph(report))
     for phase in report.analysis.phases:
         timeline = phase_timeline(phase, report.analysis.run.log)
         write_bytes(folder / timeline_name(phase.name), timeline.trace)
-
-
-def run_flame_graph(report: Report) -> str:
-    """SVG: what the threads do while they work, all phases together, in ms per request."""
-    phases = report.analysis.phases
-    return flame_graph(
-        _flame_stacks(phases),
-        title=f"Score API of sglang-jax: {report.analysis.run.manifest.label}",
-        subtitle=f"phases {', '.join(phase.name for phase in phases)}: mean ms per request of each stack, "
-        "of working threads only",
-        unit="ms per request",
-        catalog=report.analysis.catalog,
-    )
-
-
-def _flame_stacks(phases: Sequence[PhaseAnalysis]) -> Iterator[tuple[Sequence[str], str, float]]:
-    # A phase whose requests all failed has no mean.
-    served = [phase for phase in phases if phase.threads.served > 0]
-    for phase in served:
-        for stack in working_stacks(phase.ticks):
-            ms = stack.wall_ms / phase.threads.served / len(served)
-            yield stack.labels(), stack.component, ms
 
 
 def files_table(report: Report) -> pd.DataFrame:

@@ -6,35 +6,22 @@ from scoreprof_nb.analysis import memory
 from scoreprof_nb.analysis.latency import QUANTILES, Throughput
 from scoreprof_nb.analysis.run_analysis import unclassified_table
 from scoreprof_nb.report import format
-from scoreprof_nb.report.findings import SMALLEST_SHARE, latency_with_interval, path_column
+from scoreprof_nb.report.findings import latency_with_interval
 from scoreprof_nb.report.format import with_interval
 from scoreprof_nb.report.profile import Report
-from scoreprof_nb.stacks.table import short_path
 
-HOT_FUNCTIONS = 12
-SHOWN_FINDINGS = 12
 THREAD_COMPONENTS = 5
+_BATCHING_WORDS = {
+    "requests": "requests sent",
+    "prefill_batches": "prefill\nbatches",
+    "prefills_per_request": "prefill batches\nper request",
+    "split": "requests split\nover batches",
+    "decode_batches_at_least": "decode steps,\nat least",
+    "decode_batches_at_most": "decode steps,\nat most",
+    "compiles": "programs\ncompiled",
+    "compile_hit": "requests hit\nby a compile",
+}
 TIMELINE_COLUMNS = ("phase", "time_s", "latency_ms", "block", "profiled", "compile_hit", "split", "failed")
-
-
-def findings_table(report: Report) -> pd.DataFrame:
-    """The largest findings. Columns: phase, component, ms per request (of CPU time where the phase has
-    no request path), at most, what it is."""
-    paths = report.analysis.paths()
-    of_path = set() if paths.empty else set(paths["phase"])
-    return pd.DataFrame(
-        [
-            {
-                "phase": finding.phase,
-                "component": finding.component,
-                "ms per request": with_interval(finding.ms_per_request, finding.low, finding.high)
-                + ("" if finding.phase in of_path else " CPU"),
-                "at most": "" if finding.max_speedup is None else format.speedup(finding.max_speedup),
-                "what it is": finding.advice,
-            }
-            for finding in report.findings[:SHOWN_FINDINGS]
-        ]
-    )
 
 
 def latency_table(report: Report) -> pd.DataFrame:
@@ -59,32 +46,6 @@ def latency_overview(report: Report) -> pd.DataFrame:
     """The rows of all requests without py-spy, one per phase."""
     table = report.analysis.table("latency")
     return table[table["which"] == "all"].drop(columns="which")
-
-
-def hot_table(report: Report) -> pd.DataFrame:
-    """The functions with the most self time, the first of each phase."""
-    hot = report.analysis.table("hot").assign(file=lambda table: table["file"].map(short_path))
-    return hot.groupby("phase", sort=False).head(HOT_FUNCTIONS)
-
-
-def path_table(report: Report) -> pd.DataFrame:
-    """The request path: one row per component, one column per phase."""
-    return _wide(_named_paths(report), "mean_ms")
-
-
-def speedup_table(report: Report) -> pd.DataFrame:
-    """``max_speedup`` of each component that is at least 1 % of a request, by phase."""
-    paths = _named_paths(report)
-    paths = paths[paths["share"] >= SMALLEST_SHARE]
-    shown = paths.assign(text=paths["max_speedup"].map(format.speedup))
-    return _pivoted(shown, "mean_ms", "text")
-
-
-def _named_paths(report: Report) -> pd.DataFrame:
-    """The request paths, with the method in the phase's name where it is the marginal one."""
-    paths = report.analysis.paths()
-    names = {phase.name: path_column(phase) for phase in report.analysis.phases}
-    return paths.assign(phase=paths["phase"].map(names))
 
 
 def cpu_table(report: Report) -> pd.DataFrame:
@@ -120,7 +81,8 @@ def memory_table(report: Report) -> pd.DataFrame:
 
 def batching_table(report: Report) -> pd.DataFrame:
     """One row per phase: batches, splits and compiles by the server's log."""
-    return pd.DataFrame([phase.batching.summary for phase in report.analysis.phases])
+    rows = pd.DataFrame([phase.batching.summary for phase in report.analysis.phases])
+    return rows.rename(columns=_BATCHING_WORDS)
 
 
 def quality_table(report: Report) -> pd.DataFrame:
@@ -131,20 +93,22 @@ def quality_table(report: Report) -> pd.DataFrame:
         rows.append(
             {
                 "phase": phase.name,
-                "rate Hz": quality.rate_hz if quality else None,
-                "effective rate Hz": quality.effective_rate_hz if quality else None,
-                "ticks": quality.ticks if quality else 0,
-                "lost ticks %": 100 * quality.lost_share if quality else None,
-                "behind s": quality.behind_s if quality else None,
-                "tick mismatch": _ticks_and_ms(quality.mismatch, quality.rate_hz) if quality else None,
+                "samples/s\nasked for": quality.rate_hz if quality else None,
+                "samples/s\nreached": quality.effective_rate_hz if quality else None,
+                "ticks (looks\nat all threads)": quality.ticks if quality else 0,
+                "ticks lost\nof a process, %": 100 * quality.lost_share if quality else None,
+                "py-spy late\nby at most, s": quality.behind_s if quality else None,
+                "ticks more than\nanother process": _ticks_and_ms(quality.mismatch, quality.rate_hz)
+                if quality
+                else None,
                 "threads ended within a block": quality.ended if quality else None,
-                "unclassified %": 100 * quality.unclassified_share if quality else None,
+                "unclassified\nof a thread, %": 100 * quality.unclassified_share if quality else None,
                 "p50 with / without py-spy": _ratio(observer.p50_ratio, observer.low, observer.high),
                 "mean with / without py-spy": _ratio(
                     observer.mean_ratio, observer.mean_low, observer.mean_high
                 ),
-                "minimum detectable p50 change %": _percent(phase.latency.minimum_detectable_effect),
-                "scores consistent": phase.quality.scores.consistent,
+                "smallest detectable\nchange of p50, %": _percent(phase.latency.minimum_detectable_effect),
+                "equal requests\ngot equal scores": phase.quality.scores.consistent,
                 "largest score difference": phase.quality.scores.max_difference,
                 "warm-up": phase.phase.record.warmup.ended,
             }

@@ -6,38 +6,56 @@ import pandas as pd
 
 from scoreprof_nb.analysis.quality import TEXT_CHARACTERS
 from scoreprof_nb.analysis.run_analysis import RunAnalysis
-from scoreprof_nb.report.findings import MARGINAL, Finding, busiest_thread, path_column
+from scoreprof_nb.report.answer import answer, trust
+from scoreprof_nb.report.finding_cards import finding_text
+from scoreprof_nb.report.findings import MARGINAL, busiest_thread, path_column
 from scoreprof_nb.report.format import escape_markdown, number, one_line, percent, with_interval
+from scoreprof_nb.report.group_table import group_table
 from scoreprof_nb.report.markdown import markdown_table
+from scoreprof_nb.report.profile import Report
 
 MARKDOWN_FINDINGS = 10
 
 
-def summary_markdown(analysis: RunAnalysis, findings: Sequence[Finding], report: str) -> str:
-    """summary.md, of bounded length. ``report``: where the report is."""
+def summary_markdown(report: Report, where: str) -> str:
+    """summary.md, of bounded length: the report's words and numbers. ``where``: the path of the report."""
+    analysis = report.analysis
     manifest = analysis.run.manifest
     lines = [f"# {escape_markdown(manifest.label)}: {analysis.status()}", ""]
     if manifest.failure:
         lines += [_short(manifest.failure.splitlines()[0]), ""]
+    lines += [escape_markdown(answer(report)), "", escape_markdown(trust(report)), ""]
+    lines += _group_lines(analysis)
     lines += ["Latency in ms, without py-spy (n: requests; 95 % interval; n/a: too few requests):", ""]
     lines += markdown_table(_latency_rows(analysis))
-    lines += ["", "Request path, mean ms per request (95 % interval):", ""]
+    lines += ["", "Request path by component, mean ms per request with py-spy (95 % interval):", ""]
     lines += markdown_table(_path_rows(analysis))
     lines += _path_notes(analysis)
-    lines += ["", "Findings, largest first:", ""]
-    lines += _finding_lines(findings)
-    lines += ["", *_check_lines(analysis), "", f"Report: {escape_markdown(report)}", ""]
+    lines += ["", "Findings, the host's first:", ""]
+    lines += _finding_lines(report)
+    lines += ["", *_check_lines(analysis), "", f"Report: {escape_markdown(where)}", ""]
     return "\n".join(lines)
 
 
-def _finding_lines(findings: Sequence[Finding]) -> list[str]:
+def _group_lines(analysis: RunAnalysis) -> list[str]:
+    """The report's first table; nothing without a request path."""
+    table = group_table(analysis)
+    if table is None:
+        return []
+    rows = table.rows.rename(columns=lambda name: str(name).replace("\n", ", "))
+    texts = [{str(name): str(value) for name, value in row.items()} for row in rows.to_dict("records")]
+    return [f"{table.title}:", "", *markdown_table(texts), ""]
+
+
+def _finding_lines(report: Report) -> list[str]:
+    findings = report.component_findings
     lines = [
-        f"{rank}. {escape_markdown(finding.text)}"
+        f"{rank}. {escape_markdown(finding_text(finding))}"
         for rank, finding in enumerate(findings[:MARKDOWN_FINDINGS], start=1)
     ]
     if len(findings) > MARKDOWN_FINDINGS:
-        lines.append(f"   and {len(findings) - MARKDOWN_FINDINGS} more in summary.json")
-    return lines
+        lines.append(f"   and {len(findings) - MARKDOWN_FINDINGS} more in the report")
+    return lines or ["None is larger than its interval."]
 
 
 def _check_lines(analysis: RunAnalysis) -> list[str]:

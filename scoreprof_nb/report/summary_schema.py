@@ -260,7 +260,7 @@ class CostPerItem(_Part):
 
 
 class Finding(_Part):
-    """A component that takes at least 1 % of a request."""
+    """A component that takes at least 1 % of a request, and more than its interval leaves to chance."""
 
     phase: str
     component: str

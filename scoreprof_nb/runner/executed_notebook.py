@@ -10,6 +10,7 @@ from typing import Any
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.files import REPORT, REPORT_HTML, RUN_MIME
 from scoreprof_nb.run_folder.folder import write_text
+from scoreprof_nb.runner.report_html import to_html
 
 PARAMETER_ERROR = "ParameterError"
 GATE_ERROR = "ComparisonGate"
@@ -20,7 +21,8 @@ NO_RESPONSE_ERROR = "EveryRequestFailed"
 class ExecutedNotebook:
     """``error``: the first error in one line, None without one; ``run_dir``: None if not known.
 
-    ``results_dir``: where the run is copied to, None for nowhere; ``hold_s``: seconds to wait at the end.
+    ``results_dir``: where the run is copied to, None for nowhere; ``hold_s``: seconds to wait at the end;
+    ``title``: of the page.
     """
 
     path: Path
@@ -29,6 +31,7 @@ class ExecutedNotebook:
     run_dir: Path | None
     results_dir: Path | None = None
     hold_s: float = 0.0
+    title: str = ""
 
     @property
     def executed_run_dir(self) -> Path | None:
@@ -40,7 +43,7 @@ class ExecutedNotebook:
         """``keep_notebook``, with report.html beside the report in the run folder; returns its path."""
         report = self.keep_notebook()
         if self.run_dir is not None and report == self.run_dir / REPORT:
-            write_text(self.run_dir / REPORT_HTML, to_html(report))
+            write_text(self.run_dir / REPORT_HTML, to_html(report, self.title))
         return report
 
     def keep_notebook(self) -> Path:
@@ -86,6 +89,7 @@ def read_executed_notebook(path: Path) -> ExecutedNotebook:
         run_dir=run_dir,
         results_dir=results_dir,
         hold_s=float(metadata.get("hold_s", 0.0)),
+        title=_redactor(notebook)(str(metadata.get("title", ""))),
     )
 
 
@@ -105,20 +109,3 @@ def _without_error_markers(notebook: Mapping[str, Any]) -> dict[str, Any]:
 
     cleaned: dict[str, Any] = remove_error_markers(nbformat.from_dict(notebook))
     return cleaned
-
-
-def to_html(path: Path) -> str:
-    """The report for a browser: no code, and nothing loaded from elsewhere."""
-    from nbconvert import HTMLExporter
-
-    exporter = HTMLExporter(
-        exclude_input=True,
-        exclude_output_prompt=True,
-        exclude_input_prompt=True,
-        mathjax_url="",
-        require_js_url="",
-        jquery_url="",
-        widget_renderer_url="",
-    )
-    html: str = exporter.from_filename(str(path))[0]
-    return html

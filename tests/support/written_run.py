@@ -6,8 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from scoreprof_nb.analysis.clock import CLOCK_FILE, FIRST_LINE, SLOT_S, SLOTS
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.report import device_tables, profile_files, profile_tables, profile_verdict
+from scoreprof_nb.report import (
+    answer,
+    component_tables,
+    device_tables,
+    finding_cards,
+    flame_views,
+    overview,
+    profile_files,
+    profile_tables,
+    profile_verdict,
+)
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.run_folder.files import DEVICE_TRACE
 from scoreprof_nb.run_folder.folder import RunFolder
@@ -91,17 +102,23 @@ NEW_STACK = (
 )
 
 
-def recorded_block():
+def recorded_block(clock_from_s=None):
     """The stacks of a recording: 20 ms of each request tokenising, 50 ms in the scheduler's batch, and one
-    tick in a function that no rule knows."""
+    tick in a function that no rule knows. ``clock_from_s``: with the launcher's clock, which began then."""
     at_ms = (np.arange(TICKS) + 0.5) * BLOCK_S * 1e3 / TICKS % (BLOCK_S * 1e3 / PER_BLOCK)
     since_ms = at_ms - 0.5 * BLOCK_S * 1e3 / PER_BLOCK  # a request is sent in the middle of its second
     tokenizes, batches = (since_ms >= 0) & (since_ms < 20), (since_ms >= 20) & (since_ms < 70)
     scheduler = [SCHEDULER_STACKS[one] for one in batches.astype(int)]
-    return stack_table(
+    threads = [
         place("http", "main", [HTTP_STACKS[not one] for one in tokenizes], pid=10, tid=10),
         place("scheduler", "main", [NEW_STACK, *scheduler[1:]], pid=11, tid=11),
-    )
+    ]
+    if clock_from_s is not None:
+        at_s = clock_from_s + (np.arange(TICKS) + 0.5) * BLOCK_S / TICKS
+        lines = FIRST_LINE + (at_s / SLOT_S).astype(np.int64) % SLOTS
+        clock = [f"clock@{CLOCK_FILE}:{line}" for line in lines]
+        threads.append(place("clock", "main", clock, pid=9, tid=9))
+    return stack_table(*threads)
 
 
 DEVICE_REQUESTS = [
@@ -138,8 +155,8 @@ def write_run(
     cpu_quota=None,
     device=None,
 ):
-    """A run folder: ``recording`` is failed (py-spy did), off, whole (recordings of made-up stacks) or damaged
-    (whole, but for block 1's). ``device``: the device trace, bytes, of six requests of 19 ms every 20 ms; or why
+    """A run folder: ``recording`` is failed (py-spy did), off, whole (recordings of made-up stacks), timed (the same
+    with the launcher's clock) or damaged (whole, but for block 1's). ``device``: the device trace, bytes, of six requests of 19 ms every 20 ms; or why
     there is none. ``schedstat``: tables of the kernel's counters."""
     folder = RunFolder(path)
     names = ("small", "large")[:phases]
@@ -166,7 +183,7 @@ def write_run(
         with folder.staged_phase(name) as staging:
             for block in blocks:
                 if block.recording is not None and block.recording.file is not None:
-                    table = recorded_block()
+                    table = recorded_block(block.start_s if recording == "timed" else None)
                     write_speedscope(table, staging / block.recording.file, name=block.recording.file)
             if recording == "damaged":
                 (staging / "recording-1.speedscope.json").write_text("{")
@@ -191,12 +208,8 @@ def write_run(
 
 
 TABLES = (
-    profile_tables.findings_table,
     profile_tables.latency_table,
     profile_tables.latency_overview,
-    profile_tables.hot_table,
-    profile_tables.path_table,
-    profile_tables.speedup_table,
     profile_tables.cpu_table,
     profile_tables.threads_table,
     profile_tables.batching_table,
@@ -216,6 +229,15 @@ TABLES = (
     device_tables.chips_table,
     device_tables.device_parts,
     profile_files.files_table,
+    component_tables.findings_overview,
+    component_tables.component_table,
+    component_tables.hot_overview,
+    finding_cards.finding_cards,
+    flame_views.interactive_flame_graph,
+    overview.overview_markdown,
+    overview.phases_table,
+    answer.answer,
+    answer.trust,
 )
 
 

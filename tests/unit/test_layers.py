@@ -30,6 +30,7 @@ MAY_IMPORT = {
         *("analysis", "comparison", "components", "engines", "flamegraph", "parameters", "run_folder"),
         *("stacks", "timeline"),
     },
+    "explore": {"analysis", "components", "engines", "flamegraph", "parameters", "report", "stacks"},
     "capture": {
         *("__init__", "demo", "engines", "parameters", "redact", "run_folder", "stopped_processes"),
     },
@@ -37,11 +38,14 @@ MAY_IMPORT = {
         "analysis",
         "capture",
         "comparison",
+        "components",
+        "explore",
         "parameters",
         "plots",
         "redact",
         "report",
         "run_folder",
+        "stacks",
     },
     "runner": {"components", "parameters", "redact", "run_folder", "stopped_processes"},
 }

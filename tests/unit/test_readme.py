@@ -26,7 +26,7 @@ PAGES = (
     ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").glob("*.md")),
 )
-LANGUAGES = {"sh", "text", "toml", "mermaid"}
+LANGUAGES = {"python", "sh", "text", "toml", "mermaid"}
 SHELL_VARIABLES = {"PWD", "HOME", "PATH"}
 PROGRAMS = ("make", "python", "kubectl", "gcloud", "docker", "sudo", "bash", "papermill", ".venv/bin/")
 NOTEBOOKS = {PROFILE_NOTEBOOK.name: Parameters, COMPARE_NOTEBOOK.name: CompareParameters}

@@ -55,7 +55,7 @@ def estimated(seed, requests=60):
         nothing + 1,
         np.zeros(len(counts), dtype=np.int64),
     )
-    own, queued = estimate(slices, latency_ms.max(), CATALOG)
+    own, queued, _ = estimate(slices, latency_ms.max(), CATALOG)
     assert queued.empty
     table = own.set_index("component")
     unseen_ms = unseen_share(int(counts.sum())) * latency_ms.mean()

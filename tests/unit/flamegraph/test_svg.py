@@ -180,10 +180,13 @@ def test_cost_of_drawing_grows_with_the_stacks_and_no_faster():
     choose = random.Random(0)
     stacks = [([f"f{choose.randint(0, 2)}" for _ in range(12)], "dispatch", 1.0) for _ in range(10_000)]
 
-    def cpu_s(number):
+    def once_s(number):
         start_s = time.process_time()
         flame_graph(stacks[:number], title="t")
         return time.process_time() - start_s
+
+    def cpu_s(number):  # the least of some: what else runs on the machine only adds to it
+        return min(once_s(number) for _ in range(3))
 
     assert cpu_s(10_000) < 10 * cpu_s(1_000)
     svg = flame_graph(stacks, title="t")

@@ -74,7 +74,7 @@ def test_folders_are_absolute_and_known_to_the_runner(published, monkeypatch, tm
     monkeypatch.chdir(tmp_path)
     parameters = start({"run_dir": "runs/a", "hold_s": 3})
     assert parameters.run_dir == str(tmp_path / "runs" / "a")
-    assert published == [(parameters.run_dir, "", 3.0)]
+    assert published == [(parameters.run_dir, "", 3.0, "run: Score API profile")]
 
 
 def test_secret_is_not_in_the_error(published):

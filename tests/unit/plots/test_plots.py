@@ -172,7 +172,7 @@ def test_data_are_not_changed_and_no_window_is_opened(plot, data, optional, need
 
 
 def test_request_path_segments_add_up_to_the_data():
-    (axes,) = drawn_axes(drawn(plots.plot_request_path))
+    axes, _ = drawn_axes(drawn(plots.plot_request_path))
     bars = defaultdict(list)
     for component, y, left, width, _ in segments_of(axes):
         bars[y].append((component, left, width))
@@ -183,6 +183,25 @@ def test_request_path_segments_add_up_to_the_data():
         ends = itertools.accumulate((width for _, _, width in bars[y]), initial=0.0)
         assert [left for _, left, _ in bars[y]] == pytest.approx(list(ends)[:-1])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["single", "large"]
+
+
+def test_the_hosts_part_has_a_panel_of_its_own_without_the_device():
+    """Broken: the device leaves four per cent of the chart for everything that a reader came for."""
+    _, host = drawn_axes(plots.plot_request_path(PATH[PATH["phase"] == "single"]))
+    components = {component for component, *_ in segments_of(host)}
+    assert components == {"http", "dispatch", "ipc_and_wakeup"}
+    assert host.get_xlim()[1] < 60.0
+
+
+def test_legend_names_only_what_can_be_seen():
+    """Broken: a reader looks for a colour that is a hair wide, among twenty entries."""
+    sliver = PATH.copy()
+    sliver.loc[1, "mean_ms"] = 0.01
+    figure = plots.plot_request_path(sliver[sliver["phase"] == "single"])
+    (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    names = {text.get_text() for text in legend.get_texts()}
+    assert "http" not in names
+    assert "device_wait" in names
 
 
 def test_request_path_says_numbers_intervals_totals_and_n():
@@ -209,7 +228,7 @@ def test_request_path_names_what_is_not_known():
 def test_a_negative_rest_is_drawn_left_of_zero():
     negative = PATH.copy()
     negative.loc[2, "mean_ms"] = -4.0
-    (axes,) = drawn_axes(plots.plot_request_path(negative))
+    axes, _ = drawn_axes(plots.plot_request_path(negative))
     (rest,) = [segment for segment in segments_of(axes) if segment[0] == "ipc_and_wakeup"]
     assert rest[2:4] == (0.0, -4.0)
     assert axes.get_xlim()[0] < 0

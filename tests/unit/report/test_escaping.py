@@ -17,15 +17,16 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from scoreprof_nb.comparison.history import History
-from scoreprof_nb.notebook import display
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.report import comparison_files, profile_files, profile_tables
+from scoreprof_nb.report import comparison_files, finding_cards, overview, profile_files, profile_tables
+from scoreprof_nb.report.blocks import Html
 from scoreprof_nb.report.comparison_verdict import history_markdown, verdict_markdown
 from scoreprof_nb.report.format import code_block, escape_html, escape_markdown, one_line
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.report.profile_verdict import path_notes
 from scoreprof_nb.report.profile_verdict import verdict_markdown as run_verdict
 from scoreprof_nb.report.summary_markdown import summary_markdown
+from scoreprof_nb.report.table_html import table_html
 from scoreprof_nb.run_folder.folder import RunFolder
 from tests.support.compared_runs import compared, report_of, side
 from tests.support.written_run import write_run
@@ -155,7 +156,7 @@ def test_no_line_ends_a_code_block(text):
 @given(HOSTILE)
 def test_no_element_stems_from_a_cell_or_a_header_of_a_table(text):
     def elements(word):
-        return parsed(display._html(pd.DataFrame({word: [word, "b"], "of": ["b", word]})))[0]
+        return parsed(table_html(pd.DataFrame({word: [word, "b"], "of": ["b", word]})))[0]
 
     assert elements(text) == elements("x")
 
@@ -182,8 +183,10 @@ def html_of(outputs):
     """report.html of a notebook that shows Markdown (texts) and tables."""
     cells = []
     for output in outputs:
-        text = isinstance(output, str)
-        data = {"text/markdown": output} if text else {"text/html": display._html(output)}
+        if isinstance(output, str):
+            data = {"text/markdown": output}
+        else:
+            data = {"text/html": output.text if isinstance(output, Html) else table_html(output)}
         cells.append(nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data)]))
     notebook = nbformat.v4.new_notebook(cells=cells)
     return exporter().from_notebook_node(notebook)[0]
@@ -235,9 +238,10 @@ def run_with(tmp_path_factory):
 RUN_OUTPUTS = {
     "verdict": run_verdict,
     "path notes": path_notes,
-    "summary.md": lambda report: summary_markdown(
-        report.analysis, report.findings, f"/runs/{report.analysis.run.manifest.label}"
-    ),
+    "overview": overview.overview_markdown,
+    "phases": overview.phases_table,
+    "findings": finding_cards.finding_cards,
+    "summary.md": lambda report: summary_markdown(report, str(report.folder)),
     "provenance": profile_tables.provenance_table,
     "parameters": profile_tables.parameters_table,
     "files": profile_files.files_table,

@@ -10,7 +10,9 @@ from scoreprof_nb.analysis import run_analysis
 from scoreprof_nb.analysis.ticks import phase_ticks
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.report import profile_tables as tables
+from scoreprof_nb.report.component_tables import component_table
 from scoreprof_nb.report.findings import MARGINAL
+from scoreprof_nb.report.group_table import group_table
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.report.profile_files import files_table
 from scoreprof_nb.report.profile_verdict import path_notes, verdict_markdown
@@ -176,8 +178,8 @@ def test_marginal_method_is_marked_wherever_its_numbers_are_read(tmp_path):
     report, summary = reported(tmp_path)
     assert summary["phases"]["small"]["request_path_method"] == "marginal"
     assert MARGINAL in verdict_markdown(report)
-    assert "small (marginal)" in tables.path_table(report).columns
-    assert "small (marginal)" in tables.speedup_table(report).columns
+    assert any("marginal" in column for column in component_table(report).rows.columns)
+    assert any("marginal" in column for column in group_table(report.analysis).rows.columns)
     assert all(
         "of the average profiled request, by the marginal method" in finding["text"]
         for finding in summary["findings"]

@@ -39,7 +39,7 @@ def copy_results(folder, results_dir):
     time.sleep(600)
 
 finalize.copy_results = copy_results
-executed_notebook.to_html = lambda path: ""
+executed_notebook.to_html = lambda path, title: ""
 supervisor.STOP_S, supervisor.INTERRUPTED_S = {{stop_s}}, {{interrupted_s}}
 supervisor.STOPPED_S, supervisor.WATCH_S = 0.5, 0.1
 runpy.run_module("scoreprof_nb", run_name="__main__")
@@ -209,7 +209,7 @@ class EndedSupervisor:
 def test_last_line_says_that_every_request_failed(tmp_path, monkeypatch, capfd, error, remark):
     """Broken: exit code 0, as if the run were good."""
     monkeypatch.setattr(cli, "Supervisor", lambda arguments: EndedSupervisor(tmp_path, error))
-    monkeypatch.setattr(executed_notebook, "to_html", lambda path: "")
+    monkeypatch.setattr(executed_notebook, "to_html", lambda path, title: "")
     assert cli.main(["in.ipynb", str(tmp_path / "out.ipynb")]) == 1
     output = capfd.readouterr()
     assert output.err == f"scoreprof-nb: {error}: no request succeeded\n"
