@@ -106,7 +106,7 @@ def test_the_report_stands_without_a_trace(tmp_path, device, words):
     assert ("Device: " in verdict_markdown(report)) == (device is not None)
     assert not device_tables.has_device(report)
     assert "device trace" in plots.plot_device(device_tables.device_parts(report)).axes[0].texts[0].get_text()
-    assert summary_markdown(report.analysis, report.findings, "here")
+    assert summary_markdown(report, "here")
 
 
 def test_runs_from_before_the_trace_load(tmp_path):

@@ -58,9 +58,9 @@ def test_cards_have_an_anchor_a_place_and_what_others_did(report):
 
 def test_answer_names_the_limit_its_share_and_what_to_try_first(report):
     """Broken: the reader must find the answer in a table."""
-    text = answer(report)
-    assert re.search(r"is limited by the scheduler: (49|50|51)\.\d ms \(95 % interval", text)
-    assert re.search(r"of its 100\.0 ms, that is (49|50|51)%", text)
+    text = answer(report)  # the ticks are a grid here: of ten in a request, the edges count less
+    assert re.search(r"is limited by the scheduler: (50|51|52)\.\d ms \(95 % interval", text)
+    assert re.search(r"of its 100\.0 ms, that is (50|51|52)%", text)
     assert "try first batch" in text
     assert first_to_try(report, report.analysis.phases[0]).component.name == "batch"
     assert finding_text(report.component_findings[0]).startswith("batch (")
