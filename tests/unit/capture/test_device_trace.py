@@ -13,6 +13,7 @@ from scoreprof_nb.capture import device_trace
 from scoreprof_nb.capture.device_trace import DeviceTraceCapture
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.server import ServerFailed
+from scoreprof_nb.capture.workload import FileWorkload
 from scoreprof_nb.parameters.requests_file import RequestBody
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.files import DEVICE_TRACE
@@ -75,7 +76,7 @@ class Attached:
 def capture_of(traced, seconds=0.3, packages=None):
     """(function that captures into a folder, load)."""
     with standin(traced.answer) as server:
-        load = LoadGenerator(server.url, [BODY], 1, 5.0)
+        load = LoadGenerator(server.url, FileWorkload([BODY]), 1, 5.0)
         load.warming = False
         capture = DeviceTraceCapture(
             Attached(server.url, traced), load, seconds, packages or {}, Redactor(), quiet

@@ -1,13 +1,14 @@
 """Text from outside is inert wherever it is shown."""
 
+import pandas as pd
 import pytest
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from scoreprof_nb.capture.server_log import ServerLog
-from scoreprof_nb.notebook.display import _cell
 from scoreprof_nb.notebook.profile import progress_logger
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.report.format import code_block, escape_html, escape_markdown
+from scoreprof_nb.report.table_html import table_html
 from scoreprof_nb.run_folder.plain_text import plain_text
 from scoreprof_nb.runner.finalize import log_error
 
@@ -38,7 +39,11 @@ def test_escape_sequences_go_and_languages_stay(text, expected):
     assert plain_text(text) == expected
 
 
-@pytest.mark.parametrize("write", [escape_markdown, escape_html, code_block, _cell, plain_text])
+def in_table(text):
+    return table_html(pd.DataFrame({"label": [text]}))
+
+
+@pytest.mark.parametrize("write", [escape_markdown, escape_html, code_block, in_table, plain_text])
 def test_every_way_into_a_report(write):
     """Broken: a label reads otherwise than what it says."""
     assert_inert(write(EVIL))
