@@ -55,6 +55,8 @@ def phase(
     workload="8 small x 4; SHA-256 0123456789abcdef",
     compiles=2,
     prefills=1.0,
+    observer=1.02,
+    cached=None,
 ):
     """One phase: every request takes the sum of the path."""
     latency_ms = sum(path.values()) * factor
@@ -88,13 +90,16 @@ def phase(
         name=name,
         phase=SimpleNamespace(
             requests=sent(*plain),
-            record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles)),
+            record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles, warm=True)),
         ),
-        batching=SimpleNamespace(summary={"compiles": 0, "prefills_per_request": prefills}),
+        batching=SimpleNamespace(
+            summary={"compiles": 0, "prefills_per_request": prefills, "cached_token_share": cached}
+        ),
         requests=requests_sent,
         latency=SimpleNamespace(
             table=pd.DataFrame(_latency_rows(name, latency_ms, requests, failed)),
             throughput=(1e3 / latency_ms, 4e3 / latency_ms),
+            observer_effect=SimpleNamespace(p50_ratio=observer),
         ),
         path=RequestPath(table, "joint"),
         threads=SimpleNamespace(
@@ -126,7 +131,11 @@ def run(*phases, started_s=1e9, provenance=None, label="run", **parameters):
     return SimpleNamespace(
         run=SimpleNamespace(
             manifest=SimpleNamespace(
-                run_id=f"{label}-{started_s:.0f}", label=label, started_s=started_s, parameters=shown
+                run_id=f"{label}-{started_s:.0f}",
+                label=label,
+                started_s=started_s,
+                finished_s=started_s + 60,
+                parameters=shown,
             ),
             provenance={
                 "jax": "0.8.0",
