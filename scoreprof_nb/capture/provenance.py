@@ -51,10 +51,12 @@ def inspect_server(python: str, *arguments: str, error_name: str = "server_pytho
     raise ParameterError(error_name, value, f"{python} inspect_server.py {arguments[0]} failed: {reason}")
 
 
-def collect(server: Mapping[str, Any], device: str, notes: list[str]) -> dict[str, Any]:
+def collect(
+    server: Mapping[str, Any], device: str, notes: list[str], environment: Mapping[str, str]
+) -> dict[str, Any]:
     """The fields of provenance.json that do not depend on the launch.
 
-    ``server``: what ``inspect_server.py versions`` printed.
+    ``server``: what ``inspect_server.py versions`` printed. ``environment``: of the server.
     """
     packages = server["packages"]
     return {
@@ -69,6 +71,7 @@ def collect(server: Mapping[str, Any], device: str, notes: list[str]) -> dict[st
         "device": device,
         "chip": _chip(device),
         "host": platform.node(),
+        "node": os.environ.get("NODE_NAME"),  # of a Pod, whose host name is its own
         "kernel": platform.release(),
         "os": platform.platform(),
         "cpu": _cpu_model(),
@@ -81,8 +84,21 @@ def collect(server: Mapping[str, Any], device: str, notes: list[str]) -> dict[st
             "ptrace_scope": ptrace_scope(),
         },
         "load_average_before": os.getloadavg()[0],
+        "compile_cache": _compile_cache(environment),
         "notes": notes,
     }
+
+
+def _compile_cache(environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """JAX's compile cache on disk, and how many programs it has before the launch; None without one."""
+    folder = environment.get("JAX_COMPILATION_CACHE_DIR")
+    if not folder:
+        return None
+    try:
+        entries = sum(1 for _ in Path(folder).iterdir())
+    except OSError:  # it does not exist yet
+        entries = 0
+    return {"folder": folder, "entries": entries}
 
 
 def _kit_commit() -> str | None:

@@ -3,7 +3,7 @@
 from scoreprof_nb.plots.components import plot_cpu, plot_hot_functions, plot_request_path, plot_threads
 from scoreprof_nb.plots.latency import plot_latency, plot_latency_timeline, plot_observer_effect
 from scoreprof_nb.plots.server import plot_batching, plot_utilisation
-from scoreprof_nb.plots.sides import plot_history, plot_path_change, plot_run_values, plot_verdicts
+from scoreprof_nb.plots.sides import plot_history, plot_launches, plot_path_change, plot_verdicts
 
 __all__ = [
     "plot_batching",
@@ -12,10 +12,10 @@ __all__ = [
     "plot_hot_functions",
     "plot_latency",
     "plot_latency_timeline",
+    "plot_launches",
     "plot_observer_effect",
     "plot_path_change",
     "plot_request_path",
-    "plot_run_values",
     "plot_threads",
     "plot_utilisation",
     "plot_verdicts",
