@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from scoreprof_nb.analysis import batching, breakdown
+from scoreprof_nb.analysis import batching, breakdown, memory
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
     ObserverEffect,
@@ -80,6 +80,7 @@ class PhaseAnalysis:
     latency: LatencyAnalysis
     path: RequestPath
     threads: ThreadAnalysis
+    memory: pd.DataFrame  # columns memory.COLUMNS
     batching: BatchAnalysis
     quality: QualityAnalysis
 
@@ -103,6 +104,7 @@ _TABLES = MappingProxyType(
         "cpu": _Table(lambda phase: phase.threads.cpu, breakdown.CPU_COLUMNS),
         "hot": _Table(lambda phase: phase.threads.hot_functions, breakdown.HOT_COLUMNS),
         "utilisation": _Table(lambda phase: phase.threads.utilisation, breakdown.UTILISATION_COLUMNS),
+        "memory": _Table(lambda phase: phase.memory, memory.COLUMNS),
         "batches": _Table(lambda phase: phase.batching.sizes, batching.COLUMNS),
     }
 )
@@ -123,7 +125,7 @@ class RunAnalysis:
     catalog: Catalog
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the phases' tables (latency, threads, cpu, hot, utilisation, batches), all phases
+        """One of the phases' tables (latency, threads, cpu, hot, utilisation, memory, batches), all phases
         concatenated. Raises KeyError for any other name."""
         table = _TABLES[name]
         return concat_tables([table.part(phase) for phase in self.phases], table.columns)
@@ -174,6 +176,7 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
         latency=latency,
         path=path,
         threads=threads,
+        memory=memory.memory(phase, requests, rules),
         batching=BatchAnalysis(
             sizes=batching.prefill_batches(phase, run.log),
             summary=batching.batching_row(phase, run.log, requests),

@@ -8,10 +8,11 @@ import psutil
 
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.process_tree import ProcessTree
-from scoreprof_nb.capture.server import POLL_S, ServerFailed, is_healthy
+from scoreprof_nb.capture.server import POLL_S, STOPPED_S, ServerFailed, check_not_stopped, is_healthy
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.records import ServerProcess
+from scoreprof_nb.stopped_processes import StopWatch
 
 
 class AttachedServer:
@@ -25,6 +26,7 @@ class AttachedServer:
         self._redact = redact
         self._root = psutil.Process(_listening_pid(url))
         self._tree = ProcessTree.of(self._root)
+        self._stop_watch = StopWatch(STOPPED_S)
 
     def pid(self) -> int:
         """The pid of the process that listens."""
@@ -53,10 +55,11 @@ class AttachedServer:
         return self._tree.records(self._redact)
 
     def check_alive(self) -> None:
-        """Raise ServerFailed when a process of the server has ended."""
+        """Raise ServerFailed when a process of the server has ended, or stays stopped."""
         dead = self._tree.first_dead()
         if dead is not None:
             raise ServerFailed(f"a process of the server at {self.url} ended (pid {dead.pid})")
+        check_not_stopped(self._stop_watch, self._tree)
 
 
 def _listening_pid(url: str) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from scoreprof_nb.capture.blocks import PROFILED, BlockMeasurement, BlockRecording
 from scoreprof_nb.capture.load import LoadGenerator
+from scoreprof_nb.capture.memory import MemoryRecorder
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.warmup import PhaseWarmup
@@ -42,16 +43,19 @@ def capture_phase(
             measurement = BlockMeasurement(server, load, processes, parameters, log_progress)
             blocks: list[Block] = []
             threads: list[dict[str, Any]] = []
-            for number, profiled in enumerate(PROFILED):
-                recording = None
-                if profiled and recorder is not None:
-                    output = staging / recording_name(number, recorder.suffix)
-                    recording = BlockRecording(recorder, server, output, plan.redact)
-                block, rows = measurement.measure(number, recording)
-                blocks.append(block)
-                threads.extend(rows)
+            with MemoryRecorder([process.pid for process in processes]) as memory:
+                for number, profiled in enumerate(PROFILED):
+                    recording = None
+                    if profiled and recorder is not None:
+                        output = staging / recording_name(number, recorder.suffix)
+                        recording = BlockRecording(recorder, server, output, plan.redact)
+                    block, rows = measurement.measure(number, recording)
+                    blocks.append(block)
+                    threads.extend(rows)
         server.check_alive()
         notes = [f"{kind}; the first one: {message}" for kind, message in load.failures.items()]
+        measured = [row for row in load.rows if not row["warmup"]]
+        answered = sum(row["error"] is None for row in measured)
         record = PhaseRecord(
             name=name,
             started_s=started_s,
@@ -61,8 +65,8 @@ def capture_phase(
             processes=processes,
             notes=tuple(map(plan.redact, notes)),
             workload=workload_fingerprint(bodies),
+            answered=answered,
         )
-        write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads)
-    measured = [row for row in load.rows if not row["warmup"]]
-    failed = sum(row["error"] is not None for row in measured)
+        write_phase(staging, record, sorted(load.rows, key=lambda row: row["request"]), threads, memory.rows)
+    failed = len(measured) - answered
     log_progress(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")

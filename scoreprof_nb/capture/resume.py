@@ -84,8 +84,11 @@ def refuse_other_code(folder: RunFolder, parameters: Parameters, provenance: Map
 
 
 def finished_phases(folder: RunFolder, phases: tuple[str, ...]) -> tuple[str, ...]:
-    """The finished phases on disk. The manifest of a killed capture may lack the last one."""
-    return tuple(name for name in phases if folder.has_phase(name))
+    """The finished phases on disk. The manifest of a killed capture may lack the last one.
+
+    A phase in which every request failed is captured again.
+    """
+    return tuple(name for name in phases if folder.has_phase(name) and folder.has_answers(name))
 
 
 def phases_of_run(folder: RunFolder, parameters: Parameters, earlier: Manifest | None) -> tuple[str, ...]:

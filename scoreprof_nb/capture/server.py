@@ -23,10 +23,12 @@ from scoreprof_nb.capture.server_log import ServerLog
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.records import ServerProcess
+from scoreprof_nb.stopped_processes import StopWatch
 
 STOP_S = 2.0
 EXIT_CODE_S = 0.5
 POLL_S = 0.2
+STOPPED_S = 10.0  # a process stopped by a signal for longer is a failure
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 SCRATCH_PREFIX = "sp-"  # short: the path of a Unix socket has 107 bytes at most
@@ -54,7 +56,7 @@ class Server(Protocol):
         """Raises ServerFailed when one has ended."""
 
     def check_alive(self) -> None:
-        """Raises ServerFailed when a process of the server has ended."""
+        """Raises ServerFailed when a process of the server has ended, or stays stopped by a signal."""
 
 
 class LaunchedServer:
@@ -82,6 +84,7 @@ class LaunchedServer:
         self._started: subprocess.Popen[bytes] | None = None
         self._scratch: str | None = None
         self._watched = ProcessTree()  # those whose end is a failure
+        self._stop_watch = StopWatch(STOPPED_S)
         self._seen: set[psutil.Process] = set()
 
     def __enter__(self) -> Self:
@@ -165,7 +168,7 @@ class LaunchedServer:
         return tree.records(self._redact)
 
     def check_alive(self) -> None:
-        """Raise ServerFailed when the server or a watched process of it has ended."""
+        """Raise ServerFailed when the server or a watched process of it has ended, or stays stopped."""
         dead = self._watched.first_dead()
         if dead is not None:  # the launcher ends a moment after the server, with its exit code
             with suppress(subprocess.TimeoutExpired):
@@ -178,6 +181,7 @@ class LaunchedServer:
             raise ServerFailed(
                 f"a process of the server ended (pid {dead.pid}). The end of the log:\n{self._log.tail()}"
             )
+        check_not_stopped(self._stop_watch, self._watched)
 
     def stop(self) -> None:
         """Stop every process of the server by SIGTERM, then SIGKILL; remove their files."""
@@ -242,6 +246,15 @@ def is_healthy(url: str) -> bool:
             return session.get(url + ENGINE.health_path, timeout=2).status_code == 200
     except requests.RequestException:
         return False
+
+
+def check_not_stopped(watch: StopWatch, tree: ProcessTree) -> None:
+    """Raise ServerFailed when a process of the server stays stopped: its requests would only time out."""
+    stopped = watch.stopped_too_long(tree.members)
+    if stopped is not None:
+        raise ServerFailed(
+            f"a process of the server was stopped by a signal (pid {stopped.pid}; SIGCONT continues it)"
+        )
 
 
 def _ending(code: int) -> str:

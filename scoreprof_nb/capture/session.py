@@ -4,8 +4,8 @@ Each phase is on disk as soon as it ends; a finished phase is not captured again
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from scoreprof_nb.capture.resume import (
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
-from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.folder import FolderInUse, RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest
 from scoreprof_nb.run_folder.sync import sync_run
@@ -37,6 +37,7 @@ class CaptureResult:
 
     captured: tuple[str, ...]  # phases captured now, not before
     failure: str | None = None
+    unanswered: tuple[str, ...] = ()  # of these, phases in which every request failed
 
 
 def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
@@ -57,6 +58,32 @@ def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
         log_progress(f"run folder {folder.path} is complete; nothing to capture")
         return CaptureResult(())
     check_folders(parameters)
+    with _locked(folder, parameters):
+        return _capture_missing(folder, parameters, phases, earlier, log_progress)
+
+
+@contextmanager
+def _locked(folder: RunFolder, parameters: Parameters) -> Iterator[None]:
+    """Raises ParameterError when another capture writes into the folder."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder.locked())
+        except FolderInUse as error:
+            raise ParameterError(
+                "run_dir", parameters.run_dir, "another run is being captured into it"
+            ) from error
+        yield
+
+
+def _capture_missing(
+    folder: RunFolder,
+    parameters: Parameters,
+    phases: tuple[str, ...],
+    earlier: Manifest | None,
+    log_progress: LogProgress,
+) -> CaptureResult:
+    done = finished_phases(folder, phases)
+    missing = tuple(name for name in phases if name not in done)
     log_progress("checking parameters, interpreter, model, port and permission to trace")
     plan = prepare(parameters, missing)
     if done:
@@ -88,7 +115,8 @@ class _Capture:
                     captured.append(name)
                     self.folder.write_manifest(self.manifest)
                     self._sync()
-            failure = None
+            unanswered = self._unanswered(captured)
+            failure = f"every request failed in phase {', '.join(unanswered)}" if unanswered else None
         except ServerFailed as error:
             failure = self.plan.redact(str(error))
         except ParameterError as error:
@@ -96,7 +124,10 @@ class _Capture:
             raise
         finally:
             self._close(failure)
-        return CaptureResult(tuple(captured), failure)
+        return CaptureResult(tuple(captured), failure, self._unanswered(captured))
+
+    def _unanswered(self, captured: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in captured if not self.folder.has_answers(name))
 
     def _announced(self, missing: tuple[str, ...]) -> Iterator[str]:
         for position, name in enumerate(missing):

@@ -121,9 +121,11 @@ def finish(report: Report, result: CaptureResult) -> None:
     """
     print(f"run folder: {report.folder}")
     status = report.analysis.status()
-    if result.failure is not None:
+    if result.failure is not None and not result.unanswered:
         raise CaptureFailed(f"status {status}: {result.failure}")
     requests = [phase["requests"] for phase in read_json(report.folder / SUMMARY)["phases"].values()]
     if requests and not any(counts["ok"] for counts in requests):
         failed = sum(counts["failed"] for counts in requests)
         raise EveryRequestFailed(f"no request succeeded, {failed} failed: see the report for the errors")
+    if result.failure is not None:
+        raise CaptureFailed(f"status {status}: {result.failure}. Start it again to capture what is missing")

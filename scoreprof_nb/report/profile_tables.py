@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from scoreprof_nb.analysis import memory
 from scoreprof_nb.analysis.latency import QUANTILES, ObserverEffect
 from scoreprof_nb.analysis.run_analysis import unclassified_table
 from scoreprof_nb.report import format
@@ -105,6 +106,16 @@ def threads_table(report: Report) -> pd.DataFrame:
         rows.append((phase, process, thread, first["ticks"], first["cpu_s"], text))
     columns = [*keys, "ticks", "CPU s", "largest components, share of ticks (95 % interval)"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def memory_table(report: Report) -> pd.DataFrame:
+    """One row per phase and process: its memory on the host (RSS) at the first and the last measured block,
+    the most between them, and its growth with the requests."""
+    table = report.analysis.table("memory")
+    growth = [with_interval(*row) for row in table[list(memory.GROWTH)].itertuples(index=False, name=None)]
+    shown = table[["phase", "process", "first_mb", "last_mb", "most_mb"]].round(1)
+    shown = shown.set_axis(["phase", "process", "first MB", "last MB", "most MB"], axis=1)
+    return shown.assign(**{"growth, MB per 1,000 requests": growth})
 
 
 def batching_table(report: Report) -> pd.DataFrame:

@@ -56,6 +56,7 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
         request_path_method=cast(schema.Method | None, phase.path.method),
         cpu_ms_per_request=_components(phase.threads.cpu, "cpu_ms"),
         threads=_threads(phase.threads.shares),
+        memory=_memory(phase.memory),
         quality=_quality(phase),
         observer_effect=schema.ObserverEffect(
             p50_ratio=observer.p50_ratio, ci95=_interval(observer.low, observer.high)
@@ -114,6 +115,18 @@ def _threads(table: pd.DataFrame) -> list[schema.Thread]:
             share=dict(zip(rows["component"], map(float, rows["share"]), strict=True)),
         )
         for (process, thread), rows in table.groupby(["process", "thread"], sort=False)
+    ]
+
+
+def _memory(table: pd.DataFrame) -> list[schema.Memory]:
+    return [
+        schema.Memory(
+            process=row["process"],
+            **{name: float(row[name]) for name in ("first_mb", "last_mb", "most_mb")},
+            growth_mb_per_1000_requests=_number(row["growth_mb"]),
+            growth_ci95=_interval(row["growth_low"], row["growth_high"]),
+        )
+        for row in table.to_dict("records")
     ]
 
 

@@ -77,6 +77,17 @@ class Thread(_Part):
     share: dict[str, Share] = Field(description="share of the ticks by component; the shares sum to 1")
 
 
+class Memory(_Part):
+    """The memory of a process of the server on its host, over the measured blocks."""
+
+    process: str = Field(description="role of the process")
+    first_mb: Finite = Field(description="resident memory at the first sample, MB")
+    last_mb: Finite = Field(description="at the last sample, MB")
+    most_mb: Finite = Field(description="the largest sample, MB")
+    growth_mb_per_1000_requests: Finite | None = Field(description="null: not known")
+    growth_ci95: Interval | None = Field(description="95 % interval of the growth")
+
+
 class Quality(_Part):
     """How good the recordings of a phase are; null without a recording."""
 
@@ -133,6 +144,7 @@ class Phase(_Part):
     request_path_method: Method | None = Field(description="method by which the path was computed")
     cpu_ms_per_request: dict[str, Component] = Field(description="CPU milliseconds per request, by component")
     threads: list[Thread]
+    memory: list[Memory] = Field(description="by process; empty if it was not recorded")
     quality: Quality
     observer_effect: ObserverEffect
     scores: Scores

@@ -13,6 +13,7 @@ SUMMARY_MARKDOWN = "summary.md"
 PHASE = "phase.json"
 REQUESTS = "requests.parquet"
 THREADS = "threads.parquet"
+MEMORY = "memory.parquet"
 RECORDING_SUFFIX = ".speedscope.json"
 
 # A comparison's folder. Its runs are run folders in runs/.

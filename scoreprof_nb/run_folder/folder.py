@@ -4,6 +4,7 @@ A phase counts as done when its ``phase.json`` exists: that file is written last
 is complete. Importing this module is cheap; the tables are read and written by ``store``.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +20,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from scoreprof_nb.run_folder import files
 from scoreprof_nb.run_folder.records import SCHEMA_VERSION, Manifest, RunFolderError
+
+
+class FolderInUse(RunFolderError):
+    """Another capture writes into the run folder."""
 
 
 class RunFolder:
@@ -49,6 +54,11 @@ class RunFolder:
         """Whether the phase is finished."""
         return (self.phase_path(name) / files.PHASE).exists()
 
+    def has_answers(self, name: str) -> bool:
+        """Whether a request of this finished phase succeeded, as far as its record says. A phase without any
+        is evidence of a failure, not a measurement."""
+        return read_json_if_valid(self.phase_path(name) / files.PHASE).get("answered") != 0
+
     def read_manifest(self) -> Manifest:
         """Raises RunFolderError if it is missing, damaged, or of another schema version."""
         raw = read_json(self.manifest_path)
@@ -75,6 +85,24 @@ class RunFolder:
 
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:
         write_json(self.path / files.PROVENANCE, provenance)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other captures out of the folder, which exists; the lock ends with the process that holds it.
+
+        Raises FolderInUse. A file system without locks, such as a mounted bucket, goes without.
+        """
+        lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise FolderInUse(f"{self.path}: another run is being captured into it") from error
+            except OSError:
+                pass
+            yield
+        finally:
+            os.close(lock)
 
     @contextmanager
     def staged_phase(self, name: str) -> Iterator[Path]:
@@ -109,6 +137,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises RunFolderError naming the file if it is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could never be written again
     except FileNotFoundError as error:
         raise RunFolderError(f"{path}: missing") from error
     except (OSError, ValueError, RecursionError) as error:

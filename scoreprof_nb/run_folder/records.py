@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 SCHEMA_VERSION = 1
+LONGEST_BLOCK_S = 3 * 86_400  # a longer one is a damaged record, or the clock was set meanwhile
 _CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 Status = Annotated[str, Field(pattern="^(capturing|complete|partial|failed)$")]
@@ -19,6 +20,10 @@ Status = Annotated[str, Field(pattern="^(capturing|complete|partial|failed)$")]
 
 class RunFolderError(ValueError):
     """An invalid run folder; the message names the file."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the message says all."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 @dataclass(frozen=True, config=_CHECKED)
@@ -50,6 +55,12 @@ class Block:
     stop_s: float
     recording: Recording | None = None
     until_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.wall_s <= LONGEST_BLOCK_S:
+            raise ValueError(
+                f"block {self.number} takes {self.wall_s:.0f} s: damaged, or the clock was set meanwhile"
+            )
 
     @property
     def plain(self) -> bool:
@@ -98,6 +109,7 @@ class PhaseRecord:
     processes: tuple[ServerProcess, ...]
     notes: tuple[str, ...] = ()
     workload: str | None = None  # number, sizes and checksum of the bodies to send
+    answered: int | None = None  # measured requests that succeeded; None: not recorded by older versions
 
 
 @dataclass(frozen=True, config=_CHECKED)

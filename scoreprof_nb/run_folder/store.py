@@ -4,7 +4,7 @@ Capture writes them; everything else only reads them, on another machine and yea
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,16 +59,26 @@ THREADS_SCHEMA = pa.schema(
     ]
 )
 
+MEMORY_SCHEMA = pa.schema(
+    [
+        ("time_ns", pa.int64()),  # epoch nanoseconds
+        ("pid", pa.int32()),
+        ("rss_bytes", pa.int64()),  # resident memory of the process, shared pages included
+    ]
+)
+
 LOG_LINE = re.compile(r"^(\d{10})\.(\d{6}) (.*)$")
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A loaded phase. ``requests`` and ``threads`` have the columns of the schemas."""
+    """A loaded phase. ``requests``, ``threads`` and ``memory`` have the columns of the schemas; ``memory`` is
+    empty for a run of a version that did not record it."""
 
     record: PhaseRecord
     requests: pd.DataFrame
     threads: pd.DataFrame
+    memory: pd.DataFrame
     folder: Path
 
     @property
@@ -94,9 +104,14 @@ class Run:
 
 
 def write_phase(
-    folder: Path, record: PhaseRecord, requests: list[dict[str, Any]], threads: list[dict[str, Any]]
+    folder: Path,
+    record: PhaseRecord,
+    requests: list[dict[str, Any]],
+    threads: list[dict[str, Any]],
+    memory: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write a phase's tables, and phase.json last."""
+    pq.write_table(pa.Table.from_pylist(list(memory), schema=MEMORY_SCHEMA), folder / files.MEMORY)
     pq.write_table(pa.Table.from_pylist(requests, schema=REQUESTS_SCHEMA), folder / files.REQUESTS)
     pq.write_table(pa.Table.from_pylist(threads, schema=THREADS_SCHEMA), folder / files.THREADS)
     write_json(folder / files.PHASE, asdict(record))
@@ -127,7 +142,11 @@ def load_phase(folder: Path) -> Phase:
     path = folder / files.PHASE
     record = parse_record(PhaseRecord, read_json(path), path)
     requests, threads = (_read_table(folder / name) for name in (files.REQUESTS, files.THREADS))
-    return Phase(record=record, requests=requests, threads=threads, folder=folder)
+    memory = _read_table(folder / files.MEMORY) if (folder / files.MEMORY).exists() else _NO_MEMORY
+    return Phase(record=record, requests=requests, threads=threads, memory=memory, folder=folder)
+
+
+_NO_MEMORY = MEMORY_SCHEMA.empty_table().to_pandas()
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -123,6 +123,8 @@ def _finalize(supervisor: Supervisor, code: int, executed: ExecutedNotebook) -> 
     stopped_by = supervisor.stopped_by
     if stopped_by is not None:
         executed = replace(executed, error=f"stopped by {signal.Signals(stopped_by).name}")
+    elif supervisor.failure is not None:
+        executed = replace(executed, error=supervisor.failure)
     # Written before anything that may take long, and again when it is done.
     write_termination_message(code, executed, None)
     publish = publish_results if stopped_by is None else publish_stopped

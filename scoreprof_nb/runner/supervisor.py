@@ -22,9 +22,13 @@ from typing import Self
 
 import psutil
 
+from scoreprof_nb.stopped_processes import StopWatch
+
 STOP_S = 7.0  # from the signal until the runner gives up; starting and ending processes takes time too
 INTERRUPTED_S = 6.0  # of these, until papermill is killed: for the server's end, and to save the notebook
 END_S = 3.0  # at most, for killed processes to be gone
+STOPPED_S = 20.0  # papermill or its kernel, stopped by a signal for longer, would never end
+WATCH_S = 1.0  # between two looks for stopped processes
 POLL_S = 0.1
 SCRATCH_PREFIX = "sp-"  # short: the path of a Unix socket has at most 107 characters
 GUARD_SCRATCH = "SCOREPROF_SCRATCH"  # names to the guard the folder that it removes
@@ -36,12 +40,14 @@ _QUIET = ("--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-")
 class Supervisor:
     """Runs papermill in a separate process, from ``__enter__`` on.
 
-    ``stopped_by``: the signal that stopped it, if any did. papermill and all that it starts keep their
+    ``stopped_by``: the signal that stopped it, if any did. ``failure``: why the supervisor itself ended
+    it, None if it did not. papermill and all that it starts keep their
     temporary files in one folder, which the guard removes at the end.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.stopped_by: int | None = None
+        self.failure: str | None = None
         self._papermill = [sys.executable, "-m", "papermill", *arguments, *_QUIET]
         self._stopped_s = 0.0
         self._resources = ExitStack()
@@ -84,11 +90,13 @@ class Supervisor:
 
     def wait(self) -> int:
         """Returns papermill's exit code; all of its processes have ended by then."""
+        watch = _Watchdog(self._guard.pid, self._end_hanging)
         while (code := self._guard.poll()) is None:
             if self._left_s(INTERRUPTED_S) <= 0:
                 self._cut_lifeline()
             if self._left_s(STOP_S) <= 0:
                 self._guard.kill()
+            watch.look()
             time.sleep(POLL_S)
         _end_descendants(min(END_S, self._left_s(STOP_S)))
         self._errors.join(min(END_S, self._left_s(STOP_S)))
@@ -115,6 +123,15 @@ class Supervisor:
         deadline = time.monotonic() + seconds
         while self.stopped_by is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
+
+    def _end_hanging(self, process: psutil.Process, name: str) -> None:
+        """End a run that would wait for a stopped process for ever."""
+        if self.failure is None:
+            self.failure = f"{name} (pid {process.pid}) was stopped by a signal for {STOPPED_S:.0f} s"
+            print(f"{self.failure}: ending the run; finished phases are safe", flush=True)
+            self._cut_lifeline()
+        else:  # the guard itself is stopped, and did not notice
+            self._guard.kill()
 
     def _cut_lifeline(self) -> None:
         """Have the guard kill papermill and all other processes."""
@@ -150,6 +167,30 @@ class Supervisor:
             return
         with suppress(psutil.NoSuchProcess):
             _interrupt(psutil.Process(self._started.pid).children(recursive=True))
+
+
+class _Watchdog:
+    """Looks for the guard, papermill and its kernel being stopped by a signal, about once a second."""
+
+    def __init__(self, guard_pid: int, end: Callable[[psutil.Process, str], None]) -> None:
+        self._guard_pid = guard_pid
+        self._end = end
+        self._stop_watch = StopWatch(STOPPED_S)
+        self._next_s = 0.0
+
+    def look(self) -> None:
+        """Call ``end`` with a process that hangs and its name, at every look while it does."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + WATCH_S
+        with suppress(psutil.NoSuchProcess):
+            guard = psutil.Process(self._guard_pid)
+            kernels = [process for process in guard.children(recursive=True) if _is_kernel(process)]
+            names = {guard: "the guard", **dict.fromkeys(guard.children(), "papermill")}
+            names |= dict.fromkeys(kernels, "the notebook's kernel")
+            stopped = self._stop_watch.stopped_too_long(list(names))
+            if stopped is not None:
+                self._end(stopped, names[stopped])
 
 
 def _interrupt(processes: Sequence[psutil.Process]) -> None:

@@ -60,6 +60,7 @@ def test_every_file_is_there(demo: Finished) -> None:
             "phase.json",
             "requests.parquet",
             "threads.parquet",
+            "memory.parquet",
             "recording-1.speedscope.json",
             "recording-2.speedscope.json",
         }

@@ -185,6 +185,9 @@ class Handler(BaseHTTPRequestHandler):
                 print("out of memory", flush=True)
                 os._exit(7)
         time.sleep(slow_s)
+        if "large_fails" in switches and len(body["items"]) > 1:
+            self.answer(500, b"out of memory")
+            return
         self.answer(200, json.dumps({"scores": [[0.25, 0.75] for _ in body["items"]]}).encode())
     def log_message(self, *arguments):
         pass

@@ -147,7 +147,13 @@ def ticked(
 
 
 def phase(
-    blocks=(), *, requests=None, threads=None, processes: tuple[ServerProcess, ...] = (), name="small"
+    blocks=(),
+    *,
+    requests=None,
+    threads=None,
+    memory=None,
+    processes: tuple[ServerProcess, ...] = (),
+    name="small",
 ) -> Phase:
     record = PhaseRecord(
         name, START_S, START_S + 60, Warmup(3, 1.0, 0, True, "enough"), tuple(blocks), processes
@@ -157,6 +163,7 @@ def phase(
         record,
         requests if requests is not None else sent(),
         threads if threads is not None else pd.DataFrame(columns=columns),
+        memory if memory is not None else pd.DataFrame(columns=["time_ns", "pid", "rss_bytes"]),
         Path("nowhere"),
     )
 

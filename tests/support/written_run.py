@@ -161,6 +161,7 @@ TABLES = (
     profile_tables.cpu_table,
     profile_tables.threads_table,
     profile_tables.batching_table,
+    profile_tables.memory_table,
     profile_tables.quality_table,
     profile_tables.checks_table,
     profile_tables.observer_table,

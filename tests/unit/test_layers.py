@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"runner"},
     "redact": set(),
+    "stopped_processes": set(),
     "parameters": {"redact", "run_folder"},
     "run_folder": set(),
     "demo": set(),
@@ -27,7 +28,9 @@ MAY_IMPORT = {
         *("analysis", "comparison", "components", "engines", "flamegraph", "parameters", "run_folder"),
         "stacks",
     },
-    "capture": {"__init__", "demo", "engines", "parameters", "redact", "run_folder"},
+    "capture": {
+        *("__init__", "demo", "engines", "parameters", "redact", "run_folder", "stopped_processes"),
+    },
     "notebook": {
         "analysis",
         "capture",
@@ -38,7 +41,7 @@ MAY_IMPORT = {
         "report",
         "run_folder",
     },
-    "runner": {"components", "parameters", "redact", "run_folder"},
+    "runner": {"components", "parameters", "redact", "run_folder", "stopped_processes"},
 }
 # They run in the server's interpreter, or before anything is installed.
 STAND_ALONE = (

@@ -1,6 +1,8 @@
 """The server under test: launched, watched, logged, and never left behind."""
 
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -115,6 +117,29 @@ def test_end_of_one_process_of_the_server_is_noticed(launch, tmp_path):
     wait_ended(grandchild)
     with pytest.raises(ServerFailed, match=rf"a process of the server ended \(pid {grandchild}\)"):
         server.check_alive()
+
+
+def test_stopped_process_of_the_server_is_a_failure(launch, monkeypatch):
+    """Broken: after SIGSTOP every request times out, and the phase takes hours to fail."""
+    monkeypatch.setattr(server_module, "STOPPED_S", 0.2)
+    server = launch()
+    server.wait_healthy(LIMIT_S)
+    child = pids_of(server)[1]
+    os.kill(child, signal.SIGSTOP)
+    with pytest.raises(ServerFailed, match=f"stopped by a signal .pid {child};"):
+        wait_until(server.check_alive, "the stop to be noticed")
+
+
+def test_process_that_was_stopped_for_a_moment_is_no_failure(launch):
+    """Broken: a run is given up for a pause that it survives."""
+    server = launch()
+    server.wait_healthy(LIMIT_S)
+    child = pids_of(server)[1]
+    os.kill(child, signal.SIGSTOP)
+    server.check_alive()
+    os.kill(child, signal.SIGCONT)
+    server.check_alive()
+    assert server._stop_watch.stopped_too_long(server._watched.members) is None
 
 
 def test_failure_shows_only_the_end_of_a_long_log(tmp_path):

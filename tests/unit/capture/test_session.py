@@ -149,6 +149,36 @@ def test_interrupted_capture_keeps_finished_phases_and_ends_the_server(planned, 
     assert [pid for pid in launched if lives(pid)] == []
 
 
+def test_phase_in_which_every_request_failed_is_not_finished(planned, tmp_path):
+    """Broken: the next start skips the phase and ends with exit code 0."""
+    parameters = planned("large_fails")
+    result = capture(parameters, quiet)
+    assert (result.captured, result.unanswered) == (("single", "small"), ("small",))
+    assert result.failure == "every request failed in phase small"
+    manifest = RunFolder(tmp_path / "run").read_manifest()
+    assert (manifest.status, manifest.failure) == ("partial", result.failure)
+    failed = load_run(tmp_path / "run").phases["small"].requests
+    assert set(failed["error"]) == {"http_500"}, "what failed is kept, as evidence"
+
+    planned()
+    again = capture(parameters, quiet)
+    assert (again.captured, again.failure) == (("small",), None)
+    assert RunFolder(tmp_path / "run").read_manifest().status == "complete"
+    assert load_run(tmp_path / "run").phases["small"].requests["error"].isna().all()
+
+
+def test_second_capture_into_the_same_folder_is_refused(planned, tmp_path):
+    """Broken: two runs remove each other's unfinished phases, and mix their requests."""
+    parameters = planned()
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    with folder.locked(), pytest.raises(ParameterError, match="another run is being captured into it"):
+        capture(parameters, quiet)
+    assert not folder.has_manifest()
+    result = capture(parameters.with_values(phases="single"), quiet)
+    assert result.failure is None, "the lock is gone with the other capture"
+
+
 def test_refused_server_flags_are_a_parameter_error(planned, monkeypatch, tmp_path):
     """Broken: flags that argparse refuses (exit code 2) are reported as a failed server."""
     parameters = planned()

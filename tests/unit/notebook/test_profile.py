@@ -52,6 +52,12 @@ def test_missing_phases_are_the_first_thing_to_report(report):
         finish(report((0, 5)), CaptureResult((), "the server died"))
 
 
+def test_run_with_an_unanswered_phase_has_failed(report):
+    """Broken: exit code 0 for a run that lacks a phase."""
+    with pytest.raises(CaptureFailed, match="every request failed in phase b. Start it again"):
+        finish(report((5, 0), (0, 3)), CaptureResult(("a", "b"), "every request failed in phase b", ("b",)))
+
+
 @pytest.mark.parametrize("error", [CaptureFailed("why"), EveryRequestFailed("why")])
 def test_failure_is_one_line_in_the_notebook(error):
     assert error._render_traceback_() == [f"{type(error).__name__}: why"]

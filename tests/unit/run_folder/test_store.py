@@ -81,11 +81,12 @@ def test_manifest_survives_the_round_trip(folder):
     """Broken: a manifest changes when it is written and read back."""
     read = folder.read_manifest()
     assert replace(read, sha256={}, phases_done=()) == manifest("single", "small")
-    assert sorted(read.sha256)[:2] == [
+    assert sorted(read.sha256)[:3] == [
+        "phases/single/memory.parquet",
         "phases/single/phase.json",
         "phases/single/recording-1.speedscope.json",
     ]
-    assert len(read.sha256) == 8
+    assert len(read.sha256) == 10
 
 
 def test_times_keep_their_nanoseconds(folder):
@@ -236,6 +237,8 @@ def test_any_wrong_value_in_phase_json_is_a_run_folder_error(tmp_path):
         (("blocks", 1, "recording", "rate_hz"), None, "blocks.1.recording.rate_hz"),
         (("processes",), {}, "processes"),
         (("surprise",), 1, "surprise"),
+        (("blocks", 0, "stop_s"), 5.0, "blocks.0"),  # an array of its seconds would fill the memory
+        (("blocks", 0, "start_s"), 5.0, "blocks.0"),
     ],
 )
 def test_wrong_field_is_named(folder, path, value, place):
@@ -243,6 +246,13 @@ def test_wrong_field_is_named(folder, path, value, place):
     file = folder.phase_path("small") / "phase.json"
     file.write_text(json.dumps(changed(json.loads(file.read_text()), path, value)))
     with pytest.raises(RunFolderError, match=rf"phase\.json: not a file of scoreprof-nb: {place}: "):
+        load_run(folder.path)
+
+
+def test_half_a_surrogate_pair_in_json_is_damage(folder):
+    """Broken: the report ends with a traceback when it copies the text into summary.json."""
+    (folder.path / "provenance.json").write_text(json.dumps({"jax": "\ud800"}))
+    with pytest.raises(RunFolderError, match=r"provenance\.json: cannot be read as JSON"):
         load_run(folder.path)
 
 

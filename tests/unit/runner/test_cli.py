@@ -41,6 +41,7 @@ def copy_results(folder, results_dir):
 finalize.copy_results = copy_results
 executed_notebook.to_html = lambda path: ""
 supervisor.STOP_S, supervisor.INTERRUPTED_S = {{stop_s}}, {{interrupted_s}}
+supervisor.STOPPED_S, supervisor.WATCH_S = 0.5, 0.1
 runpy.run_module("scoreprof_nb", run_name="__main__")
 """
 HANGS = f"""
@@ -67,10 +68,12 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
     """Start the runner on a notebook that ends with the cell."""
     started: list[Runner] = []
 
-    def start_runner(cell: str, *, stop_s: float = 4.0, interrupted_s: float = 2.0) -> Runner:
+    def start_runner(
+        cell: str, *, stop_s: float = 4.0, interrupted_s: float = 2.0, bucket: str = "bucket"
+    ) -> Runner:
         (tmp_path / "run").mkdir()
         (tmp_path / "tmp").mkdir()
-        metadata = {"run_dir": str(tmp_path / "run"), "results_dir": str(tmp_path / "bucket")}
+        metadata = {"run_dir": str(tmp_path / "run"), "results_dir": bucket and str(tmp_path / bucket)}
         publish = f"from IPython.display import display\ndisplay({ {RUN_MIME: metadata}!r}, raw=True)"
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
         cells = [new_code_cell(publish), new_code_cell(cell)]
@@ -149,6 +152,20 @@ def test_killed_runner_leaves_no_process_and_no_temporary_file(tmp_path, start):
     assert not list((tmp_path / "tmp").iterdir())
 
 
+@pytest.mark.parametrize("name", ["ipykernel_launcher", "papermill", "guard.py"])
+def test_stopped_process_does_not_hang_the_run(tmp_path, start, name):
+    """Broken: after SIGSTOP the runner waits for ever, and a Job holds its TPU until the deadline."""
+    process = start(f"print({STARTED!r}, flush=True)\nimport time\ntime.sleep(600)", bucket="")
+    wait_for(STARTED, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    stopped = next(child for child in children if any(word.endswith(name) for word in child.cmdline()[:6]))
+    stopped.suspend()
+    output, _ = process.communicate(timeout=LATE_S)
+    assert process.returncode == 1, output
+    assert f"(pid {stopped.pid}) was stopped by a signal" in output
+    assert not left_behind(tmp_path)
+
+
 def test_killed_guard_leaves_no_process(tmp_path):
     """Broken: processes survive a killed guard, or the exit code is that of a good run."""
     (tmp_path / "papermill.py").write_text(ESCAPES)  # python -m prefers the current folder
@@ -165,6 +182,7 @@ class EndedSupervisor:
     """In the place of the real one: papermill has ended, and left a notebook with this error."""
 
     stopped_by = None
+    failure = None
 
     def __init__(self, folder: Path, error: str) -> None:
         metadata = new_output("display_data", {RUN_MIME: {"run_dir": str(folder)}})
