@@ -4,6 +4,7 @@ Python imports this module at start-up if its folder is on PYTHONPATH. SCOREPROF
 
     MODULE:CLASS.METHOD:spin|sleep:MILLISECONDS[:extend]
     MODULE:CLASS.METHOD:skew:AMOUNT          added to each score that the coroutine returns
+    MODULE:CLASS.METHOD:fail:N               each N-th call of the coroutine raises an error
 
 ``extend``: only in calls whose batch is a prefill. The wrapper has the function's names, so that a stack
 sampled during the cost looks as if the function itself had it. On a busy machine a cost takes longer than
@@ -15,6 +16,7 @@ import asyncio
 import functools
 import importlib.abc
 import importlib.util
+import itertools
 import os
 import sys
 import time
@@ -50,6 +52,18 @@ def skewed(original, amount):
     async def wrapper(*args, **kwargs):
         scores = await original(*args, **kwargs)
         return [[score + amount for score in labels] for labels in scores]
+
+    return wrapper
+
+
+def failing(original, every):
+    calls = itertools.count(1)
+
+    @functools.wraps(original)
+    async def wrapper(*args, **kwargs):
+        if next(calls) % every == 0:
+            raise RuntimeError("injected failure")
+        return await original(*args, **kwargs)
 
     return wrapper
 
@@ -106,6 +120,8 @@ if SPEC:
     module, path, kind, amount, *condition = SPEC.split(":")
     if kind == "skew":
         patch = functools.partial(skewed, amount=float(amount))
+    elif kind == "fail":
+        patch = functools.partial(failing, every=int(amount))
     else:
         cost = {"spin": injected_spin, "sleep": injected_sleep}[kind]
         cost = recorded(cost) if CALLS else cost
