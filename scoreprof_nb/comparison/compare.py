@@ -8,7 +8,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, concat_tables
 from scoreprof_nb.analysis.scores import dtype_of
-from scoreprof_nb.comparison import launches, verdict
+from scoreprof_nb.comparison import verdict
 from scoreprof_nb.comparison.attribution import (
     BATCH_COLUMNS,
     CHANGE_COLUMNS,
@@ -23,28 +23,14 @@ from scoreprof_nb.comparison.comparability import UNLIKE, comparability
 from scoreprof_nb.comparison.component_verdicts import component_verdicts
 from scoreprof_nb.comparison.correctness import Correctness, compare_answers
 from scoreprof_nb.comparison.guards import Stopped, block_improvements, guards
+from scoreprof_nb.comparison.launch_tables import Launches, launch_tables
 from scoreprof_nb.comparison.looks import ONE_LOOK
 from scoreprof_nb.comparison.metrics import PhasePairs, metric_changes, unknown_metrics
-from scoreprof_nb.comparison.noise import Noise, is_aa, machine_of, minutes_per_pair, plan_table
+from scoreprof_nb.comparison.noise import Noise, is_aa, machine_of, minutes_per_pair
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.parameters.compare import CONTROL, MARGIN, SIDES, TEST
 
-RUN_COLUMNS = ("phase", "side", "pair", "run_id", "started_s", "p50_ms", "mean_ms", "requests")
-OBSERVER_COLUMNS = ("phase", "ratio", "p")
 NONE_STOPPED: Stopped = MappingProxyType(dict.fromkeys(SIDES, ()))
-
-
-@dataclass(frozen=True)
-class Launches:
-    """The launches one by one. ``values``: columns LAUNCH_COLUMNS; ``stability``: STABILITY_COLUMNS;
-    ``runs``: RUN_COLUMNS; ``observer``: OBSERVER_COLUMNS, py-spy's effect on test against that on control;
-    ``plan``: PLAN_COLUMNS."""
-
-    values: pd.DataFrame
-    stability: pd.DataFrame
-    runs: pd.DataFrame
-    observer: pd.DataFrame
-    plan: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -177,7 +163,7 @@ def compare(
         stacks=_each_phase(stack_changes, phases, STACK_COLUMNS),
         correctness=correctness,
         comparability=comparability(before, after, compared),
-        launches=_launches(phases, before, after, metrics),
+        launches=launch_tables(phases, before, after, metrics),
         excluded=(
             *without_partner,
             *incomplete,
@@ -227,37 +213,3 @@ def _each_phase(
     columns: Sequence[str],
 ) -> pd.DataFrame:
     return concat_tables([changes(name, *both) for name, both in phases.items()], columns)
-
-
-def _runs_table(phases: Mapping[str, PhasePairs], sides: Sequence[Sequence[RunAnalysis]]) -> pd.DataFrame:
-    rows = []
-    for at, (side, runs) in enumerate(zip(SIDES, sides, strict=True)):
-        for pair, run in enumerate(runs):
-            manifest = run.run.manifest
-            for name, both in phases.items():
-                plain_ms = both[at][pair].requests.plain()["latency_ms"]
-                rows.append(
-                    (
-                        *(name, side, pair + 1, manifest.run_id, manifest.started_s),
-                        *(float(plain_ms.median()), float(plain_ms.mean()), len(plain_ms)),
-                    )
-                )
-    return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
-
-
-def _launches(
-    phases: Mapping[str, PhasePairs],
-    control: Sequence[RunAnalysis],
-    test: Sequence[RunAnalysis],
-    metrics: pd.DataFrame,
-) -> Launches:
-    values = launches.launches(phases, control, test)
-    differences = {name: launches.observer_difference(sides) for name, sides in phases.items()}
-    observer = [(name, *found) for name, found in differences.items() if found is not None]
-    return Launches(
-        values=values,
-        stability=launches.stability(values),
-        runs=_runs_table(phases, (control, test)),
-        observer=pd.DataFrame(observer, columns=list(OBSERVER_COLUMNS)),
-        plan=plan_table(metrics, minutes_per_pair(control, test)),
-    )

@@ -143,16 +143,16 @@ def more_p(hit: int, test_hit: int, total: int, test_total: int) -> float:
     return float(stats.fisher_exact(table, alternative="greater").pvalue)
 
 
-def _answers(side: Sequence[PhaseAnalysis]) -> dict[int, Floats | None]:
-    """The scores of each payload in all runs of a side: shape (answers, items, labels).
+def _answers(side: Sequence[PhaseAnalysis]) -> dict[tuple[str, int], Floats | None]:
+    """The scores of each payload (its kind and number) in all runs of a side: shape (answers, items, labels).
 
     None for a payload whose answers have several shapes.
     """
     requests = pd.concat([phase.phase.requests for phase in side], ignore_index=True)
-    requests = requests[requests["error"].isna()]
-    answers: dict[int, Floats | None] = {}
-    for payload in map(int, requests["payload"].unique()):
-        scores = requests.loc[requests["payload"] == payload, "scores"]
+    requests = requests[requests["error"].isna() & (requests["payload"] >= 0)]
+    answers: dict[tuple[str, int], Floats | None] = {}
+    for (kind, number), scores in requests.groupby(["kind", "payload"])["scores"]:
+        payload = str(kind), int(str(number))
         widths = {tuple(len(labels) for labels in one) for one in scores}
         if len(widths) == 1 and len(set(next(iter(widths)))) <= 1:
             answers[payload] = np.array([[list(map(float, labels)) for labels in one] for one in scores])

@@ -100,10 +100,10 @@ def scores_guard(phase: str, scores: Mapping[Any, Any]) -> Guard:
 
 
 def cached_token_share(phase: PhaseAnalysis) -> float | None:
-    """The share of the prompt tokens that came from the prefix cache; None if the server's log has no such
+    """The share of the prompt tokens that came from the prefix cache; None if the run's analysis has no such
     count."""
-    value = phase.batching.summary.get("cached_token_share")
-    return float(value) if isinstance(value, int | float) else None
+    cache = getattr(phase, "prefix_cache", None)
+    return None if cache is None else cache.cached_share
 
 
 def cache_guard(phase: str, sides: PhasePairs) -> Guard:

@@ -92,9 +92,7 @@ def phase(
             requests=sent(*plain),
             record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles, warm=True)),
         ),
-        batching=SimpleNamespace(
-            summary={"compiles": 0, "prefills_per_request": prefills, "cached_token_share": cached}
-        ),
+        batching=SimpleNamespace(summary={"compiles": 0, "prefills_per_request": prefills}),
         requests=requests_sent,
         latency=SimpleNamespace(
             table=pd.DataFrame(_latency_rows(name, latency_ms, requests, failed)),
@@ -102,6 +100,7 @@ def phase(
             observer_effect=SimpleNamespace(p50_ratio=observer),
         ),
         path=RequestPath(table, "joint"),
+        prefix_cache=SimpleNamespace(cached_share=cached),
         threads=SimpleNamespace(
             cpu=cpu,
             served=20.0,
