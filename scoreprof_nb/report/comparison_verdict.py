@@ -16,6 +16,7 @@ from scoreprof_nb.parameters.compare import FEWEST_PAIRS, FIRST_LOOK, TEST
 from scoreprof_nb.report.comparison import ComparisonReport
 from scoreprof_nb.report.comparison_caveats import caveats
 from scoreprof_nb.report.format import (
+    SMALLEST_P,
     escape_markdown,
     number,
     one_line,
@@ -92,8 +93,8 @@ def _what_was_shown(comparison: Comparison) -> str:
 def changes_text(metrics: pd.DataFrame, pairs: int) -> str:
     """What was shown and what is open, the worst first. ``metrics``: columns METRIC_COLUMNS.
 
-    Such as "better in mean of small -9.0% (-10.1% to -7.9%, p < 0.001, all 6 pairs agree); open: mean of
-    large (smallest detectable change 12.0%; ±5% would take 14 pairs)".
+    Such as "better in mean of small -9.0% (44.0 -> 40.0 ms, -10.1% to -7.9%, p < 0.001, all 6 pairs agree);
+    open: mean of large (smallest detectable change 12.0%; ±5% would take 14 pairs)".
     """
     rows = metrics.to_dict("records")
     headlines = [row for row in rows if row["role"] == HEADLINE]
@@ -102,8 +103,11 @@ def changes_text(metrics: pd.DataFrame, pairs: int) -> str:
     def of(word: str, chosen: Sequence[Mapping[Any, Any]] = headlines) -> list[Mapping[Any, Any]]:
         return [row for row in chosen if row["verdict"].endswith(word)]
 
+    worse = of(claims.REGRESSION)
+    slower = {row["phase"] for row in worse}  # the other metrics of these phases only repeat it
+    beside = [row for row in rows if row["role"] != HEADLINE and row["phase"] not in slower]
     parts = (
-        ("worse in", of(claims.REGRESSION, rows)),
+        ("worse in", [*worse, *of(claims.REGRESSION, beside)]),
         ("better in", of(claims.IMPROVEMENT)),
         ("faster, but blocked:", of("blocked")),
         ("changed, size uncertain:", of(claims.SIZE_UNCERTAIN)),
@@ -121,15 +125,14 @@ def _change_text(row: Mapping[Any, Any]) -> str:
         return name
     if row["verdict"] in _OPEN:
         return f"{name} ({open_text(row)})" if math.isfinite(row["detectable"]) else name
-    evidence = []
+    evidence = [f"{number(row['control'])} -> {number(row['test'])} {row['unit']}"]
     if math.isfinite(row["low"]):
         evidence.append(f"{percent_change(row['low'])} to {percent_change(row['high'])}")
     if math.isfinite(row["p"]):
-        evidence.append(f"p {p_value(row['p']) if row['p'] < 0.001 else '= ' + p_value(row['p'])}")
+        evidence.append(f"p < {SMALLEST_P}" if row["p"] < SMALLEST_P else f"p = {p_value(row['p'])}")
     if row["pairs"] > 1 and row["verdict"] != claims.NO_CHANGE:
         evidence.append(agreement_text(row["agreeing"], row["pairs"]))
-    text = f"{name} {percent_change(row['ratio'])}"
-    return f"{text} ({', '.join(evidence)})" if evidence else text
+    return f"{name} {percent_change(row['ratio'])} ({', '.join(evidence)})"
 
 
 def row_name(row: Mapping[Any, Any]) -> str:

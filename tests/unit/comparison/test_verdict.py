@@ -45,6 +45,7 @@ def metrics_of(**phases):
                     },
                     "role": "headline" if metric.startswith("mean") else "beside",
                     **{"ratio": ratio, "low": low, "high": high, "verdict": verdict},
+                    **{"control": 50.0, "test": 50.0 * ratio},
                     **{"detectable": 0.12, "pairs_needed": 14.0, "delta": 0.05, "p": 0.0001},
                     **{"pairs": 6, "agreeing": 6, "not_worse": verdict in (IMPROVEMENT, NO_CHANGE)},
                 }
@@ -123,7 +124,7 @@ def test_what_is_open_is_named_with_what_it_could_have_seen():
     """Broken: an open phase is not named, or without what it would take."""
     text = changes_text(metrics_of(small=BETTER, large=OPEN), 6)
     assert text == (
-        "better in mean of small -20.0% (-22.0% to -18.0%, p <0.001, all 6 pairs agree); "
+        "better in mean of small -20.0% (50.0 -> 40.0 ms, -22.0% to -18.0%, p < 0.001, all 6 pairs agree); "
         "open: mean of large (smallest detectable change 12.0%; ±5% would take 14 pairs)"
     )
 
@@ -138,6 +139,14 @@ def test_what_is_open_is_named_with_what_it_could_have_seen():
 def test_each_verdict_on_a_headline_is_in_the_sentence(word):
     """Broken: a phase is missing from the sentence."""
     assert "mean of small" in changes_text(metrics_of(small=(0.9, 0.8, 1.1, word)), 6)
+
+
+def test_other_metrics_of_a_slower_phase_do_not_repeat_it():
+    """Broken: five metrics say the same, and the open phase is at the end of a page."""
+    worse = {"mean": WORSE, "p50": WORSE, "throughput": (0.8, 0.78, 0.82, REGRESSION)}
+    assert "p50" not in changes_text(metrics_of(small=worse), 6)
+    hidden = changes_text(metrics_of(small={"mean": SAME, "p90": (1.8, 1.4, 2.3, REGRESSION)}), 6)
+    assert hidden.startswith("worse in p90 of small +80.0%")
 
 
 # ---- out of runs
