@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scoreprof_nb.comparison.claims import ERROR
-from scoreprof_nb.parameters.compare import FIRST_LOOK
+from scoreprof_nb.parameters.compare import FEWEST_PAIRS, FIRST_LOOK
 from scoreprof_nb.run_folder.files import LOOKS_TAKEN
 from scoreprof_nb.run_folder.folder import write_json, write_text
 
@@ -79,7 +79,10 @@ class LookBook:
         return tuple(looks[max(len(taken) - 1, 0) :])
 
     def take(self, pairs: int) -> None:
-        """Record that the comparison was looked at after so many pairs."""
+        """Record that the comparison was looked at after so many pairs. With too few pairs for any claim,
+        nothing was spent."""
+        if pairs < FEWEST_PAIRS:
+            return
         known, planned_for = self._read()
         self._write(
             [Look(look.pairs, look.level, look.taken or look.pairs == pairs) for look in known], planned_for

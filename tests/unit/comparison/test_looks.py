@@ -87,6 +87,14 @@ def test_extending_by_hand_is_counted(tmp_path):
     assert sum(look["level"] for look in content["looks"]) < ERROR
 
 
+def test_a_quick_look_at_one_pair_spends_nothing(tmp_path):
+    """Broken: one pair, to see whether the branch starts at all, costs the comparison nine tenths of its error."""
+    book = LookBook(tmp_path)
+    book.looks(1, 1)
+    book.take(1)
+    assert [look.level for look in book.looks(6, 16)] == [look.level for look in plan(6, 16)]
+
+
 def test_looks_of_an_attempt_on_another_machine_count(tmp_path):
     """Broken: the Job's retry on another node forgets the looks of the first attempt."""
     first, results, second = (tmp_path / name for name in ("first", "results", "second"))
