@@ -24,7 +24,19 @@ from scoreprof_nb.parameters.compare import FEWEST_PAIRS
 
 HEADLINE, BESIDE = "headline", "beside"  # the roles of a metric: two families of claims
 METRIC_COLUMNS = (
-    *("phase", "metric", "role", "unit", "control", "test", "ratio", "low", "high", "hodges_lehmann"),
+    *(
+        "phase",
+        "metric",
+        "role",
+        "unit",
+        "lower_is_better",
+        "control",
+        "test",
+        "ratio",
+        "low",
+        "high",
+        "hodges_lehmann",
+    ),
     *("pairs", "agreeing", "p", "detectable", "pairs_needed", "launch_noise", "delta", "not_worse"),
     "verdict",
 )
@@ -187,6 +199,7 @@ def _columns(row: _Row, delta: float, level: float, verdict: tuple[str, float, b
     word, p, not_worse = verdict
     columns: dict[str, Any] = {
         **{"phase": row.phase, "metric": metric.name, "role": metric.role, "unit": metric.unit},
+        "lower_is_better": metric.lower_is_better,
         **{"delta": delta, "verdict": word, "p": p, "not_worse": not_worse, "pairs": 0, "agreeing": 0},
     }
     if effect is None:

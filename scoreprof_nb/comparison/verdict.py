@@ -75,8 +75,7 @@ def _seems_worse(row: Mapping[Any, Any]) -> bool:
     improvement, and no correction may weaken that."""
     if row["pairs"] < 2 or row["verdict"] == INSUFFICIENT:
         return False
-    higher_is_worse = row["unit"] != "items/s"
-    if higher_is_worse:
+    if row["lower_is_better"]:
         return bool(row["low"] > 1 + row["delta"])
     return bool(row["high"] < 1 - row["delta"])
 

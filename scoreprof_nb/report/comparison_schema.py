@@ -70,6 +70,7 @@ class Metric(Row):
     metric: str = Field(description="mean, mean of <kind>, p50, p90, throughput or CPU per request")
     role: Literal["headline", "beside"]
     unit: str
+    lower_is_better: bool
     control: Finite | None = Field(description="mean over the runs, in ``unit``")
     test: Finite | None = Field(description="mean over the runs, in ``unit``")
     ratio: Finite | None = Field(description="test / control")

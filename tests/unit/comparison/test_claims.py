@@ -170,7 +170,7 @@ def test_simulated_word_of_the_whole_is_that_of_the_report():
         for row, word, ended in zip(words, whole(words, seen), settled(words), strict=True):
             metrics = pd.DataFrame(
                 {
-                    **{"phase": ["a", "b"], "metric": "mean", "role": "headline", "unit": "ms"},
+                    **{"phase": ["a", "b"], "metric": "mean", "role": "headline", "lower_is_better": True},
                     **{"ratio": ratio, "low": 0.9, "high": 1.1, "pairs": 6, "delta": 0.05},
                     **{"not_worse": False, "verdict": list(row)},
                 }

@@ -41,7 +41,8 @@ def metrics_of(**phases):
                     **{
                         "phase": name,
                         "metric": metric,
-                        "unit": "items/s" if metric == "throughput" else "ms",
+                        "unit": "ms",
+                        "lower_is_better": metric != "throughput",
                     },
                     "role": "headline" if metric.startswith("mean") else "beside",
                     **{"ratio": ratio, "low": low, "high": high, "verdict": verdict},
