@@ -31,7 +31,7 @@ PASSES: Mapping[str, frozenset[str]] = {
     ),
     "regression": frozenset((IMPROVEMENT, NO_CHANGE, SIZE_UNCERTAIN, INCONCLUSIVE, SUGGESTIVE + IMPROVEMENT)),
     "not_improved": frozenset((IMPROVEMENT,)),
-    "not_shown_equal": frozenset((IMPROVEMENT, NO_CHANGE, SIZE_UNCERTAIN)),
+    "not_shown_equal": frozenset((IMPROVEMENT, NO_CHANGE, SIZE_UNCERTAIN, INCONCLUSIVE)),
 }
 
 
