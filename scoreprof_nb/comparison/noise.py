@@ -41,7 +41,8 @@ class Noise:
 
 def machine_of(parameters: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
     """What the noise between launches depends on: machine, chip, model and phase length."""
-    facts = {name: str(provenance.get(name) or "not known") for name in _MACHINE}
+    known = {**provenance, "host": provenance.get("node") or provenance.get("host")}
+    facts = {name: str(known.get(name) or "not known") for name in _MACHINE}
     model = str(parameters.get("model_path") or "").rstrip("/").rpartition("/")[2]
     return {**facts, "model": model or "demo", "phase_s": str(parameters.get("phase_s"))}
 

@@ -10,12 +10,11 @@ from IPython.display import clear_output
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, stopped_runs
-from scoreprof_nb.comparison.comparability import check_comparability
 from scoreprof_nb.comparison.compare import NONE_STOPPED, Comparison
 from scoreprof_nb.comparison.history import past_runs
 from scoreprof_nb.comparison.looks import LookBook
 from scoreprof_nb.comparison.noise import read_noise
-from scoreprof_nb.comparison.run_comparison import make_comparison
+from scoreprof_nb.comparison.run_comparison import check_before_capture, make_comparison
 from scoreprof_nb.notebook.profile import (
     CaptureFailed,
     absolute,
@@ -135,7 +134,7 @@ def _capture_pairs(
         sync_run(Path(run.run_dir), run.results_dir, log_progress)
 
     with errors_without_secrets(parameters.as_dict()):
-        check = partial(check_comparability, parameters)
+        check = partial(check_before_capture, parameters)
         return capture_pairs(parameters, pairs, log_progress, check, publish)
 
 

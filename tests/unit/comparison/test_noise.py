@@ -7,6 +7,8 @@ import pytest
 
 from scoreprof_nb.comparison.compare import compare
 from scoreprof_nb.comparison.noise import check_noise, read_noise
+from scoreprof_nb.comparison.run_comparison import check_before_capture
+from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.report.comparison_caveats import caveats
 from scoreprof_nb.report.comparison_files import write_files
@@ -95,6 +97,17 @@ def test_noise_of_something_else_is_refused(tmp_path, change, named):
     check_noise(path, noise, comparison.machine)
     with pytest.raises(ParameterError, match=named):
         check_noise(path, noise, {**comparison.machine, **change})
+
+
+def test_noise_of_something_else_is_refused_before_the_capture(tmp_path):
+    """Broken: the noise file is refused after hours of capture."""
+    _, path = written(tmp_path)
+    here = CompareParameters.from_mapping({"noise_from": path, "model_path": "/models/tiny"})
+    machine = {**MACHINE, "cpus": 2}
+    check_before_capture(here, {"control": machine, "test": machine})
+    other = {**machine, "chip": "v5e"}
+    with pytest.raises(ParameterError, match="parameter noise_from=.*chip v6e, here v5e"):
+        check_before_capture(here, {"control": other, "test": other})
 
 
 @pytest.mark.parametrize(
