@@ -5,13 +5,17 @@
 # make power        simulate comparisons with known changes and print how often each verdict is right
 # make lab          open the notebooks in JupyterLab
 # make image        build the profiling image of a branch, tag or commit
-#                   (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA, SERVER_CONSTRAINTS, BASE_IMAGE)
+#                   (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA, SERVER_CONSTRAINTS, BASE_IMAGE; for a private
+#                   repository SSH=default or NETRC=~/.netrc)
 # make job          print the Kubernetes manifests of a run, for kubectl apply -f -  (VARIANT, SETTINGS)
+# make start        check image, buckets and model without a TPU, then start that run (VARIANT, SETTINGS)
+# make table        one table of the runs in a folder, such as a matrix (RUNS, COMPARE_DIR)
 # make test         what must pass before a commit: linters, types, unit tests, one run of the real server
 # make test-all     the tests that take longer: property tests with more examples, faults, comparisons, the
 #                   Kubernetes Job, known costs; prints the coverage of the last make test
 # make coverage     run the unit tests and print the coverage of each module
 # make truth        add known costs to the real server and print what the report attributes to them (10 minutes)
+# make interval-coverage  how often the intervals of simulated phases hold the truth, and how wide they are (10 minutes)
 # make image-check  build the image without Docker and run a profile in it (as root)
 # make setup        only create the two virtual environments
 # make clean        remove them
@@ -29,6 +33,7 @@ COVERAGE := build/coverage
 NOTEBOOK := notebooks/profile_score_api.ipynb
 COMPARE := notebooks/compare_runs.ipynb
 compare: COMPARE_DIR ?= comparisons/latest
+table: COMPARE_DIR ?= comparisons/table
 ab: COMPARE_DIR ?= comparisons/demo
 noise: COMPARE_DIR ?= comparisons/noise
 
@@ -38,7 +43,7 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report compare ab noise power lab image image-check job test test-all lint unit coverage truth setup clean help
+.PHONY: report compare ab noise power lab image image-check job start table test test-all lint unit coverage truth interval-coverage setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +55,11 @@ compare: setup
 	@test -n "$(CONTROL)" -a -n "$(TEST)" || { echo "usage: make compare CONTROL=runs/a TEST=runs/b"; exit 42; }
 	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
 	  -p control '$(CONTROL)' -p test '$(TEST)' $(PARAMS)
+
+table: setup
+	@test -n "$(RUNS)" || { echo "usage: make table RUNS=runs/a-matrix"; exit 42; }
+	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
+	  -p history '$(RUNS)' $(PARAMS)
 
 ab: setup
 	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
@@ -114,6 +124,9 @@ clean:
 truth: setup
 	@$(KIT)/bin/python -m tests.truth.truth
 
+interval-coverage: setup
+	@$(KIT)/bin/python -m tests.truth.interval_coverage
+
 REPO ?= https://github.com/sgl-project/sglang-jax.git
 BRANCH ?= main
 BASELINE ?=
@@ -124,15 +137,17 @@ commit_of = $(or \
   $(shell git ls-remote $(REPO) 'refs/heads/$(1)' | cut -f1), \
   $(shell git ls-remote $(REPO) 'refs/tags/$(1)' 'refs/tags/$(1)^{}' | tail -1 | cut -f1), \
   $(error $(REPO) has no branch or tag $(1); a commit is given by all of its 40 digits))
+comma := ,
 # Build arguments that are passed on if they are set, even to an empty value.
 PASSED_ON := BASE_IMAGE SGLANG_EXTRA SERVER_CONSTRAINTS
 given = $(filter-out undefined,$(origin $(1)))
 
 # The commit is a build argument, so that a branch that has moved on makes a new layer.
 image:
-	docker build --file docker/Dockerfile.profiling --tag $(IMAGE) \
+	DOCKER_BUILDKIT=1 docker build --platform linux/amd64 --file docker/Dockerfile.profiling --tag $(IMAGE) \
 	  --build-arg REPO_URL=$(REPO) --build-arg BRANCH_NAME=$(BRANCH) --build-arg GIT_COMMIT=$(call commit_of,$(BRANCH)) \
 	  $(if $(BASELINE),--build-arg BASELINE_BRANCH=$(BASELINE) --build-arg BASELINE_COMMIT=$(call commit_of,$(BASELINE))) \
+	  $(if $(SSH),--ssh $(SSH)) $(if $(NETRC),--secret id=netrc$(comma)src=$(NETRC)) \
 	  $(foreach name,$(PASSED_ON),$(if $(call given,$(name)),--build-arg $(name)=$($(name)))) \
 	  --build-arg KIT_COMMIT=$(shell git rev-parse HEAD) .
 
@@ -141,3 +156,6 @@ image-check:
 
 job:
 	@bash k8s/render.sh $(VARIANT) $(SETTINGS)
+
+start:
+	@bash k8s/start.sh $(VARIANT) $(SETTINGS)

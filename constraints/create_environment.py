@@ -1,6 +1,6 @@
 """Create a virtual environment and install packages into it: with uv where it can be had, else with pip.
 
-    python create_environment.py [--uv PROGRAM] FOLDER INSTALL-ARGUMENTS...
+    python create_environment.py [--uv PROGRAM] [--add] FOLDER INSTALL-ARGUMENTS...
 
 By default, uv is looked for beside the Python that runs this program, which must have pip.
 uv installs in seconds what takes pip minutes. It does not read pip's configuration, so the index, the
@@ -65,18 +65,20 @@ def pip_options() -> dict[str, str]:
     return parse_pip_config(answer.stdout)
 
 
-def install_with_uv(uv: str, folder: Path, arguments: list[str]) -> bool:
-    """Create the environment with uv. False if uv failed."""
+def install_with_uv(uv: str, folder: Path, arguments: list[str], add: bool) -> bool:
+    """Create the environment with uv, or add to it. False if uv failed."""
     environment = uv_environment(pip_options(), os.environ)
     # --seed: with pip, for whoever installs something else into it.
     create = [uv, "venv", "--quiet", "--seed", "--clear", "--python", sys.executable, str(folder)]
     install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *arguments]
-    return all(subprocess.run(command, env=environment).returncode == 0 for command in (create, install))
+    commands = [install] if add else [create, install]
+    return all(subprocess.run(command, env=environment).returncode == 0 for command in commands)
 
 
-def install_with_pip(folder: Path, arguments: list[str]) -> None:
-    """Create the environment with venv and pip. Raises CalledProcessError."""
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+def install_with_pip(folder: Path, arguments: list[str], add: bool) -> None:
+    """Create the environment with venv and pip, or add to it. Raises CalledProcessError."""
+    if not add:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     compile_now = [] if os.environ.get("UV_COMPILE_BYTECODE") else ["--no-compile"]
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", *compile_now]
     subprocess.run([*pip, *arguments], check=True)
@@ -90,15 +92,18 @@ def main() -> int:
     parser.add_argument(
         "--uv", default=Path(sys.executable).with_name("uv"), metavar="PROGRAM", help="path of uv"
     )
-    parser.add_argument("folder", type=Path, help="folder of the environment; it is emptied first")
+    parser.add_argument("--add", action="store_true", help="install into an environment that is there")
+    parser.add_argument(
+        "folder", type=Path, help="folder of the environment; it is emptied first, unless --add is given"
+    )
     options, arguments = parser.parse_known_args()
     uv = shutil.which(options.uv)
     if uv is not None:
-        if install_with_uv(uv, options.folder, arguments):
+        if install_with_uv(uv, options.folder, arguments, options.add):
             return 0
         print("uv failed; installing with pip instead", flush=True)
     try:
-        install_with_pip(options.folder, arguments)
+        install_with_pip(options.folder, arguments, options.add)
     except subprocess.CalledProcessError as error:
         return int(error.returncode)
     return 0

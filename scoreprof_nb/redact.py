@@ -5,6 +5,7 @@ name; and by its form, with the patterns of detect-secrets.
 """
 
 import importlib
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -169,6 +170,8 @@ class Redactor:
                 name: value for name, _, value in (word.partition("=") for word in _words(environment))
             }
             secrets.update(cls.for_server(flags, variables).secrets)
+        api_key = os.environ.get(str(values.get("api_key_env") or ""), "")
+        secrets.update(cls.for_server("", {"API_KEY": api_key}).secrets)
         return cls(_longest_first(secrets))
 
     def __call__(self, text: str) -> str:

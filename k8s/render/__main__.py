@@ -3,9 +3,10 @@
 Without matrix or compare: a single run. With check: a Job without a TPU that only tests the image, the
 mounts and the model. Upper case: a setting of settings.env. Lower case: a parameter of the notebook.
 PARAMETERS names the file with the other parameters. Precedence, from weak to strong: the notebook's default,
-defaults.yaml, the parameters file, the file of an index (matrix), the command line.
+the parameters file, the file of an index (matrix), the command line.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from k8s.render.deadlines import attempt_s, wait_s
 from k8s.render.machines import check_tp_size, node_of, selector_of
 from k8s.render.manifests import Manifest, Plan, as_yaml, manifests_of, without_tpu
+from k8s.render.models import models_of
 from k8s.render.parameters import OLD_NAMES, Notebook, Values, checked, from_words, read_parameters
 from k8s.render.settings import KNOWN, NEEDED, Refused, Settings, check_settings, read_settings
 from scoreprof_nb.parameters.compare import SIDES, CompareParameters
@@ -25,7 +27,7 @@ K8S = Path(__file__).parents[1]
 WRONG = 42
 SINGLE, MATRIX, COMPARE = "single", "matrix", "compare"
 CHECK = "check"
-DEFAULTS, PARAMETERS = "defaults.yaml", "parameters.yaml"
+PARAMETERS = "parameters.yaml"
 OLD = frozenset(name for names in OLD_NAMES.values() for name in names)
 
 Words = list[tuple[str, str]]
@@ -91,25 +93,30 @@ def _plan(
     flags: Sequence[tuple[str, str]],
 ) -> Plan:
     """``runs`` has one entry per index, ``flags`` the server flags and where they come from."""
-    named = [_names_model(run) for run in runs]
-    if any(named) and (settings["MODEL"] or not all(named)):
-        raise Refused(
-            "give either MODEL, a folder in the models bucket, or model_path for every run (with MODEL=)"
-        )
-    check_settings(settings, NEEDED if any(named) else (*NEEDED, "MODEL"))
+    models = models_of(settings, runs)
+    check_settings(settings, (*NEEDED, *models.needed))
+    keys = {run.api_key_env for run in runs if run.api_key_env}
+    if keys and not settings["SECRET"]:
+        raise Refused(f"api_key_env={min(keys)} needs SECRET, the Secret that holds it")
     node = node_of(settings)
     for where, text in flags:
         check_tp_size(node, text, where)
     node_selector, tolerations = selector_of(settings, node)
-    defaults = (K8S / DEFAULTS).read_text(encoding="utf-8")
     matrix = request.variant == MATRIX
-    attempts = [attempt_s(run) for run in runs]
+    parallel = _parallel(request, settings, runs)
+    indexes = len(runs) if matrix else None
+    if parallel and isinstance(runs[0], CompareParameters):
+        indexes = runs[0].pairs
+    attempts = [attempt_s(_of_index(run) if parallel else run) for run in runs]
+    rounds = math.ceil((indexes or 1) / (parallel or 1))
     compared = [run for run in runs if isinstance(run, CompareParameters)]
     single = [run for run in runs if isinstance(run, Parameters)]
     pythons = [getattr(run, f"{side}_server_python") for run in compared for side in SIDES]
     pythons += [run.server_python for run in single]
     plain = {name: yaml.safe_dump(values, sort_keys=False) for name, values in files.items()}
-    model_path = next((run.model_path for run in runs if run.model_path), "/models/$(MODEL)")
+    index = "$(JOB_COMPLETION_INDEX)"
+    if parallel and not matrix:
+        folders = {**folders, "pair_index": index}
     return Plan(
         settings=settings,
         node=node,
@@ -117,29 +124,54 @@ def _plan(
         tolerations=tolerations,
         notebook=notebook,
         folder_parameters=folders,
-        files={DEFAULTS: defaults, **plain},
-        read_files=(DEFAULTS, PARAMETERS, *(["$(JOB_COMPLETION_INDEX).yaml"] if matrix else [])),
+        files=plain,
+        read_files=(PARAMETERS, *([f"{index}.yaml"] if matrix else [])),
         attempt_s=max(attempts),
-        deadline_s=wait_s(settings) + sum(attempts),
-        indexes=len(runs) if matrix else None,
+        deadline_s=wait_s(settings) + rounds * max(attempts),
+        models=models,
+        indexes=indexes,
+        parallel=parallel or 1,
         server_pythons=tuple(sorted({python or "/opt/server/bin/python" for python in pythons})),
-        model_path=model_path,
     )
 
 
-def _names_model(run: Parameters | CompareParameters) -> bool:
-    """Whether its parameters say where the model is, so that MODEL would have no effect."""
-    if isinstance(run, CompareParameters) and all(getattr(run, f"{side}_model_path") for side in SIDES):
-        return True
-    return bool(run.model_path)
+def _of_index(run: Parameters | CompareParameters) -> Parameters | CompareParameters:
+    """The part of a run that one Pod of several captures."""
+    return run.with_values(pair_index=0) if isinstance(run, CompareParameters) else run
 
 
-def _defaults() -> Values:
-    return read_parameters(K8S / DEFAULTS)
+# What only the comparison of all pairs uses.
+_OF_LAST_STEP = ("fail_on", "noise_from", "delta", "allow_unlike", "history")
+
+
+def _parallel(
+    request: Request, settings: Settings, runs: Sequence[Parameters | CompareParameters]
+) -> int | None:
+    """How many nodes work at the same time; None if it is not set. Raises Refused."""
+    text = settings["PARALLEL"]
+    if not text:
+        return None
+    if request.variant == SINGLE:
+        raise Refused(f"PARALLEL={text}: a single run takes one node; only matrix and compare take several")
+    run = runs[0]
+    most = run.pairs if isinstance(run, CompareParameters) else len(runs)
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        what = "pairs" if isinstance(run, CompareParameters) else "index files"
+        raise Refused(f"PARALLEL={text!r} must be from 1 to {most}, the number of {what}")
+    if isinstance(run, CompareParameters):
+        if not run.captures:
+            raise Refused(f"PARALLEL={text}: runs that exist are compared at once")
+        for name in _OF_LAST_STEP:
+            if getattr(run, name) != run.default_of(name):
+                raise Refused(
+                    f"{name}={getattr(run, name)!r} has no effect with PARALLEL, where no Pod sees all "
+                    "pairs: give it to the last step, make compare"
+                )
+    return int(text)
 
 
 def _single(request: Request, settings: Settings, values: Values) -> Plan:
-    run = checked(Parameters, {**_defaults(), **values})
+    run = checked(Parameters, values)
     assert isinstance(run, Parameters)
     folders = {"run_dir": "/scratch/run", "results_dir": "/results/runs/$(RUN_NAME)"}
     flags = [("server_flags", run.server_flags)]
@@ -159,7 +191,7 @@ def _matrix(request: Request, settings: Settings, values: Values) -> Plan:
                 raise Refused(f"{name}={text}: k8s/matrix/{own[0]} has its own {parameter}; change it there")
     runs = []
     for file, of_index in files.items():
-        run = checked(Parameters, {**_defaults(), **values, **of_index}, f"k8s/matrix/{file}: ")
+        run = checked(Parameters, {**values, **of_index}, f"k8s/matrix/{file}: ")
         assert isinstance(run, Parameters)
         runs.append(run)
     folders = {
@@ -181,7 +213,7 @@ def _matrix(request: Request, settings: Settings, values: Values) -> Plan:
 
 
 def _compare(request: Request, settings: Settings, values: Values) -> Plan:
-    run = checked(CompareParameters, {**_defaults(), **values})
+    run = checked(CompareParameters, values)
     assert isinstance(run, CompareParameters)
     folders = {
         "compare_dir": "/scratch/comparison",

@@ -9,10 +9,12 @@ from typing import Any
 import yaml
 
 from k8s.render.machines import Node
+from k8s.render.models import IN_BUCKET, Models
 from k8s.render.settings import Settings
 
 Manifest = dict[str, Any]
 CHECK_S = 1800
+HUB = "/hub"  # the download cache of Hugging Face's library
 _CHECK = Path(__file__).with_name("check.sh")
 
 
@@ -30,9 +32,10 @@ class Plan:
     read_files: tuple[str, ...]  # the notebook's parameters files, the later one decides
     attempt_s: int
     deadline_s: int
+    models: Models = field(default_factory=Models)
     indexes: int | None = None  # of an Indexed Job
+    parallel: int = 1
     server_pythons: tuple[str, ...] = field(default=("/opt/server/bin/python",))
-    model_path: str = "/models/$(MODEL)"
 
 
 def manifests_of(base: Manifest, plan: Plan) -> list[Manifest]:
@@ -53,7 +56,7 @@ def manifests_of(base: Manifest, plan: Plan) -> list[Manifest]:
     if plan.indexes is not None:
         spec["completionMode"] = "Indexed"
         spec["completions"] = plan.indexes
-        spec["parallelism"] = 1
+        spec["parallelism"] = plan.parallel
         spec["backoffLimitPerIndex"] = spec.pop("backoffLimit")
         spec["podFailurePolicy"]["rules"][1]["action"] = "FailIndex"
     pod = spec["template"]["spec"]
@@ -63,6 +66,10 @@ def manifests_of(base: Manifest, plan: Plan) -> list[Manifest]:
     pod["tolerations"] = list(plan.tolerations)
     _fill_volumes(pod, name, plan.settings)
     _fill_container(pod["containers"][0], plan)
+    if not plan.models.bucket:
+        _remove_models_bucket(spec["template"])
+    if plan.models.hub:
+        _add_hub_cache(pod, plan.settings["MODEL_CACHE"])
     return [configuration, job]
 
 
@@ -71,6 +78,29 @@ def _fill_volumes(pod: Manifest, configuration: str, settings: Settings) -> None
     volumes["parameters"]["configMap"]["name"] = configuration
     volumes["models"]["csi"]["volumeAttributes"]["bucketName"] = settings["MODELS_BUCKET"]
     volumes["results"]["csi"]["volumeAttributes"]["bucketName"] = settings["RESULTS_BUCKET"]
+
+
+def _remove_models_bucket(template: Manifest) -> None:
+    """Without it, the sidecar keeps no file cache on the node's disk."""
+    pod = template["spec"]
+    (container,) = pod["containers"]
+    pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] != "models"]
+    container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] != "models"]
+    for kind in ("request", "limit"):
+        template["metadata"]["annotations"][f"gke-gcsfuse/ephemeral-storage-{kind}"] = "5Gi"
+
+
+def _add_hub_cache(pod: Manifest, claim: str) -> None:
+    """A volume for models from Hugging Face: a PersistentVolumeClaim, else the node's disk."""
+    (container,) = pod["containers"]
+    source: Manifest = {"persistentVolumeClaim": {"claimName": claim}}
+    if not claim:
+        source = {"emptyDir": {"sizeLimit": "60Gi"}}
+        for amounts in container["resources"].values():
+            amounts["ephemeral-storage"] = "82Gi"  # and scratch and the log
+    pod["volumes"].append({"name": "hub", **source})
+    container["volumeMounts"].append({"name": "hub", "mountPath": HUB})
+    container["env"].append({"name": "HF_HOME", "value": HUB})
 
 
 def _fill_container(container: Manifest, plan: Plan) -> None:
@@ -83,10 +113,14 @@ def _fill_container(container: Manifest, plan: Plan) -> None:
     container["args"] += ["-p", "device", "tpu"]
     variables = {variable["name"]: variable for variable in container["env"]}
     if plan.settings["MODEL"]:
-        container["args"] += ["-r", "model_path", plan.model_path]
+        container["args"] += ["-r", "model_path", IN_BUCKET]
         variables["MODEL"]["value"] = plan.settings["MODEL"]
     else:
         container["env"].remove(variables["MODEL"])
+    if plan.settings["SECRET"]:  # each of its keys becomes an environment variable
+        container["envFrom"] = [{"secretRef": {"name": plan.settings["SECRET"]}}]
+    if plan.settings["LOG"] == "json":
+        container["env"].append({"name": "SCOREPROF_LOG", "value": "json"})
     resources = container["resources"]
     resources["requests"]["cpu"] = plan.node.cpu
     for amounts in resources.values():
@@ -113,7 +147,7 @@ def without_tpu(manifests: list[Manifest], plan: Plan) -> list[Manifest]:
     container["command"] = ["/bin/bash", "-uc", _CHECK.read_text(encoding="utf-8")]
     del container["args"]
     container["env"] += [
-        {"name": "MODEL_PATH", "value": plan.model_path},
+        {"name": "MODEL_PATHS", "value": " ".join(plan.models.paths)},
         {"name": "SERVER_PYTHONS", "value": " ".join(plan.server_pythons)},
     ]
     container["resources"] = {

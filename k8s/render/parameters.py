@@ -35,6 +35,7 @@ FIXED = {
     "device": "tpu",
     "port": "a free one",
     "server_url": "nothing: the Job launches its server",
+    "pair_index": "the index of the Pod, with PARALLEL",
 }
 
 
@@ -83,6 +84,6 @@ def checked(kind: Notebook, values: Values, where: str = "") -> Parameters | Com
         if name in FIXED:
             raise Refused(f"{where}{name}={values[name]!r}: the Job sets it itself, to {FIXED[name]}")
     try:
-        return kind.from_mapping(values)
+        return kind.from_mapping({**values, "device": "tpu"})
     except ParameterError as error:
         raise Refused(f"{where}{error}") from error

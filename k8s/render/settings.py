@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-NEEDED = ("IMAGE", "MODELS_BUCKET", "RESULTS_BUCKET")
+NEEDED = ("IMAGE", "RESULTS_BUCKET")
+LOGS = ("text", "json")
 KNOWN = frozenset(
     (
         *NEEDED,
+        "MODELS_BUCKET",
+        "MODEL_CACHE",
+        "SECRET",
+        "PARALLEL",
+        "LOG",
         "MODEL",
         "RUN",
         "NAMESPACE",
@@ -85,11 +91,13 @@ def check_settings(settings: Settings, needed: Sequence[str]) -> None:
             raise Refused(f"{name}={value!r} is still to be filled in")
     if not _RUN.fullmatch(values["RUN"]):
         raise Refused(f"RUN={values['RUN']!r}: use at most 40 of a-z, 0-9 and -, with no - at either end")
-    for name in ("NAMESPACE", "SERVICE_ACCOUNT"):
-        if not _DNS_LABEL.fullmatch(values[name]):
+    for name in ("NAMESPACE", "SERVICE_ACCOUNT", "SECRET", "MODEL_CACHE"):
+        if name in values and not _DNS_LABEL.fullmatch(values[name]):
             raise Refused(f"{name}={values[name]!r}: use at most 63 of a-z, 0-9 and -")
+    if values.get("LOG", LOGS[0]) not in LOGS:
+        raise Refused(f"LOG={values['LOG']!r} must be one of {', '.join(LOGS)}")
     for name in ("MODELS_BUCKET", "RESULTS_BUCKET"):
-        if not _BUCKET.fullmatch(values[name]):
+        if name in values and not _BUCKET.fullmatch(values[name]):
             raise Refused(f"{name}={values[name]!r} is not a bucket's name: give it without gs://")
     _check_image(values["IMAGE"])
 

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scoreprof_nb.analysis.dependence import Units
+from scoreprof_nb.analysis.intervals import ratio_of_sums
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.statistics import bootstrap_weights, interval
+from scoreprof_nb.analysis.slices import slice_edges
 from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, ThreadTicks
 from scoreprof_nb.components.catalog import NATIVE_THREADS
 from scoreprof_nb.components.classify import Role, process_role
@@ -21,28 +23,23 @@ THREAD_COLUMNS = ("phase", "process", "thread", "component", "share", "low", "hi
 CPU_COLUMNS = ("phase", "component", "cpu_ms", "low", "high", "requests")
 HOT_COLUMNS = ("phase", "process", "thread", "function", "file", "component", "self_ms", "cumulative_ms")
 UTILISATION_COLUMNS = ("phase", "process", "thread", "busy_share", "low", "high")
-SLICE_S = 1.0
 _Place = tuple[Role, str, str]  # of a function: role of the thread, name, file
 
 
-def thread_breakdown(ticks: PhaseTicks, cpu: pd.DataFrame, seed: int) -> pd.DataFrame:
+def thread_breakdown(ticks: PhaseTicks, cpu: pd.DataFrame) -> pd.DataFrame:
     """Shares of each thread's ticks: columns THREAD_COLUMNS.
 
-    The shares of a thread sum to 1. ``low`` and ``high``: bootstrap over slices of one second, as
-    neighbouring samples are not independent. ``cpu``: from ``kernel_cpu``. Threads of the same role
-    (pools) are combined.
+    The shares of a thread sum to 1. ``low`` and ``high``: over slices of one second, as neighbouring
+    samples are not independent. ``cpu``: from ``kernel_cpu``. Threads of the same role (pools) are combined.
     """
     names, rows = ticks.catalog.names, []
     for role in _roles(ticks):
-        sliced = _slices_seen(ticks, role)
+        sliced, units = _slices_seen(ticks, role)
         occurs = np.flatnonzero(sliced.any(axis=0))
         sliced = sliced[:, occurs]
-        totals = sliced.sum(axis=0)
-        n = int(totals.sum())
-        weights = bootstrap_weights(len(sliced), seed)
-        sums = weights @ sliced
-        replicates = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1.0)
-        low, high = interval(replicates, totals / max(n, 1), len(sliced), 1.0)
+        n = int(sliced.sum())
+        shares = ratio_of_sums(sliced, sliced.sum(axis=1))
+        low, high = shares.shares(units, n)
         cpu_s = cpu.loc[(cpu["process"] == role.process) & (cpu["thread"] == role.thread), "cpu_s"].sum()
         rows += [
             (
@@ -50,7 +47,7 @@ def thread_breakdown(ticks: PhaseTicks, cpu: pd.DataFrame, seed: int) -> pd.Data
                 role.process,
                 role.thread,
                 names[index],
-                totals[i] / n,
+                shares.values[i],
                 low[i],
                 high[i],
                 n,
@@ -69,16 +66,11 @@ def _threads(ticks: PhaseTicks) -> Iterator[tuple[BlockTicks, ThreadTicks]]:
     return ((block, thread) for block in ticks.blocks for thread in block.threads)
 
 
-def _edges(block: Block) -> NDArray[np.float64]:
-    """Epoch seconds of the slices' bounds: a block in equal parts of about SLICE_S."""
-    return np.linspace(block.start_s, block.stop_s, max(round(block.wall_s / SLICE_S), 1) + 1)
-
-
 def _sliced(ticks: PhaseTicks, role: Role) -> NDArray[np.float64]:
     """Ticks of a role by slice and component, shape (slices of all blocks with stacks, components)."""
     parts = []
     for block in ticks.blocks:
-        edges = _edges(block.block)
+        edges = slice_edges(block.block)
         part = np.zeros((len(edges) - 1, len(ticks.catalog.names)))
         for thread in block.threads:
             if thread.role == role:
@@ -89,10 +81,16 @@ def _sliced(ticks: PhaseTicks, role: Role) -> NDArray[np.float64]:
     return np.concatenate(parts)
 
 
-def _slices_seen(ticks: PhaseTicks, role: Role) -> NDArray[np.float64]:
+def _units(ticks: PhaseTicks) -> Units:
+    """The slices of all blocks with stacks."""
+    return Units.of_blocks([len(slice_edges(block.block)) - 1 for block in ticks.blocks])
+
+
+def _slices_seen(ticks: PhaseTicks, role: Role) -> tuple[NDArray[np.float64], Units]:
     """``_sliced`` without the slices in which the role has no tick."""
     whole = _sliced(ticks, role)
-    return whole[whole.sum(axis=1) > 0]
+    seen = whole.sum(axis=1) > 0
+    return whole[seen], _units(ticks).part(seen)
 
 
 def kernel_cpu(ticks: PhaseTicks, rules: RuleSet) -> pd.DataFrame:
@@ -154,14 +152,12 @@ def _answered(requests: MeasuredRequests, edges: NDArray[np.float64]) -> NDArray
     return np.array([part.sum() for part in inside])
 
 
-def cpu_per_request(
-    ticks: PhaseTicks, cpu: pd.DataFrame, requests: MeasuredRequests, seed: int
-) -> pd.DataFrame:
+def cpu_per_request(ticks: PhaseTicks, cpu: pd.DataFrame, requests: MeasuredRequests) -> pd.DataFrame:
     """CPU milliseconds per request by component: columns CPU_COLUMNS, largest first.
 
     The kernel's CPU time of each thread is divided among the thread's running components by their ticks
     (among all of its components if no sample shows it running), so the rows sum to the kernel's figure
-    divided by the requests. ``low`` and ``high``: bootstrap of CPU / requests over slices of one second. A
+    divided by the requests. ``low`` and ``high``: of CPU / requests, over slices of one second. A
     slice's CPU time is its running ticks times the thread's CPU time per running tick, so a thread's
     total varies as well as its split (slightly too much: ticks add randomness that the kernel's total
     does not have). Threads without ticks (``native_threads``) have no slices: their interval is not
@@ -170,7 +166,7 @@ def cpu_per_request(
     names = ticks.catalog.names
     if not ticks.blocks:  # without stacks it is not known what a thread's time was spent on
         return pd.DataFrame(columns=list(CPU_COLUMNS))
-    answered = np.concatenate([_answered(requests, _edges(block.block)) for block in ticks.blocks])
+    answered = np.concatenate([_answered(requests, slice_edges(block.block)) for block in ticks.blocks])
     served = float(answered.sum())
     if served <= 0:
         return pd.DataFrame(columns=list(CPU_COLUMNS))
@@ -182,11 +178,10 @@ def cpu_per_request(
         if running.sum() == 0:
             running = sliced
         spent_ms += running / running.sum() * float(cpu.loc[of_role, "cpu_s"].sum()) * 1e3
-    means = spent_ms.sum(axis=0) / served
-    weights = bootstrap_weights(len(answered), seed)
-    replicates = (weights @ spent_ms) / np.maximum(weights @ answered, 1e-9)[:, None]
+    per_request = ratio_of_sums(spent_ms, answered)
+    means = per_request.values
     all_running_ms = sum(len(block.threads) * block.block.wall_s * 1e3 for block in ticks.blocks)
-    low, high = interval(replicates, means, len(answered), all_running_ms / served)
+    low, high = per_request.amounts(_units(ticks), all_running_ms / served)
     rows = [(ticks.phase.name, names[i], means[i], low[i], high[i], served) for i in np.flatnonzero(means)]
     native = float(cpu["cpu_s"].sum()) * 1e3 / served - float(means.sum())
     if native > 1e-9:
@@ -273,14 +268,14 @@ def _largest(by_component: Mapping[str, float], names: Sequence[str]) -> str:
     return max(by_component, key=lambda name: (by_component[name], -names.index(name)))
 
 
-def utilisation(ticks: PhaseTicks, seed: int) -> pd.DataFrame:
+def utilisation(ticks: PhaseTicks) -> pd.DataFrame:
     """The share of the time in which each thread works: columns UTILISATION_COLUMNS."""
     rows = []
     for role in _roles(ticks):
-        sliced = _slices_seen(ticks, role)
-        work = sliced[:, ticks.catalog.work].sum(axis=1)
-        weights = bootstrap_weights(len(sliced), seed)
-        busy = np.array(work.sum() / sliced.sum())
-        low, high = interval((weights @ work) / (weights @ sliced.sum(axis=1)), busy, len(sliced), 1.0)
-        rows.append((ticks.phase.name, role.process, role.thread, float(busy), float(low), float(high)))
+        sliced, units = _slices_seen(ticks, role)
+        work = sliced[:, ticks.catalog.work].sum(axis=1, keepdims=True)
+        busy = ratio_of_sums(work, sliced.sum(axis=1))
+        low, high = busy.shares(units, int(sliced.sum()))
+        row = (role.process, role.thread, float(busy.values[0]), float(low[0]), float(high[0]))
+        rows.append((ticks.phase.name, *row))
     return pd.DataFrame(rows, columns=list(UTILISATION_COLUMNS))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis.clock import late_ticks
 from scoreprof_nb.analysis.request_path import RequestPath
-from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks
+from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, joint
 from scoreprof_nb.components.catalog import UNCLASSIFIED
 from scoreprof_nb.components.classify import Role
 
@@ -27,7 +27,8 @@ class CaptureQuality:
     ``lost_share``: the largest share of one thread's ticks that py-spy could not read, or not whole (they
     are restored as running); ``errors``: failed reads of a process at a tick, by py-spy's count, and
     ``errors_timed``: those whose time it logged; ``unclassified_share``: the largest of one thread;
-    ``aligned``: the threads are on common ticks; ``mismatch``: the largest difference between the tick
+    ``aligned``: the threads are on common ticks in most blocks; ``left_out``: the blocks in which they are
+    not, where most are aligned; ``mismatch``: the largest difference between the tick
     counts of two processes in a block, with lost ticks restored; ``ended``: threads that ended within a
     block, so that their CPU time in it is not known; ``samples``: thread stacks that were read, and
     ``samples_written``: that py-spy reports to have written, None if it does not report it.
@@ -42,6 +43,7 @@ class CaptureQuality:
     behind_s: float
     unclassified_share: float
     aligned: bool
+    left_out: int
     mismatch: int
     ended: int
     samples: int
@@ -87,7 +89,8 @@ def capture_quality(ticks: PhaseTicks, thread_cpu: pd.DataFrame) -> CaptureQuali
         errors_timed=sum(len(block.recording.lost) for block in ticks.blocks),
         behind_s=max(block.recording.behind_s for block in ticks.blocks),
         unclassified_share=max(unclassified[role] / max(by_role[role], 1) for role in by_role),
-        aligned=all(block.aligned for block in ticks.blocks),
+        aligned=all(block.aligned for block in joint(ticks).blocks),
+        left_out=len(ticks.blocks) - len(joint(ticks).blocks),
         mismatch=max(block.mismatch for block in ticks.blocks),
         ended=_ended(thread_cpu),
         samples=sum(thread.ticks for block in ticks.blocks for thread in block.table.threads),
@@ -248,6 +251,7 @@ def limits(
             capture.aligned,
             f"tick counts differ by at most {capture.mismatch}, "
             f"{capture.mismatch / capture.rate_hz * 1e3:.0f} ms"
-            f"{'' if capture.aligned else '; too many, or the times of the ticks are not known'}",
+            f"{'' if capture.aligned else '; too many, or the times of the ticks are not known'}"
+            f"{f'; {capture.left_out} blocks are left out of the request path' if capture.left_out else ''}",
         ),
     ]

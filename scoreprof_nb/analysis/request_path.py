@@ -34,8 +34,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scoreprof_nb.analysis.dependence import Units
+from scoreprof_nb.analysis.intervals import mean_of, ratio_of_sums, unseen_share
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.statistics import bootstrap_weights, interval
 from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, ThreadTicks
 from scoreprof_nb.components.catalog import CLIENT, IPC_AND_WAKEUP
 from scoreprof_nb.components.component import Catalog
@@ -54,12 +55,14 @@ class RequestPath:
     """``table``: columns COLUMNS, times in ms; empty where the path is not defined.
 
     ``method``: joint or marginal, None without a path; ``reason``: why there is no path, or why it is
-    marginal.
+    marginal; ``unseen_high_ms``: the upper end of the interval, from 0, of each component that no sample
+    shows and that has no row.
     """
 
     table: pd.DataFrame
     method: str | None
     reason: str | None = None
+    unseen_high_ms: float | None = None
 
     def as_mapping(self) -> Mapping[str, tuple[float, float, float]]:
         """Component to (mean, low, high) in ms."""
@@ -70,7 +73,7 @@ class RequestPath:
         }
 
 
-def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int, seed: int) -> RequestPath:
+def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int) -> RequestPath:
     """The request path of one phase over its profiled requests."""
     nothing = pd.DataFrame(columns=list(COLUMNS))
     if concurrency > 1:
@@ -87,17 +90,19 @@ def request_path(ticks: PhaseTicks, requests: MeasuredRequests, concurrency: int
     times = profiled[["latency_ms", "client_cpu_ms"]].to_numpy(dtype=np.float64).T
     reason = _why_marginal(ticks)
     if reason is None:
-        counts, method = _joint_counts(ticks, profiled), "joint"
+        counts, method, units = _joint_counts(ticks, profiled), "joint", Units.of_requests(profiled)
     else:
         counts, method = _marginal_counts(ticks), "marginal"
+        units = Units.of_blocks([len(_slice_bounds(block)) - 1 for block in ticks.blocks])
         # Slices have no latency of their own: the interval is that of the split of the mean latency.
         times = np.repeat(times.mean(axis=1, keepdims=True), len(counts), axis=1)
     if counts.sum() == 0:
         return RequestPath(nothing, None, "no tick falls within a profiled request")
-    table = _estimate(counts, times[0], times[1], ticks.catalog, seed)
+    table = _estimate(counts, times[0], times[1], ticks.catalog, units)
     table.insert(0, "phase", ticks.phase.name)
     table["requests"] = len(profiled)
-    return RequestPath(table[list(COLUMNS)], method, reason)
+    unseen_ms = unseen_share(round(counts.sum())) * times[0].mean()
+    return RequestPath(table[list(COLUMNS)], method, reason, float(unseen_ms))
 
 
 def _missing_thread(ticks: PhaseTicks) -> str | None:
@@ -127,34 +132,23 @@ def _estimate(
     latency_ms: NDArray[np.float64],
     client_ms: NDArray[np.float64],
     catalog: Catalog,
-    seed: int,
+    units: Units,
 ) -> pd.DataFrame:
-    """Means with intervals, by bootstrap over requests or slices.
+    """Means with intervals.
 
-    ``counts``: ticks by component, shape (requests or slices, components); ``latency_ms`` and
-    ``client_ms``: of each request or slice. Each replicate sums to its mean latency, so the rows sum to
-    the mean latency exactly.
+    ``counts``: ticks by component, shape (units, components); ``latency_ms`` and ``client_ms``: of each unit
+    (request or slice). The rows sum to the mean latency exactly.
     """
-    n, mean_ms = len(latency_ms), latency_ms.mean()
+    mean_ms = latency_ms.mean()
     occurs = counts.any(axis=0)
     occurs[[catalog.index[IPC_AND_WAKEUP], catalog.index[CLIENT]]] = True
     names = [name for name, used in zip(catalog.names, occurs, strict=True) if used]
     rest, client = names.index(IPC_AND_WAKEUP), names.index(CLIENT)
     counts = counts[:, occurs]
-
-    def path(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        sums = weights @ counts
-        total = np.maximum(sums.sum(axis=-1, keepdims=True), 1e-12)
-        drawn = weights.sum(axis=-1, keepdims=True)
-        result = sums / total * (weights @ latency_ms)[..., None] / drawn
-        of_client = np.minimum(weights @ client_ms / drawn[..., 0], result[..., rest])
-        result[..., client] += of_client
-        result[..., rest] -= of_client
-        return result
-
-    means = path(np.ones(n))
-    replicates = path(bootstrap_weights(n, seed))
-    low, high = interval(replicates, means, n, float(latency_ms.max()))
+    path = ratio_of_sums(counts, counts.sum(axis=1)).times(mean_of(latency_ms))
+    path = path.moved(rest, client, mean_of(client_ms))
+    means = path.values
+    low, high = path.amounts(units, float(latency_ms.max()))
     rows = [
         {
             "component": name,

@@ -8,20 +8,21 @@ from types import MappingProxyType
 import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown, memory
+from scoreprof_nb.analysis.conditions import condition_checks
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
-    ObserverEffect,
+    Throughput,
     latency_rows,
     minimum_detectable_effect,
-    observer_effect,
     throughput,
 )
+from scoreprof_nb.analysis.observer import ObserverEffect, observer_effect
 from scoreprof_nb.analysis.quality import FAILED_SHARE, CaptureQuality, Check, capture_quality, laws, limits
 from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.scores import Scores, dtype_of, scores, tolerance_of
-from scoreprof_nb.analysis.ticks import PhaseTicks, phase_ticks
+from scoreprof_nb.analysis.ticks import PhaseTicks, joint, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
@@ -33,7 +34,7 @@ class LatencyAnalysis:
     """``table``: columns LATENCY_COLUMNS; ``throughput``: requests and items per second."""
 
     table: pd.DataFrame
-    throughput: tuple[float, float] | None
+    throughput: Throughput | None
     observer_effect: ObserverEffect
     minimum_detectable_effect: float | None
 
@@ -147,26 +148,28 @@ class RunAnalysis:
         return captured
 
 
-def analyse(run: Run, rules: RuleSet, seed: int) -> RunAnalysis:
-    """Analyse every finished phase of a run. ``seed``: of the bootstraps."""
-    phases = tuple(_analyse_phase(run, phase, rules, seed) for phase in run.phases.values())
+def analyse(run: Run, rules: RuleSet) -> RunAnalysis:
+    """Analyse every finished phase of a run."""
+    phases = tuple(_analyse_phase(run, phase, rules) for phase in run.phases.values())
     return RunAnalysis(run, phases, rules.catalog)
 
 
-def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAnalysis:
+def _analyse_phase(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
     concurrency = int(run.manifest.parameters.get("concurrency", 1))
     ticks = phase_ticks(phase, rules)
-    requests = _with_stacks(measured_requests(phase, run.log, concurrency), ticks)
+    on_path = joint(ticks)
+    requests = _with_stacks(measured_requests(phase, run.log, concurrency), on_path)
     thread_cpu = breakdown.thread_cpu(ticks, rules)
-    latency = _latency(phase, requests, seed)
-    threads = _threads(ticks, requests, rules, seed)
-    path = request_path(ticks, requests, concurrency, seed)
+    latency = _latency(phase, requests)
+    threads = _threads(ticks, requests, rules)
+    path = request_path(on_path, requests, concurrency)
     capture = capture_quality(ticks, thread_cpu)
     table = latency.table
     profiled_ms = float(table.loc[table["which"] == "with py-spy", "mean_ms"].iloc[0])
     checks = (
         *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),
         *limits(phase.name, capture, requests.failed_share, ticks.failures),
+        *condition_checks(phase.name, phase.record.warmup, requests, latency.observer_effect),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))
     return PhaseAnalysis(
@@ -185,29 +188,30 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet, seed: int) -> PhaseAn
     )
 
 
-def _latency(phase: Phase, requests: MeasuredRequests, seed: int) -> LatencyAnalysis:
+def _latency(phase: Phase, requests: MeasuredRequests) -> LatencyAnalysis:
     return LatencyAnalysis(
-        table=pd.DataFrame(latency_rows(phase.name, requests, seed)),
+        table=pd.DataFrame(latency_rows(phase.name, requests)),
         throughput=throughput(phase, requests),
-        observer_effect=observer_effect(requests, seed),
+        observer_effect=observer_effect(requests),
         minimum_detectable_effect=minimum_detectable_effect(requests),
     )
 
 
-def _threads(ticks: PhaseTicks, requests: MeasuredRequests, rules: RuleSet, seed: int) -> ThreadAnalysis:
+def _threads(ticks: PhaseTicks, requests: MeasuredRequests, rules: RuleSet) -> ThreadAnalysis:
     served = breakdown.requests_served(ticks, requests)
     kernel = breakdown.kernel_cpu(ticks, rules)
     return ThreadAnalysis(
-        shares=breakdown.thread_breakdown(ticks, kernel, seed),
-        utilisation=breakdown.utilisation(ticks, seed),
-        cpu=breakdown.cpu_per_request(ticks, kernel, requests, seed),
+        shares=breakdown.thread_breakdown(ticks, kernel),
+        utilisation=breakdown.utilisation(ticks),
+        cpu=breakdown.cpu_per_request(ticks, kernel, requests),
         hot_functions=breakdown.hot_functions(ticks, served),
         served=served,
     )
 
 
 def _with_stacks(requests: MeasuredRequests, ticks: PhaseTicks) -> MeasuredRequests:
-    """Requests of a block whose recording cannot be read do not count as profiled: they have no stacks."""
+    """Requests of a block whose recording cannot be read, or is left out of the request path, do not count
+    as profiled: the path sums to the mean latency of those that do."""
     readable = requests.table["block"].isin([block.block.number for block in ticks.blocks])
     return MeasuredRequests(requests.table.assign(profiled=requests.table["profiled"] & readable))
 

@@ -14,7 +14,7 @@ corrected here:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -96,6 +96,16 @@ class PhaseTicks:
     blocks: tuple[BlockTicks, ...]
     failures: tuple[str, ...]
     catalog: Catalog = CATALOG
+
+
+def joint(ticks: PhaseTicks) -> PhaseTicks:
+    """The phase without the blocks whose threads are not on common ticks, if those are the minority.
+
+    On a busy machine py-spy may attach late to a process. One such block of many is better left out of the
+    request path than a reason to give up the joint state of the threads in all of them.
+    """
+    aligned = tuple(block for block in ticks.blocks if block.aligned)
+    return replace(ticks, blocks=aligned) if 2 * len(aligned) > len(ticks.blocks) else ticks
 
 
 def phase_ticks(phase: Phase, rules: RuleSet) -> PhaseTicks:

@@ -16,7 +16,8 @@ from scoreprof_nb.stopped_processes import StopWatch
 
 
 class AttachedServer:
-    """The server that listens at a URL of this machine. It has neither a log nor a clock."""
+    """The server that listens at a URL of this machine (the parameters allow no other). It has neither a log
+    nor a clock."""
 
     log: None = None
 
@@ -72,11 +73,7 @@ def _listening_pid(url: str) -> int:
         and connection.laddr.port == parts.port
         and connection.pid
     }
-    if parts.hostname not in ("127.0.0.1", "localhost", "::1") or not pids:
-        raise ParameterError(
-            "server_url",
-            url,
-            "no process that this user can see listens there; py-spy needs the server on this machine",
-        )
+    if not pids:
+        raise ParameterError("server_url", url, "no process that this user can see listens there")
     # A forked child may hold the listening socket too: the server is the one that was started first.
     return min(pids, key=lambda pid: psutil.Process(pid).create_time())

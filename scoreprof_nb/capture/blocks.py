@@ -1,4 +1,4 @@
-"""The measured blocks of a phase: py-spy off, on, on, off.
+"""The measured blocks of a phase, with py-spy off or on in a balanced order.
 
 The run thus measures the cost of the profiler itself, and a drift of the machine affects both halves alike.
 """
@@ -18,8 +18,26 @@ from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Block, Recording, ServerProcess
 
-PROFILED = (False, True, True, False)
 POLL_S = 0.1
+# Numbers of blocks, the best first, and the shortest block for each. Many blocks tell how much blocks differ;
+# each costs up to 0.1 s of py-spy's start and stop, and the rest of a request at both ends.
+_NUMBERS = ((16, 1.5), (8, 0.5))
+_FEWEST_BLOCKS, _FEWEST_REQUESTS = 4, 4  # requests: of each client in a block
+
+
+def block_order(phase_s: float, request_s: float) -> tuple[bool, ...]:
+    """Whether py-spy records each block of a phase: the Thue-Morse sequence of 16, 8 or 4 blocks.
+
+    It cancels a drift of the machine in both halves: linear with 4 blocks (off, on, on, off), quadratic
+    with 8, cubic with 16. ``request_s``: how long a request takes; a block is to hold several.
+    """
+    numbers = [
+        number
+        for number, shortest_s in _NUMBERS
+        if phase_s / number >= max(shortest_s, _FEWEST_REQUESTS * request_s)
+    ]
+    number = numbers[0] if numbers else _FEWEST_BLOCKS
+    return tuple(position.bit_count() % 2 == 1 for position in range(number))
 
 
 class BlockRecording:
@@ -68,12 +86,15 @@ class BlockMeasurement:
         load: LoadGenerator,
         processes: tuple[ServerProcess, ...],
         parameters: Parameters,
+        blocks: int,
         log_progress: LogProgress,
     ) -> None:
+        """``blocks``: how many the phase has."""
         self._server = server
         self._load = load
         self._pids = [process.pid for process in processes]
         self._parameters = parameters
+        self._blocks = blocks
         self._log_progress = log_progress
 
     def measure(
@@ -90,14 +111,14 @@ class BlockMeasurement:
             start_s = self._next_answer()
             first_row = len(self._load.rows)
             before = thread_cpu.snapshot(self._pids)
-            self._wait_until(number, start_s + self._parameters.phase_s / len(PROFILED))
+            self._wait_until(number, start_s + self._parameters.phase_s / self._blocks)
             until_s = time.time()
             stop_s = self._next_answer()
             after = thread_cpu.snapshot(self._pids)
             recording = block_recording.stop() if block_recording is not None else None
         requests = len(self._load.rows) - first_row
         self._log_progress(
-            f"  block {number + 1} of {len(PROFILED)}: {requests} requests, py-spy {_state(recording)}"
+            f"  block {number + 1} of {self._blocks}: {requests} requests, py-spy {_state(recording)}"
         )
         return Block(number, start_s, stop_s, recording, until_s), thread_cpu.rows(number, before, after)
 
@@ -106,7 +127,7 @@ class BlockMeasurement:
         while (left_s := end_s - time.time()) > 0:
             self._server.check_alive()
             if throttle.due():
-                self._log_progress(f"  block {number + 1} of {len(PROFILED)}: {left_s:.0f} s left")
+                self._log_progress(f"  block {number + 1} of {self._blocks}: {left_s:.0f} s left")
             time.sleep(min(POLL_S, left_s))
 
     def _next_answer(self) -> float:

@@ -36,13 +36,15 @@ class Judgement:
 class ScoreClient:
     """A connection that is kept open. It ignores the environment's proxies."""
 
-    def __init__(self, server_url: str, timeout_s: float) -> None:
-        """``timeout_s``: time limit of a whole request."""
+    def __init__(self, server_url: str, timeout_s: float, api_key: str = "") -> None:
+        """``timeout_s``: time limit of a whole request. ``api_key``: sent as a bearer token."""
         self._url = server_url + ENGINE.score_path
         self._timeout_s = timeout_s
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers["Content-Type"] = "application/json"
+        if api_key:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
 
     def __enter__(self) -> Self:
         return self

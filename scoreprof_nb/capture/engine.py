@@ -15,10 +15,6 @@ class Engine(Protocol):
         """The distribution that must be installed in the server's interpreter."""
 
     @property
-    def companions(self) -> tuple[str, ...]:
-        """Further distributions whose versions belong in the provenance."""
-
-    @property
     def score_path(self) -> str: ...
 
     @property
@@ -29,8 +25,17 @@ class Engine(Protocol):
         """The fields of ``provenance`` that must be equal for all phases of a run."""
 
     def command(
-        self, parameters: Parameters, python: str, version: str, model: str, port: int, flags: Sequence[str]
+        self,
+        parameters: Parameters,
+        python: str,
+        version: str,
+        model: str,
+        port: int,
+        flags: Sequence[str],
+        api_key: str = "",
     ) -> tuple[str, ...]: ...
+
+    def default_environment(self, device: str) -> dict[str, str]: ...
 
     def environment(self, device: str) -> dict[str, str]: ...
 

@@ -1,29 +1,41 @@
 """Inspects the server's interpreter. It runs there, so it imports nothing from the kit.
 
-    <server python> inspect_server.py versions PACKAGE [PACKAGE ...]
+    <server python> inspect_server.py versions PACKAGE
+    <server python> inspect_server.py devices
     <server python> inspect_server.py labels MODEL TRUST_REMOTE_CODE TEXT [TEXT ...]
 
-Prints one JSON object on the last line of stdout. The first package is the server's own: it is the one
-whose source is looked up.
+Prints one JSON object on the last line of stdout. PACKAGE is the server's own: its source is looked up.
 """
 
 import json
 import platform
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 
-def versions(packages: list[str]) -> dict[str, Any]:
-    """The version of each package, None for those that are not installed."""
-    installed: dict[str, str | None] = {}
-    for name in packages:
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            installed[name] = None
-    return {"python": platform.python_version(), "packages": installed, "source": source(packages[0])}
+def versions(package: str) -> dict[str, Any]:
+    """The version of every installed package, by its normalised name (PEP 503)."""
+    installed = {
+        re.sub(r"[-_.]+", "-", distribution.name).lower(): distribution.version
+        for distribution in metadata.distributions()
+        if distribution.name  # None for the remains of a broken installation
+    }
+    return {
+        "python": platform.python_version(),
+        "packages": dict(sorted(installed.items())),
+        "source": source(package),
+    }
+
+
+def devices() -> dict[str, Any]:
+    """The accelerators that JAX finds. It opens them, so nobody else may use them at this moment."""
+    import jax
+
+    found = jax.devices()
+    return {"platform": found[0].platform, "kind": found[0].device_kind, "count": len(found)}
 
 
 def source(package: str) -> dict[str, Any] | None:
@@ -51,7 +63,8 @@ def labels(model: str, trust: str, texts: list[str]) -> dict[str, Any]:
     """The token ids of each text, and the size of the vocabulary."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust == "True")
+    # The revision is the user's to choose: the server loads the same one.
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust == "True")  # nosec B615
     return {
         "ids": {text: tokenizer.encode(text, add_special_tokens=False) for text in texts},
         "vocabulary": len(tokenizer),
@@ -60,10 +73,10 @@ def labels(model: str, trust: str, texts: list[str]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     question, *arguments = sys.argv[1:]
-    print(
-        json.dumps(
-            versions(arguments)
-            if question == "versions"
-            else labels(arguments[0], arguments[1], arguments[2:])
-        )
-    )
+    if question == "versions":
+        answer = versions(arguments[0])
+    elif question == "devices":
+        answer = devices()
+    else:
+        answer = labels(arguments[0], arguments[1], arguments[2:])
+    print(json.dumps(answer))

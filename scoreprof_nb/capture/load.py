@@ -23,13 +23,21 @@ class LoadGenerator:
     ``failures`` keeps the first message of each kind of failure.
     """
 
-    def __init__(self, url: str, bodies: Sequence[RequestBody], concurrency: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        bodies: Sequence[RequestBody],
+        concurrency: int,
+        timeout_s: float,
+        api_key: str = "",
+    ) -> None:
         self.rows: list[dict[str, Any]] = []
         self.failures: dict[str, str] = {}
         self.warming = True
         self._url = url
         self._bodies = bodies
         self._timeout_s = timeout_s
+        self._api_key = api_key
         self._next = 0
         self._in_flight: set[int] = set()
         self._answered = threading.Condition()
@@ -92,7 +100,7 @@ class LoadGenerator:
         return number, payload, self._bodies[payload]
 
     def _work(self, worker: int) -> None:
-        with ScoreClient(self._url, self._timeout_s) as client:
+        with ScoreClient(self._url, self._timeout_s, self._api_key) as client:
             intended_ns = self._now_ns()
             while not self._stop.is_set():
                 number, payload, body = self._take()

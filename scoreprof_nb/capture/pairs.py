@@ -37,7 +37,7 @@ class PairRun:
 def planned(parameters: CompareParameters, pairs: int) -> Iterator[PairRun]:
     """The runs of so many pairs in the order of capture: control, test, test, control, ..."""
     folder = Path(parameters.compare_dir) / RUNS
-    for pair in range(1, pairs + 1):
+    for pair in parameters.pair_numbers(pairs):
         for side in SIDES if pair % 2 else reversed(SIDES):
             yield PairRun(pair, side, folder / f"pair-{pair:02d}-{side}")
 
@@ -112,9 +112,9 @@ def _record_stopped(parameters: CompareParameters, run: PairRun, failure: str) -
 
 
 def _restore_stopped(parameters: CompareParameters) -> None:
-    published = Path(parameters.results_dir, STOPPED)
+    published = Path(parameters.published_dir, STOPPED)
     local = Path(parameters.compare_dir) / STOPPED
-    if parameters.results_dir and published.exists() and not local.exists():
+    if parameters.published_dir and published.exists() and not local.exists():
         write_text(local, published.read_text(encoding="utf-8"))
 
 
@@ -141,5 +141,5 @@ def _time_left(elapsed_s: float, done: int, total: int) -> str:
 def complete_pairs(parameters: CompareParameters, pairs: int) -> tuple[list[Path], list[Path]]:
     """The folders of control and of test, of those of the first ``pairs`` pairs whose runs are complete."""
     runs = {(run.pair, run.side): run for run in planned(parameters, pairs) if run.complete()}
-    both = [pair for pair in range(1, pairs + 1) if all((pair, side) in runs for side in SIDES)]
+    both = [pair for pair in parameters.pair_numbers(pairs) if all((pair, side) in runs for side in SIDES)]
     return [runs[pair, CONTROL].folder for pair in both], [runs[pair, TEST].folder for pair in both]

@@ -17,13 +17,14 @@ from scoreprof_nb import demo
 from scoreprof_nb.capture import provenance
 from scoreprof_nb.capture.attached_server import AttachedServer
 from scoreprof_nb.capture.engine import ENGINE
-from scoreprof_nb.capture.pyspy import PySpy
+from scoreprof_nb.capture.pyspy import PySpy, traceable
 from scoreprof_nb.capture.recorder import Recorder
 from scoreprof_nb.capture.server import check_port_free, free_port
 from scoreprof_nb.capture.workload import request_bodies
 from scoreprof_nb.parameters.profile import Parameters, environment_of
 from scoreprof_nb.parameters.requests_file import RequestBody
 from scoreprof_nb.parameters.schema import ParameterError
+from scoreprof_nb.parameters.server_checks import check_model, is_hub_id
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.folder import file_sha256
 
@@ -81,12 +82,18 @@ def check_folders(parameters: Parameters) -> None:
 def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
     """Check everything that needs this machine, and make the plan. Raises ParameterError."""
     server_environment = environment_of(parameters.server_environment)
-    redact = Redactor.for_server(parameters.server_flags, server_environment, inherited=os.environ)
+    api_key = parameters.api_key()
+    secrets = {**server_environment, **({"API_KEY": api_key} if api_key else {})}
+    redact = Redactor.for_server(parameters.server_flags, secrets, inherited=os.environ)
     recorder = _recorder(parameters, redact)
     attached = AttachedServer(parameters.server_url, redact) if parameters.server_url else None
     python = _server_python(parameters, attached)
     server = _inspected(python, attached)
     model = _model(parameters, attached, python)
+    if attached is None:
+        chip = provenance.find_chip(python, parameters.device)
+    else:
+        chip = provenance.chip_from_environment(parameters.device)
     labels = _label_ids(parameters, python, model)
     bodies = {phase: request_bodies(parameters, phase, labels) for phase in phases}
     port = 0
@@ -96,19 +103,19 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         port = parameters.port or free_port()
         check_port_free(port)
         version = server["packages"][ENGINE.package]
-        command = ENGINE.command(parameters, python, version, model, port, _flags(parameters))
+        command = ENGINE.command(parameters, python, version, model, port, _flags(parameters), api_key)
     else:
         notes = [f"attached to {parameters.server_url}: versions are taken from {python}"]
     environment = _environment(parameters, server_environment)
     return Plan(
         command=command,
-        environment=environment,
+        environment=traceable(environment),
         port=port,
         attached=attached,
         recorder=recorder,
         bodies=bodies,
         provenance={
-            **redact.deep(provenance.collect(server, parameters.device, notes, environment)),
+            **redact.deep(provenance.collect(server, parameters.device, chip, notes, environment)),
             "command": redact(" ".join(attached.command() if attached else command)),
             "label_token_ids": labels,
             "model_dtype": _model_dtype(model),
@@ -120,7 +127,8 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
 def _recorder(parameters: Parameters, redact: Redactor) -> Recorder | None:
     if parameters.py_spy_mode == "off":
         return None
-    recorder = PySpy(parameters.py_spy_mode, parameters.rate_hz, redact)
+    environment = os.environ if parameters.server_url else traceable(os.environ)
+    recorder = PySpy(parameters.py_spy_mode, parameters.rate_hz, redact, environment)
     recorder.check()
     return recorder
 
@@ -128,6 +136,7 @@ def _recorder(parameters: Parameters, redact: Redactor) -> Recorder | None:
 def _environment(parameters: Parameters, server_environment: Mapping[str, str]) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name not in COLOURS}
     return {
+        **ENGINE.default_environment(parameters.device),
         **inherited,
         "PYTHONUNBUFFERED": "1",
         **ENGINE.environment(parameters.device),
@@ -156,7 +165,7 @@ def _server_python(parameters: Parameters, attached: AttachedServer | None) -> s
 
 
 def _inspected(python: str, attached: AttachedServer | None) -> dict[str, Any]:
-    server = provenance.inspect_server(python, "versions", ENGINE.package, *ENGINE.companions)
+    server = provenance.inspect_server(python, "versions", ENGINE.package)
     if attached is None and not server["packages"].get(ENGINE.package):
         raise ParameterError(
             "server_python",
@@ -167,17 +176,18 @@ def _inspected(python: str, attached: AttachedServer | None) -> dict[str, Any]:
 
 
 def _model(parameters: Parameters, attached: AttachedServer | None, python: str) -> str:
-    """The model's folder; the tiny one is made when none is named. "" when it is not known."""
+    """The model's folder or Hugging Face id; the tiny one is made when none is named. "" when not known."""
     if attached is not None and not parameters.model_path:
         return ENGINE.model_path(attached.command())
     if parameters.model_path:
-        folder = Path(parameters.model_path).absolute()
-        if not (folder / "config.json").is_file():
-            problem = "has no config.json" if folder.is_dir() else "no such folder"
-            raise ParameterError("model_path", parameters.model_path, problem)
-        return str(folder)
+        check_model(parameters.model_path)
+        if is_hub_id(parameters.model_path):
+            return parameters.model_path
+        return str(Path(parameters.model_path).absolute())
     if parameters.device != "cpu":
-        raise ParameterError("model_path", "", f"device {parameters.device} requires the folder of a model")
+        raise ParameterError(
+            "model_path", "", f"device {parameters.device} requires a model: its folder or Hugging Face id"
+        )
     return _tiny_model(python)
 
 

@@ -24,8 +24,10 @@ IMAGE_INFO = Path("/etc/scoreprof/image.json")
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def inspect_server(python: str, *arguments: str, error_name: str = "server_python") -> dict[str, Any]:
-    """Run inspect_server.py in the server's interpreter.
+def inspect_server(
+    python: str, *arguments: str, error_name: str = "server_python", device: str = "cpu"
+) -> dict[str, Any]:
+    """Run inspect_server.py in the server's interpreter, where JAX may use the ``device``.
 
     Raises ParameterError, naming the parameter ``error_name``, when the interpreter runs but
     prints no answer.
@@ -36,7 +38,7 @@ def inspect_server(python: str, *arguments: str, error_name: str = "server_pytho
             capture_output=True,
             text=True,
             timeout=INSPECT_S,
-            env={**os.environ, **ENGINE.environment("cpu"), "PYTHONSAFEPATH": "1"},
+            env={**os.environ, **ENGINE.environment(device), "PYTHONSAFEPATH": "1"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ParameterError("server_python", python, f"cannot be run: {error}") from error
@@ -47,12 +49,38 @@ def inspect_server(python: str, *arguments: str, error_name: str = "server_pytho
     except (IndexError, ValueError):
         pass
     reason = (process.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-    value = python if error_name == "server_python" else arguments[1]
+    value = {"server_python": python, "device": device}.get(error_name) or arguments[1]
     raise ParameterError(error_name, value, f"{python} inspect_server.py {arguments[0]} failed: {reason}")
 
 
+def find_chip(python: str, device: str) -> str:
+    """The accelerator as JAX names it, such as ``4 x TPU v6 lite``; ``cpu`` without asking.
+
+    Raises ParameterError when JAX finds no such device.
+    """
+    if device == "cpu":
+        return "cpu"
+    found = inspect_server(python, "devices", error_name="device", device=device)
+    if found["platform"] != device:
+        raise ParameterError(
+            "device",
+            device,
+            f"JAX of {python} finds only {found['platform']} devices: install sglang-jax with the extra "
+            f"{device}, and stop other programs that use the chip",
+        )
+    return f"{found['count']} x {found['kind']}"
+
+
+def chip_from_environment(device: str) -> str:
+    """The accelerator's name from the environment of a TPU VM or GKE, where the chip is in use already."""
+    if device == "cpu":
+        return "cpu"
+    types = (os.environ.get(name) for name in ("TPU_ACCELERATOR_TYPE", "ACCELERATOR_TYPE"))
+    return next(filter(None, types), f"{device} (type unknown)")
+
+
 def collect(
-    server: Mapping[str, Any], device: str, notes: list[str], environment: Mapping[str, str]
+    server: Mapping[str, Any], device: str, chip: str, notes: list[str], environment: Mapping[str, str]
 ) -> dict[str, Any]:
     """The fields of provenance.json that do not depend on the launch.
 
@@ -69,7 +97,7 @@ def collect(
         "server_packages": packages,
         "image": json.loads(IMAGE_INFO.read_text()) if IMAGE_INFO.exists() else None,
         "device": device,
-        "chip": _chip(device),
+        "chip": chip,
         "host": platform.node(),
         "node": os.environ.get("NODE_NAME"),  # of a Pod, whose host name is its own
         "kernel": platform.release(),
@@ -81,6 +109,7 @@ def collect(
             "cgroup_cpu_max": _read(CGROUP / "cpu.max"),
             "cgroup_memory_max": _read(CGROUP / "memory.max"),
             "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            "locked_memory": resource.getrlimit(resource.RLIMIT_MEMLOCK)[0],
             "ptrace_scope": ptrace_scope(),
         },
         "load_average_before": os.getloadavg()[0],
@@ -112,14 +141,6 @@ def _kit_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None
-
-
-def _chip(device: str) -> str:
-    """The accelerator's name: from the TPU VM's or GKE's environment, not by opening the chip."""
-    if device == "cpu":
-        return "cpu"
-    types = (os.environ.get(name) for name in ("TPU_ACCELERATOR_TYPE", "ACCELERATOR_TYPE"))
-    return next(filter(None, types), "tpu (type unknown)")
 
 
 def _cpu_model() -> str | None:

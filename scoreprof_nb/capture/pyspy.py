@@ -1,6 +1,7 @@
 """py-spy as a recorder: find it, check its permission to trace, start it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.files import RECORDING_SUFFIX
 
 DUMP_S = 30.0
+PTRACER = Path(__file__).with_name("ptracer")
 MODE_FLAGS = {"nonblocking": ["--nonblocking"], "blocking": [], "native": ["--native"]}
 
 
@@ -23,8 +25,11 @@ class PySpy:
     name = "py-spy"
     suffix = RECORDING_SUFFIX
 
-    def __init__(self, mode: str, rate_hz: int, redact: Redactor) -> None:
-        """``mode``: a key of MODE_FLAGS."""
+    def __init__(
+        self, mode: str, rate_hz: int, redact: Redactor, environment: Mapping[str, str] = os.environ
+    ) -> None:
+        """``mode``: a key of MODE_FLAGS. ``environment``: like that of the process to trace."""
+        self._environment = environment
         self.rate_hz = rate_hz
         self._mode = mode
         self._redact = redact
@@ -32,7 +37,7 @@ class PySpy:
 
     def check(self) -> None:
         """Raise ParameterError when py-spy is not installed or this user may not trace a process."""
-        check_may_trace(self._mode)
+        check_may_trace(self._mode, self._environment)
 
     def observe(self, pids: Sequence[int]) -> None:
         """Read the thread ids of these processes, which assign lost ticks to threads."""
@@ -54,15 +59,17 @@ def executable() -> str:
     return path
 
 
-def check_may_trace(mode: str = "nonblocking") -> None:
+def check_may_trace(mode: str = "nonblocking", environment: Mapping[str, str] = os.environ) -> None:
     """Raise ParameterError with py-spy's own reason when this user may not trace a process.
 
-    The check dumps one stack of a child process, since the server is a child too. It omits
+    The check dumps one stack of a process with this environment. It omits
     ``--subprocesses``, which would hide the cause.
     """
     program = executable()
     with subprocess.Popen(
-        [sys.executable, "-c", "import time; print(flush=True); time.sleep(30)"], stdout=subprocess.PIPE
+        [sys.executable, "-c", "import time; print(flush=True); time.sleep(30)"],
+        stdout=subprocess.PIPE,
+        env=environment,
     ) as target:
         try:
             assert target.stdout is not None
@@ -78,8 +85,17 @@ def check_may_trace(mode: str = "nonblocking") -> None:
             "py_spy_mode",
             mode,
             f"no permission to trace ({reason[:300]}). Required: capability SYS_PTRACE, or the same user and "
-            f"kernel.yama.ptrace_scope=0 (now: {ptrace_scope()}). Or measure without stacks: set 'off'",
+            "kernel.yama.ptrace_scope=0 (1 is enough for a server that the kit launches; now: "
+            f"{ptrace_scope()}). Or measure without stacks: set 'off'",
         )
+
+
+def traceable(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that permits tracing at its start, where ptrace_scope is 1."""
+    if ptrace_scope() != "1":
+        return dict(environment)
+    paths = [str(PTRACER), environment.get("PYTHONPATH", "")]
+    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def ptrace_scope() -> str:

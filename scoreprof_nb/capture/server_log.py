@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.plain_text import plain_text
 
 TAIL_LINES = 25
 
@@ -52,7 +53,7 @@ class ServerLog:
             self._write(text.rpartition("\r")[2])  # a progress bar: its last state
 
     def _write(self, text: str) -> None:
-        text = self._redact(text)
+        text = plain_text(self._redact(text))
         now = time.time_ns()
         self._lines.append(text)
         if not self._file.closed:

@@ -3,6 +3,7 @@
 Each phase is on disk as soon as it ends; a finished phase is not captured again.
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -46,6 +47,11 @@ def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
     Raises ParameterError for what the user has to change. A server that fails is a result, not an
     error: the phases captured before it are kept.
     """
+    with private_files():
+        return _resume_or_capture(parameters, log_progress)
+
+
+def _resume_or_capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
     folder = RunFolder(Path(parameters.run_dir))
     restore_from_results(folder, parameters, log_progress)
     earlier = earlier_manifest(folder, parameters)
@@ -145,6 +151,16 @@ class _Capture:
 
     def _sync(self) -> None:
         sync_run(self.folder.path, self.parameters.results_dir, self.log_progress)
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """What is created meanwhile is readable by the user only: logs and requests may tell something."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager

@@ -79,7 +79,8 @@ class PhaseWarmup:
         limit_s = SIZES_SHARE * self._parameters.warmup_s
         throttle = Throttle()
         alike = 0
-        with ScoreClient(self._server.url, self._parameters.request_s) as client:
+        parameters = self._parameters
+        with ScoreClient(self._server.url, parameters.request_s, parameters.api_key()) as client:
             for number, size in enumerate(split_sizes(largest)):
                 if self._elapsed_s() > limit_s or alike >= ENOUGH_ALIKE:
                     return

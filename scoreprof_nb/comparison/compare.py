@@ -27,6 +27,7 @@ from scoreprof_nb.comparison.launch_tables import Launches, launch_tables
 from scoreprof_nb.comparison.looks import ONE_LOOK
 from scoreprof_nb.comparison.metrics import PhasePairs, metric_changes, unknown_metrics
 from scoreprof_nb.comparison.noise import Noise, is_aa, machine_of, minutes_per_pair
+from scoreprof_nb.comparison.pairing import pair_up
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.parameters.compare import CONTROL, MARGIN, SIDES, TEST
 
@@ -133,7 +134,7 @@ def compare(
     stopped: Stopped = NONE_STOPPED,
     noise: Noise | None = None,
 ) -> Comparison:
-    """Compare the runs of two sides. The n-th run of a side, by start time, is paired with the other's n-th.
+    """Compare the runs of two sides. Runs are paired as ``pairing`` says.
 
     ``delta``: the smallest relative change that is meaningful. ``level``: the error that this look at the
     comparison may spend. ``compared``: the conditions that may differ besides the server's code and flags
@@ -142,7 +143,7 @@ def compare(
     """
     if not control or not test:
         raise ValueError("each side needs at least one run")
-    before, after, without_partner = _pair_up(control, test)
+    before, after, without_partner = pair_up(control, test)
     phases, incomplete = _common_phases(before, after)
     if not phases:
         raise ValueError(f"no phase is common to all runs: {'; '.join((*without_partner, *incomplete))}")
@@ -174,20 +175,6 @@ def compare(
         stopped=stopped,
         noise=noise,
     )
-
-
-def _pair_up(
-    control: Sequence[RunAnalysis], test: Sequence[RunAnalysis]
-) -> tuple[tuple[RunAnalysis, ...], tuple[RunAnalysis, ...], list[str]]:
-    """The runs of each side in pairs, by start time, and which runs have no counterpart."""
-    before, after = (
-        tuple(sorted(runs, key=lambda run: run.run.manifest.started_s)) for runs in (control, test)
-    )
-    pairs = min(len(before), len(after))
-    left_over = [
-        f"run {run.run.manifest.run_id} has no counterpart" for run in (*before[pairs:], *after[pairs:])
-    ]
-    return before[:pairs], after[:pairs], left_over
 
 
 def _common_phases(

@@ -34,7 +34,7 @@ def make_comparison(
     """
     noise = read_noise(parameters.noise_from)
     control, test = (
-        _analyses(side, paths, analyses, rules, parameters.seed, log_progress)
+        _analyses(side, paths, analyses, rules, log_progress)
         for side, paths in zip(SIDES, folders, strict=True)
     )
     try:
@@ -62,7 +62,6 @@ def _analyses(
     paths: Sequence[Path],
     analyses: Mapping[Path, RunAnalysis],
     rules: RuleSet,
-    seed: int,
     log_progress: LogProgress,
 ) -> list[RunAnalysis]:
     runs = []
@@ -71,5 +70,5 @@ def _analyses(
             runs.append(analyses[path])
             continue
         log_progress(f"analysing {side}, run {number} of {len(paths)}")
-        runs.append(analyse(load_run(path), rules, seed))
+        runs.append(analyse(load_run(path), rules))
     return runs

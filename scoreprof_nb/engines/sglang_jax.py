@@ -1,15 +1,19 @@
 """What the capture needs of sglang-jax: its command line, its score endpoint, its packages and its log."""
 
 import json
+import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scoreprof_nb import demo
 from scoreprof_nb.engines.sglang_jax_analysis import LOG_EVENTS
 from scoreprof_nb.parameters.profile import Parameters
 
+WATCHDOG_S = 300  # its default --watchdog-timeout
 REPAIRED_VERSION = "0.0.2"  # its Score API cannot answer as released
 
 _REFUSED = re.compile(r"launch_server.*error: (.*)|^\S+: error: (.*)")
@@ -20,15 +24,19 @@ class SglangJax:
     """The engine sglang-jax, versions 0.0.2 and later; implements ``capture.engine.Engine``."""
 
     package: str = "sglang-jax"
-    companions: tuple[str, ...] = (
-        *("jax", "jaxlib", "libtpu", "flax", "numpy", "transformers", "pyzmq", "uvloop"),
-    )
     score_path: str = "/v1/score"
     health_path: str = "/health"
     code_identity: tuple[str, ...] = ("sglang_jax", "sglang_jax_source", "jax", "jaxlib", "libtpu")
 
     def command(
-        self, parameters: Parameters, python: str, version: str, model: str, port: int, flags: Sequence[str]
+        self,
+        parameters: Parameters,
+        python: str,
+        version: str,
+        model: str,
+        port: int,
+        flags: Sequence[str],
+        api_key: str = "",
     ) -> tuple[str, ...]:
         """The launch command. ``flags``, the user's, come last: for argparse the last one wins."""
         module = [str(demo.SERVE_0_0_2)] if version == REPAIRED_VERSION else ["-m", "sgl_jax.launch_server"]
@@ -40,7 +48,18 @@ class SglangJax:
             ours += demo.flags(version)
         if parameters.trust_remote_code:
             ours.append("--trust-remote-code")
+        if 2 * parameters.request_s > WATCHDOG_S:  # it kills a server that still compiles its first batch
+            ours += ["--watchdog-timeout", str(math.ceil(2 * parameters.request_s))]
+        if api_key:
+            ours += ["--api-key", api_key]
         return (python, *module, *ours, *flags)
+
+    def default_environment(self, device: str) -> dict[str, str]:
+        """Variables that a server on this device gets unless they are set: compiled programs are kept."""
+        if device == "cpu":
+            return {}
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return {"JAX_COMPILATION_CACHE_DIR": str(cache / "scoreprof-nb" / "jax")}
 
     def environment(self, device: str) -> dict[str, str]:
         """The environment variables that every server on this device needs."""

@@ -29,6 +29,7 @@ from scoreprof_nb.report import comparison_files, profile_files
 from scoreprof_nb.report.comparison import ComparisonReport
 from scoreprof_nb.report.comparison_verdict import sentence
 from scoreprof_nb.report.profile import make_report, rules_of
+from scoreprof_nb.run_folder.plain_text import plain_text
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.sync import sync_run
 
@@ -56,7 +57,7 @@ def start(namespace: Mapping[str, Any]) -> CompareParameters:
     Path(parameters.compare_dir).mkdir(parents=True, exist_ok=True)
     if not parameters.adds_to_history:
         past_runs(parameters)
-    publish_run_metadata(parameters.compare_dir, parameters.results_dir, parameters.hold_s)
+    publish_run_metadata(parameters.compare_dir, parameters.published_dir, parameters.hold_s)
     return parameters
 
 
@@ -82,7 +83,7 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
         comparison_files.write_files(report)
         print(f"Compared {report.comparison.pairs} pairs of runs.")
     if failure is not None:
-        print(f"Some pairs were not captured: {failure}")
+        print(f"Some pairs were not captured: {plain_text(failure)}")
     return report, failure
 
 
@@ -94,7 +95,7 @@ def _capture_until_settled(
     Returns the last comparison, None if no pair is complete, and why pairs are missing.
     """
     folder = Path(parameters.compare_dir)
-    book, rules = LookBook(folder, parameters.results_dir), rules_of(parameters)
+    book, rules = LookBook(folder, parameters.published_dir), rules_of(parameters)
     analyses: dict[Path, RunAnalysis] = {}  # by folder
     comparison: Comparison | None = None
     for look in book.looks(parameters.pairs, parameters.most_pairs):
@@ -145,6 +146,6 @@ def finish(parameters: CompareParameters, report: ComparisonReport | None, failu
     """
     print(f"folder: {parameters.compare_dir}")
     if failure is not None:
-        raise CaptureFailed(failure)
+        raise CaptureFailed(plain_text(failure))
     if report is not None and report.gate_fails:
         raise ComparisonGate(f"fail_on={parameters.fail_on}: {report.verdict}: {sentence(report)}")

@@ -12,8 +12,10 @@ from scoreprof_nb.capture.session import CaptureResult
 from scoreprof_nb.parameters.profile import MEASURED, Parameters
 from scoreprof_nb.parameters.secrets import errors_without_secrets
 from scoreprof_nb.report.profile import Report, rules_of
+from scoreprof_nb.run_folder.event_log import ProgressLog
 from scoreprof_nb.run_folder.files import RUN_MIME, SUMMARY
 from scoreprof_nb.run_folder.folder import RunFolder, read_json
+from scoreprof_nb.run_folder.plain_text import plain_text
 from scoreprof_nb.run_folder.progress import LogProgress
 
 _FIRST_CELLS = 4
@@ -59,12 +61,7 @@ def publish_run_metadata(folder: str, results_dir: str, hold_s: float) -> None:
 
 def progress_logger() -> LogProgress:
     """Returns a function that prints a line of progress with the seconds since now."""
-    started = time.monotonic()
-
-    def log_progress(text: str) -> None:
-        print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
-
-    return log_progress
+    return ProgressLog()
 
 
 def absolute(path: str) -> str:
@@ -104,7 +101,7 @@ def capture(parameters: Parameters) -> CaptureResult:
         captured = ", ".join(result.captured) or "nothing"
         print(f"Captured {captured} in {time.monotonic() - started:.0f} s; status {manifest.status}.")
     if result.failure is not None:
-        print(f"\n{result.failure}")
+        print(f"\n{plain_text(result.failure)}")
     return result
 
 
@@ -122,7 +119,7 @@ def finish(report: Report, result: CaptureResult) -> None:
     print(f"run folder: {report.folder}")
     status = report.analysis.status()
     if result.failure is not None and not result.unanswered:
-        raise CaptureFailed(f"status {status}: {result.failure}")
+        raise CaptureFailed(plain_text(f"status {status}: {result.failure}"))
     requests = [phase["requests"] for phase in read_json(report.folder / SUMMARY)["phases"].values()]
     if requests and not any(counts["ok"] for counts in requests):
         failed = sum(counts["failed"] for counts in requests)

@@ -19,7 +19,7 @@ from scoreprof_nb.parameters.schema import (
     Whole,
     one_of,
 )
-from scoreprof_nb.run_folder.files import MANIFEST, RUNS, SUMMARY
+from scoreprof_nb.run_folder.files import MANIFEST, PAIRS, RUNS, SUMMARY
 
 CONTROL, TEST = "control", "test"
 SIDES = (CONTROL, TEST)
@@ -55,6 +55,9 @@ class ComparisonParameters(ParameterSet):
     )
     pairs_at_most: Whole = Field(
         16, ge=1, le=1000, description="capture goes on up to this many pairs while a phase is open; even"
+    )
+    pair_index: Whole = Field(
+        -1, ge=-1, le=999, description="capture this pair only, counted from 0, on this node. -1: all pairs"
     )
     control_label: Label = Field("control", description="name of control in the report, such as main")
     control_server_python: Text = Field("", description="server_python of control")
@@ -96,6 +99,8 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
             if getattr(self, name) > 1 and getattr(self, name) % 2:
                 problem = "must be even, so that each side is measured first equally often (or 1)"
                 raise ParameterError(name, getattr(self, name), problem)
+        if self.pair_index >= 0:
+            self._check_pair_index()
         if self.fail_on != "never":
             self._check_gate()
         for side in SIDES:
@@ -112,6 +117,31 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
                 "pairs", self.pairs, f"fail_on needs a verdict, and a verdict at least {FIRST_LOOK} pairs"
             )
 
+    def _check_pair_index(self) -> None:
+        if not self.captures:
+            raise ParameterError("pair_index", self.pair_index, "existing runs are compared all at once")
+        if self.pair_index >= self.pairs:
+            raise ParameterError("pair_index", self.pair_index, f"must be below pairs={self.pairs}")
+        if self.fail_on != "never":
+            problem = "one pair has no verdict: set it where all pairs are compared"
+            raise ParameterError("fail_on", self.fail_on, problem)
+
+    def pair_numbers(self, pairs: int) -> range:
+        """The numbers, from 1, of the pairs to capture here, of so many pairs."""
+        if self.pair_index >= 0:
+            return range(self.pair_index + 1, self.pair_index + 2)
+        return range(1, pairs + 1)
+
+    @property
+    def published_dir(self) -> str:
+        """Where the files of the comparison, but not of its runs, are published; empty for nowhere.
+
+        Nodes that capture one pair each share ``results_dir``, but no file in it.
+        """
+        if self.pair_index < 0 or not self.results_dir:
+            return self.results_dir
+        return str(Path(self.results_dir, PAIRS, f"pair-{self.pair_index + 1:02d}"))
+
     @property
     def captures(self) -> bool:
         """Whether pairs are captured: no existing runs are named, and more than a history is wanted."""
@@ -119,8 +149,13 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
 
     @property
     def most_pairs(self) -> int:
-        """The most pairs that are captured. With too few pairs for a verdict there is nothing to wait for."""
-        return self.pairs if self.pairs < FIRST_LOOK else max(self.pairs, self.pairs_at_most)
+        """The most pairs that are captured. With too few pairs for a verdict, or a single one on this node,
+        there is nothing to wait for."""
+        return (
+            self.pairs
+            if self.pairs < FIRST_LOOK or self.pair_index >= 0
+            else max(self.pairs, self.pairs_at_most)
+        )
 
     @property
     def compared(self) -> tuple[str, ...]:

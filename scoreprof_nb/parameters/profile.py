@@ -9,8 +9,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import Annotated, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +24,12 @@ from scoreprof_nb.parameters.schema import (
     TokenIds,
     Whole,
     one_of,
+)
+from scoreprof_nb.parameters.server_checks import (
+    check_model,
+    check_url,
+    read_api_key,
+    with_limits_of_device,
 )
 from scoreprof_nb.run_folder.files import MANIFEST
 
@@ -81,7 +86,9 @@ class RunParameters(ParameterSet):
 class MeasurementParameters(ParameterSet):
     """How a server is measured: the parameters of both notebooks."""
 
-    model_path: Text = Field("", description="folder of the model. Empty (CPU only): a tiny random model")
+    model_path: Text = Field(
+        "", description="folder or Hugging Face id of the model. Empty (CPU only): a tiny random model"
+    )
     device: Device = Field("cpu", description="cpu or tpu")
     phases: Text = Field(
         "",
@@ -109,10 +116,17 @@ class MeasurementParameters(ParameterSet):
         "nonblocking", description=f"nonblocking, blocking, native (at most {NATIVE_HZ} Hz), or off"
     )
     startup_s: Number = Field(
-        600.0, ge=1, le=DAY_S, description="seconds the server may take to become healthy"
+        0.0, ge=1, le=DAY_S, description="seconds the server may take to become healthy. 0: 600, tpu 1800"
     )
-    warmup_s: Number = Field(60.0, ge=1, le=DAY_S, description="seconds the warm-up of a phase may take")
-    request_s: Number = Field(120.0, ge=1, le=DAY_S, description="timeout of one request in seconds")
+    warmup_s: Number = Field(
+        0.0, ge=1, le=DAY_S, description="seconds the warm-up of a phase may take. 0: 60, tpu 900"
+    )
+    request_s: Number = Field(
+        0.0, ge=1, le=DAY_S, description="timeout of one request in seconds. 0: 120, tpu 1800"
+    )
+    api_key_env: Text = Field(
+        "", description="environment variable that holds the server's API key. Empty: no key"
+    )
     rules_file: Text = Field("", description="TOML file with your own component rules")
     results_dir: Text = Field(
         "",
@@ -132,6 +146,11 @@ class MeasurementParameters(ParameterSet):
             return names
         return (*PHASES, FILE_PHASE) if self.requests_file else PHASES
 
+    @model_validator(mode="before")
+    @classmethod
+    def _limits_of_device(cls, values: Any) -> Any:
+        return with_limits_of_device(values)
+
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
         if self.py_spy_mode == "native" and self.rate_hz > NATIVE_HZ:
@@ -149,6 +168,13 @@ class MeasurementParameters(ParameterSet):
             raise ParameterError("requests_file", "", "phase file needs a JSONL file with request bodies")
         return self
 
+    def api_key(self) -> str:
+        """The server's API key, from the environment; empty without one.
+
+        Raises ParameterError when the variable is not set.
+        """
+        return read_api_key(self.api_key_env)
+
 
 class Parameters(MeasurementParameters, RunParameters):
     """Every parameter of a run, in the order of the notebook's parameter cell.
@@ -159,7 +185,7 @@ class Parameters(MeasurementParameters, RunParameters):
     @model_validator(mode="after")
     def _check_server(self) -> Self:
         if self.server_url:
-            _check_url(self.server_url)
+            check_url(self.server_url)
         environment_of(self.server_environment)
         return self
 
@@ -172,9 +198,8 @@ class Parameters(MeasurementParameters, RunParameters):
             return
         if FILE_PHASE in self.phase_names():
             read_requests_file(Path(self.requests_file), self.label_token_ids)
-        if self.model_path and not Path(self.model_path, "config.json").is_file():
-            problem = "has no config.json" if Path(self.model_path).is_dir() else "no such folder"
-            raise ParameterError("model_path", self.model_path, problem)
+        check_model(self.model_path)
+        self.api_key()
         if self.server_python and shutil.which(self.server_python) is None:
             raise ParameterError("server_python", self.server_python, "is not an executable file")
 
@@ -193,13 +218,3 @@ def environment_of(text: str) -> dict[str, str]:
         if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise ParameterError("server_environment", text, f"{name!r} is not NAME=VALUE")
     return {name: value for name, _, value in words}
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme == "http" and parts.port is not None and parts.path in ("", "/")
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ParameterError("server_url", url, "must look like http://127.0.0.1:30000")

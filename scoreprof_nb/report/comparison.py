@@ -7,6 +7,7 @@ from pathlib import Path
 from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.comparison.verdict import fails_gate
 from scoreprof_nb.parameters.compare import CompareParameters
+from scoreprof_nb.run_folder.files import RUNS
 from scoreprof_nb.run_folder.sync import published_path
 
 INCOMPARABLE_MARK = "UNLIKE CAPTURES"
@@ -51,4 +52,6 @@ class ComparisonReport:
 
     def published(self, path: Path) -> Path:
         """Where to find a file of the comparison once the results are copied."""
-        return published_path(path, self.folder, self.parameters.results_dir)
+        of_run = path.is_relative_to(self.folder / RUNS)
+        results_dir = self.parameters.results_dir if of_run else self.parameters.published_dir
+        return published_path(path, self.folder, results_dir)

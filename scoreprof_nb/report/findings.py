@@ -71,7 +71,7 @@ def _path_finding(phase: str, method: str | None, row: "pd.Series[float]", compo
     text = (
         f"{phase}: {_title(component)} takes {milliseconds(mean)} of {milliseconds(row['latency_ms'])} "
         f"({percent(row['share'], 0)}; 95 % interval {format.interval(row['low'], row['high'])}) "
-        f"of the average request{marked}; "
+        f"of the average profiled request{marked}; "
         f"{bounded if math.isfinite(speedup) else 'it is the whole request'}{_advice(component)}"
     )
     return Finding(

@@ -10,6 +10,8 @@ import math
 import re
 from datetime import UTC, datetime
 
+from scoreprof_nb.run_folder.plain_text import plain_text
+
 NOT_KNOWN = "n/a"
 NO_INTERVAL = "–"
 SMALLEST_P = 0.001
@@ -116,7 +118,7 @@ def one_line(text: str, most: int | None = None) -> str:
 def escape_markdown(text: object) -> str:
     """The text as one line of Markdown that shows the text and nothing else: no HTML, link, image, code,
     math, emphasis, heading, list or table cell stems from it."""
-    line = _BY_BACKSLASH.sub(r"\\\g<0>", one_line(_without_controls(str(text))))
+    line = _BY_BACKSLASH.sub(r"\\\g<0>", one_line(plain_text(str(text))))
     # A reference last, or else its "#" and ";" were looked at again; the backslashes just added must stay.
     parts = re.split(r"(\\[*\[\]~_])", line)
     parts = [part if at % 2 else _references(part) for at, part in enumerate(parts)]
@@ -125,7 +127,7 @@ def escape_markdown(text: object) -> str:
 
 def code_block(text: str) -> str:
     """The lines as a Markdown code block that none of them can end."""
-    body = "\n".join(_without_controls(line) for line in text.splitlines())
+    body = "\n".join(plain_text(line) for line in text.splitlines())
     longest = max((len(run) for run in re.findall("`+", body)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{body}\n{fence}"
@@ -133,7 +135,7 @@ def code_block(text: str) -> str:
 
 def escape_html(text: object) -> str:
     """The text for HTML, as the content of an element or in a quoted attribute."""
-    return html.escape(_without_controls(str(text)))
+    return html.escape(plain_text(str(text)))
 
 
 def _is_known(value: float | None) -> bool:
@@ -155,15 +157,3 @@ def _reference_of_start(match: re.Match[str]) -> str:
     if match[1].isdigit():  # an ordered list: "1." or "1)"
         return f"{_reference(match[1][0])}{match[1][1:]}"
     return _reference(match[1])
-
-
-def _without_controls(text: str) -> str:
-    """NUL and other control characters, and lone surrogates, replaced: HTML and UTF-8 have none."""
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}"
-        if (letter < " " and not letter.isspace())
-        or "\x7f" <= letter <= "\x9f"
-        or "\ud800" <= letter <= "\udfff"
-        else letter
-        for letter in text
-    )

@@ -34,7 +34,7 @@ class Report:
 def make_report(parameters: Parameters) -> Report:
     """Load and analyse the run folder. Raises RunFolderError, and ParameterError for the rules file."""
     rules = rules_of(parameters)
-    analysis = analyse(load_run(Path(parameters.run_dir)), rules, parameters.seed)
+    analysis = analyse(load_run(Path(parameters.run_dir)), rules)
     return Report(parameters, rules, analysis, tuple(findings(analysis)))
 
 

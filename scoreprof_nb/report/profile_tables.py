@@ -3,7 +3,7 @@
 import pandas as pd
 
 from scoreprof_nb.analysis import memory
-from scoreprof_nb.analysis.latency import QUANTILES, ObserverEffect
+from scoreprof_nb.analysis.latency import QUANTILES, Throughput
 from scoreprof_nb.analysis.run_analysis import unclassified_table
 from scoreprof_nb.report import format
 from scoreprof_nb.report.findings import SMALLEST_SHARE, latency_with_interval, path_column
@@ -139,7 +139,10 @@ def quality_table(report: Report) -> pd.DataFrame:
                 "tick mismatch": _ticks_and_ms(quality.mismatch, quality.rate_hz) if quality else None,
                 "threads ended within a block": quality.ended if quality else None,
                 "unclassified %": 100 * quality.unclassified_share if quality else None,
-                "p50 with / without py-spy": _observer_ratio(observer),
+                "p50 with / without py-spy": _ratio(observer.p50_ratio, observer.low, observer.high),
+                "mean with / without py-spy": _ratio(
+                    observer.mean_ratio, observer.mean_low, observer.mean_high
+                ),
                 "minimum detectable p50 change %": _percent(phase.latency.minimum_detectable_effect),
                 "scores consistent": phase.quality.scores.consistent,
                 "largest score difference": phase.quality.scores.max_difference,
@@ -223,14 +226,21 @@ def unclassified(report: Report) -> pd.DataFrame:
     return table.assign(share=100 * table["share"]).rename(columns={"share": "% of thread"})
 
 
-def _rates(throughput: tuple[float, float] | None) -> str:
-    return ", ".join(map(format.number, throughput)) if throughput else ""
+def _rates(throughput: Throughput | None) -> str:
+    if throughput is None:
+        return ""
+    requests, items = (
+        with_interval(value, *(bounds or (None, None)))
+        for value, bounds in (
+            (throughput.requests_per_s, throughput.requests_interval),
+            (throughput.items_per_s, throughput.items_interval),
+        )
+    )
+    return f"{requests}, {items}"
 
 
-def _observer_ratio(observer: ObserverEffect) -> str | None:
-    if observer.p50_ratio is None:
-        return None
-    return with_interval(observer.p50_ratio, observer.low, observer.high, digits=2)
+def _ratio(value: float | None, low: float | None, high: float | None) -> str | None:
+    return None if value is None else with_interval(value, low, high, digits=2)
 
 
 def _ticks_and_ms(ticks: int, rate_hz: int) -> str:

@@ -65,5 +65,6 @@ def path_notes(report: Report) -> str:
             text = f"no request path: {phase.path.reason}"
         else:
             text = f"{phase.path.method} ({phase.path.reason})" if phase.path.reason else phase.path.method
+            text += f"; a component without a row takes at most {milliseconds(phase.path.unseen_high_ms)}"
         lines.append(f"- {escape_markdown(f'{phase.name}: {text}')}")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from scoreprof_nb.analysis.conditions import warm_up_sufficient
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.report import summary_schema as schema
 from scoreprof_nb.report.findings import Finding
@@ -40,26 +41,43 @@ def summary(analysis: RunAnalysis, findings: Sequence[Finding]) -> schema.Summar
 
 def _phase(phase: PhaseAnalysis) -> schema.Phase:
     rows = phase.latency.table.set_index("which")
-    plain, profiled = rows.loc["all"], rows.loc["with py-spy"]
-    requests_per_s, items_per_s = phase.latency.throughput or (None, None)
-    observer = phase.latency.observer_effect
+    plain, profiled = (rows.loc[which].to_dict() for which in ("all", "with py-spy"))
+    throughput, observer = phase.latency.throughput, phase.latency.observer_effect
     return schema.Phase(
         requests=_requests(phase),
         latency_ms=schema.Latency(
             **{name: _number(plain[f"{name}_ms"]) for name in schema.Latency.model_fields}
         ),
+        latency_ci95_ms=schema.LatencyIntervals(
+            **{
+                name: _interval(plain[f"{name}_low"], plain[f"{name}_high"])
+                for name in schema.LatencyIntervals.model_fields
+            }
+        ),
         profiled_latency_ms=schema.ProfiledLatency(
             **{name: _number(profiled[f"{name}_ms"]) for name in schema.ProfiledLatency.model_fields}
         ),
-        throughput=schema.Throughput(requests_per_s=requests_per_s, items_per_s=items_per_s),
+        throughput=schema.Throughput(
+            requests_per_s=throughput.requests_per_s if throughput else None,
+            requests_per_s_ci95=_pair(throughput.requests_interval if throughput else None),
+            items_per_s=throughput.items_per_s if throughput else None,
+            items_per_s_ci95=_pair(throughput.items_interval if throughput else None),
+        ),
         request_path_ms=_components(phase.path.table, "mean_ms"),
+        request_path_unseen_high_ms=phase.path.unseen_high_ms,
         request_path_method=cast(schema.Method | None, phase.path.method),
         cpu_ms_per_request=_components(phase.threads.cpu, "cpu_ms"),
         threads=_threads(phase.threads.shares),
         memory=_memory(phase.memory),
         quality=_quality(phase),
         observer_effect=schema.ObserverEffect(
-            p50_ratio=observer.p50_ratio, ci95=_interval(observer.low, observer.high)
+            p50_ratio=observer.p50_ratio,
+            ci95=_interval(observer.low, observer.high),
+            mean_ratio=observer.mean_ratio,
+            mean_ci95=_interval(observer.mean_low, observer.mean_high),
+        ),
+        warmup=schema.Warmup(
+            sufficient=warm_up_sufficient(phase.phase.record.warmup), text=phase.phase.record.warmup.ended
         ),
         scores=schema.Scores(consistent=phase.quality.scores.consistent, digest=phase.quality.scores.digest),
         checks=[
@@ -132,6 +150,10 @@ def _memory(table: pd.DataFrame) -> list[schema.Memory]:
 
 def _number(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _pair(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else _interval(*interval)
 
 
 def _interval(low: float | None, high: float | None) -> list[float] | None:

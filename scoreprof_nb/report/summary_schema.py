@@ -37,13 +37,26 @@ class Requests(_Part):
 
 
 class Latency(_Part):
-    """Latency of requests in blocks without py-spy, milliseconds; null with too few requests."""
+    """Latency of requests in blocks without py-spy, milliseconds; null with too few requests.
+
+    Requests that resemble their neighbours count as fewer.
+    """
 
     mean: Finite | None = Field(description="mean, ms")
-    p50: Finite | None = Field(description="median, ms; needs 6 requests")
-    p90: Finite | None = Field(description="90th percentile, ms; needs 29 requests")
-    p95: Finite | None = Field(description="95th percentile, ms; needs 59 requests")
-    p99: Finite | None = Field(description="99th percentile, ms; needs 299 requests")
+    p50: Finite | None = Field(description="median, ms; needs 6 independent requests")
+    p90: Finite | None = Field(description="90th percentile, ms; needs 29 independent requests")
+    p95: Finite | None = Field(description="95th percentile, ms; needs 59 independent requests")
+    p99: Finite | None = Field(description="99th percentile, ms; needs 299 independent requests")
+
+
+class LatencyIntervals(_Part):
+    """95 % intervals of ``latency_ms``; null where unknown. They include the differences between blocks."""
+
+    mean: Interval | None = Field(description="of the mean, ms")
+    p50: Interval | None = Field(description="of the median, ms")
+    p90: Interval | None = Field(description="of the 90th percentile, ms")
+    p95: Interval | None = Field(description="of the 95th percentile, ms")
+    p99: Interval | None = Field(description="of the 99th percentile, ms")
 
 
 class ProfiledLatency(_Part):
@@ -57,7 +70,9 @@ class Throughput(_Part):
     """Throughput in blocks without py-spy."""
 
     requests_per_s: Finite | None = Field(description="requests answered per second")
+    requests_per_s_ci95: Interval | None = Field(description="95 % interval of the requests per second")
     items_per_s: Finite | None = Field(description="items scored per second")
+    items_per_s_ci95: Interval | None = Field(description="95 % interval of the items per second")
 
 
 class Component(_Part):
@@ -110,10 +125,21 @@ class Quality(_Part):
 
 
 class ObserverEffect(_Part):
-    """What py-spy costs: p50 with py-spy / p50 without."""
+    """What py-spy costs: latency with py-spy / latency without, of like requests."""
 
     p50_ratio: Finite | None = Field(description="ratio of the medians")
-    ci95: Interval | None = Field(description="95 % interval of the ratio")
+    ci95: Interval | None = Field(description="95 % interval of p50_ratio")
+    mean_ratio: Finite | None = Field(description="ratio of the means")
+    mean_ci95: Interval | None = Field(description="95 % interval of mean_ratio")
+
+
+class Warmup(_Part):
+    """How the warm-up of a phase ended."""
+
+    sufficient: bool | None = Field(
+        description="whether it ended because compiles had ceased; null if the server's log shows no compiles"
+    )
+    text: str = Field(description="why it ended, in words")
 
 
 class Scores(_Part):
@@ -136,10 +162,15 @@ class Phase(_Part):
 
     requests: Requests
     latency_ms: Latency
+    latency_ci95_ms: LatencyIntervals
     profiled_latency_ms: ProfiledLatency
     throughput: Throughput
     request_path_ms: dict[str, Component] = Field(
         description="what the average profiled request waits for, by component; empty if not defined"
+    )
+    request_path_unseen_high_ms: Finite | None = Field(
+        description="upper end of the 95 % interval, from 0, of each component that request_path_ms lacks"
+        " because no sample shows it, ms; pieces longer than a tick may take more"
     )
     request_path_method: Method | None = Field(description="method by which the path was computed")
     cpu_ms_per_request: dict[str, Component] = Field(description="CPU milliseconds per request, by component")
@@ -147,6 +178,7 @@ class Phase(_Part):
     memory: list[Memory] = Field(description="by process; empty if it was not recorded")
     quality: Quality
     observer_effect: ObserverEffect
+    warmup: Warmup
     scores: Scores
     checks: list[Check]
 

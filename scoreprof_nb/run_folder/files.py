@@ -18,6 +18,7 @@ RECORDING_SUFFIX = ".speedscope.json"
 
 # A comparison's folder. Its runs are run folders in runs/.
 RUNS = "runs"
+PAIRS = "pairs"  # in a results folder: a folder per pair that another node captured
 STOPPED = "stopped.tsv"  # a line per run that did not end: its side, when and why
 LOOKS_TAKEN = "looks.json"  # after how many pairs a comparison was looked at, and the error each look spent
 COMPARISON = "comparison.json"

@@ -166,8 +166,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(path)
+        Path(scratch).replace(path)  # readable by the user only, as mkstemp made it
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise

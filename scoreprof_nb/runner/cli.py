@@ -4,7 +4,7 @@
 
 Exit codes:
   0    the notebook ran to its end
-  1    it failed, or every request of the run failed
+  1    it failed, every request of the run failed, or the results could not be copied to results_dir
   3    the comparison failed its `fail_on` gate
   42   a parameter must be changed; nothing was launched
   130  stopped by Ctrl-C, 143 by SIGTERM: finished phases are safe, and the next start with the same
@@ -35,10 +35,12 @@ from scoreprof_nb.runner.executed_notebook import (
     read_executed_notebook,
 )
 from scoreprof_nb.runner.finalize import (
+    log_end,
     log_error,
     print_summary,
     publish_results,
     publish_stopped,
+    results_are_missing,
     write_refusal,
     write_termination_message,
 )
@@ -48,6 +50,7 @@ from scoreprof_nb.runner.supervisor import Supervisor
 WRONG_PARAMETER = 42
 GATE = 3
 PAPERMILL_USAGE = 2
+PRIVATE = 0o077  # logs, requests, command lines: nobody else reads what this and all it starts writes
 HELP = ("-h", "--help")
 
 
@@ -78,12 +81,14 @@ def refuse(error: ParameterError) -> int:
     text = f"{PARAMETER_ERROR}: {error}"
     write_refusal(WRONG_PARAMETER, text)
     log_error(text)
+    log_end(WRONG_PARAMETER, None, None)
     return WRONG_PARAMETER
 
 
 def run_notebook(command: Command) -> int:
     """Execute the notebook, then keep its report and sum it up; returns the exit code."""
     started_s = time.time()
+    os.umask(PRIVATE)
     command.output.parent.mkdir(parents=True, exist_ok=True)
     with Supervisor(command.arguments) as supervisor:
         papermill_code = supervisor.wait()
@@ -91,6 +96,7 @@ def run_notebook(command: Command) -> int:
         code = exit_code(papermill_code, supervisor.stopped_by, executed)
         if executed is None:
             write_termination_message(code, None, None)
+            log_end(code, None, None)
             return code
         return _finalize(supervisor, code, executed)
 
@@ -132,8 +138,12 @@ def _finalize(supervisor: Supervisor, code: int, executed: ExecutedNotebook) -> 
     if report is None and supervisor.stopped_by is not None:
         code = 128 + supervisor.stopped_by
         log_error("stopped before all files were copied")
+    elif code == 0 and results_are_missing(executed, report):
+        code = 1
+        executed = replace(executed, error=f"the results could not be copied to {executed.results_dir}")
     write_termination_message(code, executed, report)
     print_summary(executed)
+    log_end(code, executed, report)
     if executed.error is not None and stopped_by is None:
         log_error(executed.error)
     if report is not None:

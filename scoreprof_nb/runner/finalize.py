@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scoreprof_nb.run_folder.event_log import print_event
 from scoreprof_nb.run_folder.files import COMPARISON, COMPARISON_MARKDOWN, SUMMARY, SUMMARY_MARKDOWN
 from scoreprof_nb.run_folder.folder import RunFolder, read_json_if_valid
+from scoreprof_nb.run_folder.plain_text import plain_text
 from scoreprof_nb.run_folder.records import RunFolderError
 from scoreprof_nb.run_folder.sync import copy_results
 from scoreprof_nb.runner.executed_notebook import ExecutedNotebook
@@ -40,8 +42,25 @@ def _copied(executed: ExecutedNotebook, report: Path) -> Path:
     return executed.results_dir / report.name
 
 
+def results_are_missing(executed: ExecutedNotebook, report: Path | None) -> bool:
+    """Whether a results folder was asked for and lacks the report: the run is lost with its machine."""
+    if executed.results_dir is None or executed.executed_run_dir is None:
+        return False
+    return report is None or not report.is_relative_to(executed.results_dir)
+
+
 def log_error(text: str) -> None:
+    """Print the error on stderr, and as an event."""
+    text = plain_text(text)
     print(f"scoreprof-nb: {text}", file=sys.stderr, flush=True)
+    print_event("ERROR", "error", text)
+
+
+def log_end(code: int, executed: ExecutedNotebook | None, report: Path | None) -> None:
+    """The end of the run as an event, with the fields of the termination message."""
+    message = _message(code, executed, report)
+    status = message["status"] or ("complete" if code == 0 else "failed")
+    print_event("INFO" if code == 0 else "ERROR", "end", f"{status}, exit code {code}", **message)
 
 
 def print_summary(executed: ExecutedNotebook) -> None:
@@ -52,7 +71,7 @@ def print_summary(executed: ExecutedNotebook) -> None:
     for name in (SUMMARY_MARKDOWN, COMPARISON_MARKDOWN):
         path = run_dir / name
         if path.exists():
-            print(f"\n{path.read_text(encoding='utf-8').rstrip()}\n", flush=True)
+            print(f"\n{plain_text(path.read_text(encoding='utf-8')).rstrip()}\n", flush=True)
 
 
 def write_termination_message(code: int, executed: ExecutedNotebook | None, report: Path | None) -> None:
@@ -61,19 +80,21 @@ def write_termination_message(code: int, executed: ExecutedNotebook | None, repo
     Keys: exit_code, status, run_id, error, report, p50_ms (by phase), top_finding, verdict (of a
     comparison, one sentence); null where not known.
     """
+    _write_message(_message(code, executed, report))
+
+
+def _message(code: int, executed: ExecutedNotebook | None, report: Path | None) -> dict[str, Any]:
     summary = _summary(executed)
-    _write_message(
-        {
-            "exit_code": code,
-            "status": summary.get("status"),
-            "run_id": summary.get("run_id"),
-            "error": executed.error if executed is not None else None,
-            "report": str(report) if report is not None else None,
-            "p50_ms": {name: phase["latency_ms"]["p50"] for name, phase in summary.get("phases", {}).items()},
-            "top_finding": next((finding["text"] for finding in summary.get("findings", [])), None),
-            "verdict": summary.get("sentence"),
-        }
-    )
+    return {
+        "exit_code": code,
+        "status": summary.get("status"),
+        "run_id": summary.get("run_id"),
+        "error": executed.error if executed is not None else None,
+        "report": str(report) if report is not None else None,
+        "p50_ms": {name: phase["latency_ms"]["p50"] for name, phase in summary.get("phases", {}).items()},
+        "top_finding": next((finding["text"] for finding in summary.get("findings", [])), None),
+        "verdict": summary.get("sentence"),
+    }
 
 
 def write_refusal(code: int, error: str) -> None:

@@ -34,6 +34,7 @@ if mount -t overlay overlay -o "lowerdir=$work/lower,upperdir=$work/upper,workdi
   [ "${CI:-}" = true ] || layers=(--layers)
 fi
 image=localhost/score-profiler:check
+budget_mb=4500 # uncompressed, with two servers: each has JAX and libtpu
 base=localhost/scoreprof-base:3.12
 container=
 # buildah keeps the mounts of `RUN --mount=type=cache` in TMPDIR.
@@ -142,6 +143,19 @@ assert image["baseline"] == {"repo": "file:///repo", "branch": "main", "commit":
 assert commit in (run / "report.html").read_text(), "the report does not name the commit"
 for name, phase in summary["phases"].items():
     assert phase["requests"]["ok"] and phase["quality"]["ticks"], name
+PYTHON
+say "the size"
+size_mb=$(du --summarize --apparent-size --block-size 1M "$(buildah_ mount "$container")" | cut -f1)
+echo "the image has $size_mb MB, of $budget_mb at most; the largest folders of /opt:"
+in_image /bin/sh -c 'du --summarize --block-size 1M /opt/*'
+[ "$size_mb" -le "$budget_mb" ] || { echo "image-check: the image is too large"; exit 1; }
+"$python" - "$(buildah_ mount "$container")/etc/scoreprof/sbom.cdx.json" <<'PYTHON'
+import json, sys
+
+bom = json.load(open(sys.argv[1]))
+of = {(part["properties"][0]["value"], part["name"]) for part in bom["components"]}
+missing = {("kit", "scoreprof-nb"), ("server", "sglang-jax"), ("baseline", "jax"), ("system", "tini")} - of
+assert bom["bomFormat"] == "CycloneDX" and not missing, missing
 PYTHON
 label() { buildah_ inspect --type image --format "{{index .OCIv1.Config.Labels \"$1\"}}" "$image"; }
 [ "$(label org.opencontainers.image.revision)" = "$commit" ] \

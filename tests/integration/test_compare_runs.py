@@ -202,7 +202,7 @@ def assert_adds_up(answer: Compared) -> float | None:
         return None
     changes = []
     for pair in zip(*folders, strict=True):
-        runs = [analyse(load_run(Path(folder)), load_rules(), 0) for folder in pair]
+        runs = [analyse(load_run(Path(folder)), load_rules()) for folder in pair]
         phases = [run.phases[0] for run in runs]
         if all(phase.path.method == rows[0]["method"] for phase in phases):
             before, after = (phase.requests.profiled()["latency_ms"].mean() for phase in phases)

@@ -273,3 +273,88 @@ def test_comparing_job_resumes_after_a_preemption(tiny_model: Path, may_trace: N
             == "complete"
         )
     assert not left_behind(tmp_path)
+
+
+def test_pairs_of_two_nodes_are_compared_in_a_last_step(
+    tiny_model: Path, may_trace: None, tmp_path: Path
+) -> None:
+    """Broken: pairs that were captured on several nodes overwrite each other or cannot be compared; or a server with
+    an API key refuses the kit, or its key is written somewhere.
+    """
+    key = "open-sesame-1234"
+    flags = f"SERVER_FLAGS={FLAGS}"
+    manifests = render(
+        "compare", "MODEL=tiny", "PARALLEL=2", "pairs=2", "SECRET=s", "api_key_env=SCORE_SERVER", flags
+    )
+    python = os.environ["SCOREPROF_SERVER_PYTHON"]  # instead of the image's two environments
+    for index in (0, 1):
+        job_command = command_of(manifests, tmp_path)
+        file = job_command.mounted("/parameters") / "parameters.yaml"
+        sides = dict.fromkeys(("control_server_python", "test_server_python"), python)
+        file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **sides}))
+        if not job_command.mounted("/models/tiny").exists():
+            shutil.copytree(tiny_model, job_command.mounted("/models/tiny"))
+        shutil.rmtree(job_command.mounted("/scratch"))  # another node
+        job_command.mounted("/scratch").mkdir()
+        arguments = tuple(
+            argument.replace("$(JOB_COMPLETION_INDEX)", str(index)) for argument in job_command.arguments
+        )
+        environment = {**job_command.environment, "SCORE_SERVER": key, "SCOREPROF_LOG": "json"}
+        one = replace(job_command, arguments=arguments, environment=environment)
+        code, output = finish(one.start(*HERE, "-p", "phases", "single"))
+        assert code == 0, output
+        assert key not in output
+        events = [json.loads(line) for line in output.splitlines() if line.startswith('{"severity"')]
+        assert {(event.get("pair"), event.get("side")) for event in events} >= {
+            (index + 1, "control"),
+            (index + 1, "test"),
+        }
+        assert (events[-1]["event"], events[-1]["exit_code"]) == ("end", 0)
+    (job,) = job_command.mounted("/results/comparisons").iterdir()
+    assert sorted(path.name for path in (job / "runs").iterdir()) == [
+        f"pair-{pair:02d}-{side}" for pair in (1, 2) for side in ("control", "test")
+    ]
+    assert sorted(path.name for path in (job / "pairs").iterdir()) == ["pair-01", "pair-02"]
+    assert not (job / "comparison.json").exists()
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or key.encode() not in path.read_bytes(), path
+    last_step = [sys.executable, "-m", "scoreprof_nb", str(ROOT / "notebooks" / "compare_runs.ipynb")]
+    patterns = [f"{job}/runs/pair-*-{side}" for side in ("control", "test")]
+    subprocess.run(
+        [
+            *last_step,
+            "out.ipynb",
+            "-p",
+            "control",
+            patterns[0],
+            "-p",
+            "test",
+            patterns[1],
+            "-p",
+            "compare_dir",
+            "all",
+        ],
+        cwd=tmp_path,
+        check=True,
+        timeout=END_S,
+    )
+    comparison = json.loads((tmp_path / "all" / "comparison.json").read_text())
+    assert comparison["pairs"] == 2
+    assert not left_behind(tmp_path)
+
+
+def test_job_whose_results_have_no_room_fails(command: Command) -> None:
+    """Broken: the Job is complete, and its results are gone with the Pod."""
+    results = command.mounted("/results")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(results)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("cannot mount a small file system")
+    try:
+        code, output = finish(command.start(*HERE, "-p", "phases", "single"))
+    finally:
+        subprocess.run(["umount", str(results)], check=True)
+    assert code == 1, output
+    assert "No space left" in output
+    assert "the results could not be copied to" in str(message_of(command)["error"])

@@ -54,7 +54,7 @@ def run(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> RunAnalysi
         patch.setattr(session, "prepare", prepare)
         outcome = session.capture(parameters, lambda text: None)
     assert outcome.failure is None
-    return analyse(load_run(folder), load_rules(), 0)
+    return analyse(load_run(folder), load_rules())
 
 
 @pytest.fixture(scope="module")

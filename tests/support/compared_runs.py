@@ -18,7 +18,6 @@ from tests.support.synthetic import block as block_of
 from tests.support.synthetic import measured, phase_of, place, sent, stack_table, thread_ticks, ticked
 
 PAIRS = 6
-SEED = 0
 BASE = {"tokenize": 4.0, "device_wait": 30.0, "ipc_and_wakeup": 6.0}
 NOISE = np.array([1.01, 0.99, 1.005, 0.995, 1.008, 0.992])
 
@@ -39,8 +38,8 @@ def _requests(latency_ms, requests, failed, scores=0.25):
 
 @functools.cache
 def _latency_rows(name, latency_ms, requests, failed):
-    """Bootstrapped once for all runs that have the same latencies."""
-    return latency_rows(name, measured(*_requests(latency_ms, requests, failed)), SEED)
+    """Computed once for all runs that have the same latencies."""
+    return latency_rows(name, measured(*_requests(latency_ms, requests, failed)))
 
 
 def phase(

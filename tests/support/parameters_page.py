@@ -50,7 +50,7 @@ where it can; `-r` passes text as it is, for a label such as `12e4`.
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | any other failure, including a run in which every request failed |
+| 1 | any other failure, including a run in which every request failed, or whose results could not be copied |
 | 3 | the comparison failed its `fail_on` gate |
 | 42 | a parameter must be changed |
 | 130, 143 | stopped by Ctrl-C or SIGTERM; finished phases are safe |

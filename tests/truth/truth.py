@@ -175,7 +175,7 @@ def measure(folder: Path, phase: str, phase_s: float, spec: str = "") -> Injecte
         raise RuntimeError(outcome.failure)
     lines = calls.read_text().splitlines() if spec else []
     return InjectedRun(
-        analyse(load_run(folder), load_rules(), 0),
+        analyse(load_run(folder), load_rules()),
         [(int(start), int(duration)) for start, duration in map(str.split, lines)],
     )
 

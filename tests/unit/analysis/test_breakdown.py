@@ -64,7 +64,7 @@ def some_ticks(seed=0, n=500):
 
 def test_shares_of_each_thread_sum_to_one():
     """Broken: the components of a thread do not add up to its time."""
-    table = thread_breakdown(some_ticks(), NO_CPU, seed=1)
+    table = thread_breakdown(some_ticks(), NO_CPU)
     sums = table.groupby(["process", "thread"])["share"].sum()
     assert len(sums) == 3
     assert sums.tolist() == [pytest.approx(1, abs=1e-12)] * 3
@@ -75,7 +75,7 @@ def test_shares_are_the_counted_ones_with_intervals_around_them():
     ticks = phase_of(
         ticked([thread_ticks("http", "main", "http*3 await_request*7 " * 50)], of=block(wall_s=5.0))
     )
-    table = thread_breakdown(ticks, NO_CPU, seed=1).set_index("component")
+    table = thread_breakdown(ticks, NO_CPU).set_index("component")
     assert table["share"].to_dict() == {"http": pytest.approx(0.3), "await_request": pytest.approx(0.7)}
     assert (table["ticks"] == 500).all()
     assert (table["low"] <= table["share"] + 1e-12).all()
@@ -93,7 +93,7 @@ def test_intervals_know_that_neighbouring_samples_are_not_independent():
     )
     widths = []
     for ticks in (scattered, at_once):
-        row = thread_breakdown(ticks, NO_CPU, seed=1).set_index("component").loc["http"]
+        row = thread_breakdown(ticks, NO_CPU).set_index("component").loc["http"]
         assert row["share"] == pytest.approx(0.1)
         widths.append(row["high"] - row["low"])
     assert widths[0] < 0.01
@@ -110,16 +110,9 @@ def test_threads_of_a_role_and_blocks_are_taken_together():
         ticked(pool, of=block(0)), ticked([thread_ticks("http", "pool", "http*10")], of=block(1, START_S + 2))
     )
     cpu = cpu_table(("http", "pool", 2, 7, 0.25), ("http", "pool", 2, 8, 0.5), ("http", "main", 2, 2, 9.0))
-    table = thread_breakdown(ticks, cpu, seed=1).set_index("component")
+    table = thread_breakdown(ticks, cpu).set_index("component")
     assert table["share"].to_dict() == {"http": pytest.approx(0.4), "idle_wait": pytest.approx(0.6)}
     assert table["cpu_s"].tolist() == [pytest.approx(0.75)] * 2
-
-
-def test_intervals_repeat_by_seed():
-    """Broken: the same run gives other intervals each time it is analysed."""
-    first, again, other = (thread_breakdown(some_ticks(), NO_CPU, seed=seed) for seed in (1, 1, 2))
-    pd.testing.assert_frame_equal(first, again)
-    assert not first["low"].equals(other["low"])
 
 
 # ---- the kernel's CPU time
@@ -209,7 +202,7 @@ def answered(n, wall_s=1.0):
 
 def test_cpu_per_request_sums_to_the_kernels_figure():
     """Broken: the components' CPU time does not add up to the kernel's figure."""
-    table = cpu_per_request(some_ticks(), CPU, answered(20, 5.0), seed=1)
+    table = cpu_per_request(some_ticks(), CPU, answered(20, 5.0))
     assert table["cpu_ms"].sum() == pytest.approx(13.0 * 1e3 / 20, rel=1e-9)
     assert table["cpu_ms"].tolist() == sorted(table["cpu_ms"], reverse=True)
     seen = table[table["component"] != NATIVE_THREADS]
@@ -219,14 +212,14 @@ def test_cpu_per_request_sums_to_the_kernels_figure():
 
 def test_cpu_of_threads_without_ticks_has_no_known_interval():
     """Broken: a figure of some seconds of one run is shown as exact."""
-    native = cpu_per_request(some_ticks(), CPU, answered(20, 5.0), seed=1).set_index("component")
+    native = cpu_per_request(some_ticks(), CPU, answered(20, 5.0)).set_index("component")
     assert native.loc[NATIVE_THREADS, "cpu_ms"] == pytest.approx(7.0 * 1e3 / 20)
     assert native.loc[NATIVE_THREADS, ["low", "high"]].isna().all()
 
 
 def test_waiting_gets_no_cpu_time():
     """Broken: a thread that waits is charged CPU time."""
-    table = cpu_per_request(some_ticks(), CPU, answered(20, 5.0), seed=1)
+    table = cpu_per_request(some_ticks(), CPU, answered(20, 5.0))
     assert not [name for name in table["component"] if CATALOG[name].waiting]
 
 
@@ -235,7 +228,7 @@ def test_cpu_time_is_spread_over_the_running_components_by_their_ticks():
     ticks = phase_of(
         ticked([thread_ticks("scheduler", "main", "batch*30 idle_poll*10 wait_forward*60", pid=3, tid=3)])
     )
-    table = cpu_per_request(ticks, cpu_table(("scheduler", "main", 3, 3, 0.8)), answered(2), seed=1)
+    table = cpu_per_request(ticks, cpu_table(("scheduler", "main", 3, 3, 0.8)), answered(2))
     assert table.set_index("component")["cpu_ms"].to_dict() == {
         "batch": pytest.approx(300),
         "idle_poll": pytest.approx(100),
@@ -245,16 +238,16 @@ def test_cpu_time_is_spread_over_the_running_components_by_their_ticks():
 def test_a_thread_never_seen_running_keeps_its_cpu_time():
     """Broken: the CPU time of a thread that was never sampled at work is dropped, and the sum is too small."""
     ticks = phase_of(ticked([thread_ticks("scheduler", "forward", "device_wait*10", pid=3, tid=4)]))
-    table = cpu_per_request(ticks, cpu_table(("scheduler", "forward", 3, 4, 0.1)), answered(1), seed=1)
+    table = cpu_per_request(ticks, cpu_table(("scheduler", "forward", 3, 4, 0.1)), answered(1))
     assert table[["component", "cpu_ms"]].to_numpy().tolist() == [["device_wait", pytest.approx(100)]]
 
 
 def test_cpu_without_stacks_or_without_requests_is_not_known():
     """Broken: without stacks, the CPU time of Python threads is shown as XLA's."""
     for empty in (
-        cpu_per_request(phase_of(), CPU, answered(10), seed=1),
-        cpu_per_request(some_ticks(), CPU, measured(), seed=1),
-        cpu_per_request(some_ticks(), CPU, measured({"at_ms": 60_000, "latency_ms": 10}), seed=1),
+        cpu_per_request(phase_of(), CPU, answered(10)),
+        cpu_per_request(some_ticks(), CPU, measured()),
+        cpu_per_request(some_ticks(), CPU, measured({"at_ms": 60_000, "latency_ms": 10})),
     ):
         assert empty.empty
         assert tuple(empty.columns) == CPU_COLUMNS
@@ -262,11 +255,11 @@ def test_cpu_without_stacks_or_without_requests_is_not_known():
 
 SPENT_MS = {("detokenizer", "detokenize"): 20.0, ("http", "tokenize"): 12.0, ("http", "http"): 4.0}
 WAIT_MS = 30.0
-BLOCKS, BLOCK_S = 2, 8.0
+BLOCKS, BLOCK_S = 8, 2.0
 
 
 def simulated_cpu(seed):
-    """Two blocks of requests one after the other, whose stages' CPU times vary by a third, and what the
+    """Eight blocks of requests one after the other, whose stages' CPU times vary by a third, and what the
     kernel charged; ticks at random times, 100 a second. Gives the arguments of cpu_per_request."""
     rng = np.random.default_rng(seed)
     rows, of_blocks, cpu_s = [], [], dict.fromkeys(("http", "detokenizer"), 0.0)
@@ -301,25 +294,26 @@ def test_cpu_intervals_hold_the_truth_as_often_as_they_say():
     """Broken: the next run's CPU cost lies outside this run's interval, or the interval says nothing.
 
     The truth is the mean of all requests there could be, so the total of a thread varies too. Its chance
-    is seen through ticks, which have their own: the intervals are rather too wide.
+    is seen through ticks, which have their own, and the intervals allow for blocks that differ, which these
+    do not: they are rather too wide.
     """
     seeds = 100
     held = dict.fromkeys((component for _, component in SPENT_MS), 0)
     widths = dict.fromkeys(held, 0.0)
     for seed in range(seeds):
-        table = cpu_per_request(*simulated_cpu(seed), seed).set_index("component")
+        table = cpu_per_request(*simulated_cpu(seed)).set_index("component")
         for (_, component), truth in SPENT_MS.items():
             low, high = table.loc[component, ["low", "high"]]
             held[component] += low <= truth <= high
             widths[component] += (high - low) / truth / seeds
     for component, count in held.items():
-        assert count / seeds >= 0.90, f"{component}: {count / seeds:.3f}"
-        assert widths[component] < 0.5, f"{component}: {widths[component]:.2f} of the truth wide"
+        assert count / seeds >= 0.93, f"{component}: {count / seeds:.3f}"
+        assert widths[component] < 0.6, f"{component}: {widths[component]:.2f} of the truth wide"
 
 
 def test_cpu_of_a_thread_with_one_component_is_not_exact():
     """Broken: how a thread's total is split is all that varies, so one component gets no interval."""
-    table = cpu_per_request(*simulated_cpu(0), seed=0).set_index("component").loc["detokenize"]
+    table = cpu_per_request(*simulated_cpu(0)).set_index("component").loc["detokenize"]
     assert table["low"] < 0.99 * table["cpu_ms"] < 1.01 * table["cpu_ms"] < table["high"]
 
 
@@ -437,6 +431,6 @@ def test_utilisation_is_the_share_of_working_ticks():
     ticks = phase_of(
         ticked([thread_ticks("scheduler", "main", "batch*20 device_wait*10 idle_poll*30 wait_forward*40")])
     )
-    table = utilisation(ticks, seed=1)
+    table = utilisation(ticks)
     assert table["busy_share"].tolist() == [pytest.approx(0.3)]
     assert (table["low"] <= table["high"]).all()

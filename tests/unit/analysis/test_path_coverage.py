@@ -9,7 +9,9 @@ import pytest
 
 from scoreprof_nb.analysis.breakdown import thread_breakdown, utilisation
 from scoreprof_nb.analysis.clock import FIRST_LINE, SLOT_S, SLOTS
-from scoreprof_nb.analysis.latency import observer_effect
+from scoreprof_nb.analysis.dependence import Units
+from scoreprof_nb.analysis.intervals import unseen_share
+from scoreprof_nb.analysis.observer import observer_effect
 from scoreprof_nb.analysis.request_path import _estimate, request_path
 from scoreprof_nb.analysis.ticks import BlockTicks, ThreadTicks, block_ticks
 from scoreprof_nb.components.catalog import CATALOG
@@ -19,7 +21,13 @@ from tests.support.synthetic import RULES, START_S, block, measured, phase_of, p
 
 RATE_HZ, SEEDS = 100, 200
 # Components of a request in ms: mean, and how much it varies from request to request.
-TRUTH = {"tokenize": (8.0, 2.0), "host_prep": (4.0, 1.0), "device_wait": (70.0, 12.0), "softmax": (2.0, 0.5)}
+TRUTH = {
+    "tokenize": (8.0, 2.0),
+    "host_prep": (4.0, 1.0),
+    "device_wait": (70.0, 12.0),
+    "softmax": (2.0, 0.5),
+    "gc": (0.1, 0.0),  # a tick in a hundred requests: in half of the phases no sample shows it
+}
 
 
 def simulated(seed, requests=60):
@@ -27,14 +35,19 @@ def simulated(seed, requests=60):
     rng = np.random.default_rng(seed)
     times = np.zeros((requests, len(CATALOG.names)))
     for name, (mean, spread) in TRUTH.items():
-        times[:, CATALOG.index[name]] = np.maximum(rng.normal(mean, spread, requests), 0.1)
+        times[:, CATALOG.index[name]] = np.maximum(rng.normal(mean, spread, requests), min(mean, 0.1))
     return rng.poisson(times * RATE_HZ / 1000).astype(float), times.sum(axis=1)
 
 
 @cache
 def estimated(seed, requests=60):
     counts, latency_ms = simulated(seed, requests)
-    return _estimate(counts, latency_ms, np.zeros_like(latency_ms), CATALOG, seed).set_index("component")
+    units = Units.of_blocks([requests])
+    table = _estimate(counts, latency_ms, np.zeros_like(latency_ms), CATALOG, units).set_index("component")
+    unseen_ms = unseen_share(int(counts.sum())) * latency_ms.mean()
+    for name in set(TRUTH) - set(table.index):
+        table.loc[name, ["mean_ms", "low", "high"]] = 0.0, 0.0, unseen_ms
+    return table
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
@@ -43,8 +56,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     for seed in range(SEEDS):
         table = estimated(seed)
         for name, (mean, _) in TRUTH.items():
-            if name in table.index:
-                held[name] += table.loc[name, "low"] <= mean <= table.loc[name, "high"]
+            held[name] += table.loc[name, "low"] <= mean <= table.loc[name, "high"]
     for name, count in held.items():
         assert 0.88 <= count / SEEDS <= 0.99, f"{name}: {count / SEEDS:.3f}"
 
@@ -55,9 +67,8 @@ def test_intervals_of_few_requests_are_wide_enough(requests):
     held = 0
     for seed in range(SEEDS):
         table = estimated(seed, requests)
-        if "device_wait" in table.index:
-            wait = table.loc["device_wait"]
-            held += wait["low"] <= TRUTH["device_wait"][0] <= wait["high"]
+        wait = table.loc["device_wait"]
+        held += wait["low"] <= TRUTH["device_wait"][0] <= wait["high"]
     assert held / SEEDS >= (0.88 if requests > 1 else 0.4)  # what one request took is all that is known
 
 
@@ -67,7 +78,7 @@ def test_mean_over_seeds_is_the_truth():
     for seed in range(SEEDS):
         estimate = estimated(seed)["mean_ms"]
         for name in TRUTH:
-            means[name].append(estimate.get(name, 0.0))
+            means[name].append(estimate[name])
     for name, (mean, _) in TRUTH.items():
         off = abs(np.mean(means[name]) - mean)
         assert off <= 4 * np.std(means[name]) / np.sqrt(SEEDS), f"{name}: {np.mean(means[name]):.3f}"
@@ -94,16 +105,16 @@ WAITS = {
     ("scheduler", "forward"): "idle_wait",
     ("detokenizer", "main"): "idle_wait",
 }
-BLOCK_S, BLOCKS, REPEATS = 6.0, 2, 100
+BLOCK_S, BLOCKS, REPEATS = 1.5, 8, 100
 
 
-def simulated_requests(rng):
+def simulated_requests(rng, block_s=BLOCK_S):
     """Times of ticks in ms, what each thread does at each, and the requests' stages and ends in ms.
 
     The ticks are those of a Poisson timer. Stages vary from request to request, together (a longer
     request) and each by itself. Before each request is a pause.
     """
-    n = round(BLOCK_S * 1e3 / CYCLE_MS)
+    n = round(block_s * 1e3 / CYCLE_MS)
     means = np.array([PAUSE_MS, *(mean for _, _, mean in STAGES)])
     lengths = rng.gamma(16, 1 / 16, (n, 1)) * rng.gamma(9, 1 / 9, (n, len(means))) * means
     ends = np.cumsum(lengths.ravel())
@@ -149,10 +160,10 @@ def tables(seed):
         blocks.append(ticks_of(number, at, activities, ends[-1]))
         rows += rows_of(lengths, ends, number)
     ticks = phase_of(*blocks)
-    path = request_path(ticks, measured(*rows), 1, seed)
+    path = request_path(ticks, measured(*rows), 1)
     assert path.method == "joint"
     no_cpu = pd.DataFrame(columns=["process", "thread", "cpu_s"])
-    return path.as_mapping(), thread_breakdown(ticks, no_cpu, seed), utilisation(ticks, seed)
+    return path.as_mapping(), thread_breakdown(ticks, no_cpu), utilisation(ticks)
 
 
 def test_request_path_holds_the_truth_as_often_as_it_says():
@@ -208,21 +219,22 @@ def test_observer_effect_holds_the_truth_as_often_as_it_says():
             for profiled in (True, False)
             for number in range(count)
         ]
-        effect = observer_effect(measured(*rows), seed)
+        effect = observer_effect(measured(*rows))
         held["observer"] += effect.low <= slowdown <= effect.high
     _as_often_as_said(held)
 
 
 def _as_often_as_said(held):
-    """Each about, and all together nearly, 95 %: of 100 a share has a standard error of 2 %."""
+    """Each about, and all together, 95 %: of 100 a share has a standard error of 2 %. More than 95 % is
+    expected: the intervals allow for blocks that differ, and these do not."""
     shares = {what: count / REPEATS for what, count in held.items()}
-    assert min(shares.values()) >= 0.90, shares
-    assert 0.92 <= np.mean(list(shares.values())) <= 0.98, shares
+    assert min(shares.values()) >= 0.91, shares
+    assert 0.95 <= np.mean(list(shares.values())) <= 0.995, shares
 
 
 # ---- ticks that py-spy loses: those at which the process runs Python, as its nonblocking reads do
 
-LOST_SHARE, LOSSY_REPEATS = 0.08, 24
+LOST_SHARE, LOSSY_REPEATS, LOSSY_BLOCK_S = 0.08, 24, 6.0
 PIDS = {"http": 10, "scheduler": 20, "detokenizer": 30, "clock": 40}
 STACKS = {
     "tokenize": "v1_score_request@s.py > _tokenize_one_request@s.py",
@@ -273,7 +285,7 @@ def test_lost_ticks_are_put_back_where_they_belong():
     truth_ms, found_ms = [], {"put back": [], "dropped": []}
     for seed in range(LOSSY_REPEATS):
         rng = np.random.default_rng(seed)
-        at, activities, lengths, ends = simulated_requests(rng)
+        at, activities, lengths, ends = simulated_requests(rng, LOSSY_BLOCK_S)
         table, lost = recorded(rng, at, activities)
         classified = classify(table, RULES)
         truth_ms.append(lengths[:, spun].sum(axis=1).mean())
@@ -282,7 +294,7 @@ def test_lost_ticks_are_put_back_where_they_belong():
                 0, START_S, START_S + ends[-1] / 1e3, recording(START_S, START_S + ends[-1] / 1e3, lines)
             )
             ticks = phase_of(block_ticks(of, of.recording, table, classified))
-            path = request_path(ticks, measured(*rows_of(lengths, ends)), 1, seed).as_mapping()
+            path = request_path(ticks, measured(*rows_of(lengths, ends)), 1).as_mapping()
             found_ms[how].append(sum(path[STAGES[i][1]][0] for i in spun))
     off = {how: abs(np.mean(found_ms[how]) / np.mean(truth_ms) - 1) for how in found_ms}
     assert off["put back"] <= 0.04, off

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from scoreprof_nb.capture import blocks
-from scoreprof_nb.capture.blocks import BlockMeasurement, BlockRecording
+from scoreprof_nb.capture.blocks import BlockMeasurement, BlockRecording, block_order
 from scoreprof_nb.capture.recorder import RecorderFailed
 from scoreprof_nb.capture.server import ServerFailed
 from scoreprof_nb.parameters.profile import Parameters
@@ -64,7 +64,7 @@ class FakeServer:
 def measure(server, recorder, monkeypatch):
     load = SimpleNamespace(rows=[], in_flight=frozenset, wait_answered=lambda numbers, timeout_s: None)
     monkeypatch.setattr(blocks, "POLL_S", 0.01)
-    measurement = BlockMeasurement(server, load, (), Parameters(phase_s=2), lambda text: None)
+    measurement = BlockMeasurement(server, load, (), Parameters(phase_s=2), 40, lambda text: None)
     recording = recorder and BlockRecording(recorder, server, "out", Redactor((SECRET,)))
     return measurement.measure(3, recording)[0]
 
@@ -103,3 +103,29 @@ def test_recording_is_killed_when_the_server_dies(monkeypatch):
     with pytest.raises(ServerFailed):
         measure(FakeServer(dies=True), recorder, monkeypatch)
     assert recorder.events == ["start 7 out", "kill"]
+
+
+@pytest.mark.parametrize(
+    ("phase_s", "request_s", "blocks"),
+    [
+        (24, 0.1, 16),
+        (24, 0.5, 8),  # 16 blocks would hold three requests each
+        (24, 5.0, 4),
+        (8, 0.1, 8),
+        (4, 0.1, 8),
+        (2, 0.0, 4),
+        (600, 0.1, 16),
+    ],
+)
+def test_number_of_blocks_follows_the_phase_and_its_requests(phase_s, request_s, blocks):
+    """Broken: a block is too short for py-spy or for several requests, or a long phase has few blocks."""
+    assert len(block_order(phase_s, request_s)) == blocks
+
+
+@pytest.mark.parametrize(("phase_s", "power"), [(2, 1), (8, 2), (24, 3)])
+def test_drift_cancels_in_the_order_of_blocks(phase_s, power):
+    """Broken: a machine that gets slower over a phase is charged to py-spy, or hides its cost."""
+    order = block_order(phase_s, 0.01)
+    for degree in range(power + 1):
+        drift = {side: sum(at**degree for at, on in enumerate(order) if on is side) for side in (False, True)}
+        assert drift[False] == drift[True]

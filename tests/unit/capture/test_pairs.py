@@ -129,3 +129,42 @@ def test_mistake_on_the_second_side_is_reported_before_the_first_launch(tmp_path
     with pytest.raises(ParameterError, match="test_server_python"):
         capture_pairs(from_mapping(compare_dir=str(tmp_path)), PAIRS, quiet, alike, lambda of_run: None)
     assert captured == []
+
+
+def test_node_captures_its_own_pair_in_its_place_of_the_order(tmp_path, captured):
+    """Broken: several nodes capture the same pair, or all control first."""
+    results = tmp_path / "results"
+    for index in (1, 0):
+        of_node = {"compare_dir": str(tmp_path / f"node-{index}"), "results_dir": str(results)}
+        parameters = from_mapping(pairs=2, pair_index=index, **of_node)
+        assert capture_pairs(parameters, 2, quiet, alike, lambda of_run: None) is None
+        assert [[path.name for path in paths] for paths in complete_pairs(parameters, 2)] == [
+            [f"pair-0{index + 1}-{side}"] for side in ("control", "test")
+        ]
+    assert [Path(of_run.results_dir) for of_run in captured] == [
+        results / "runs" / name
+        for name in ("pair-02-test", "pair-02-control", "pair-01-control", "pair-01-test")
+    ]
+
+
+def test_nodes_share_no_file_of_the_comparison(tmp_path):
+    """Broken: each node overwrites the report of the others, or takes their stopped runs for its own."""
+    shared = {"pairs": 2, "results_dir": "/results/c"}
+    assert from_mapping(**shared).published_dir == "/results/c"
+    published = [from_mapping(**shared, pair_index=index).published_dir for index in (0, 1)]
+    assert published == ["/results/c/pairs/pair-01", "/results/c/pairs/pair-02"]
+    assert from_mapping(pairs=2, pair_index=0).published_dir == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pairs": 2, "pair_index": 2}, "must be below pairs=2"),
+        ({"pair_index": -2}, "from -1 to 999"),
+        ({"pair_index": 0, "control": "a", "test": "b"}, "compared all at once"),
+        ({"pair_index": 0, "fail_on": "regression"}, "one pair has no verdict"),
+    ],
+)
+def test_a_pair_that_cannot_be_captured_alone_is_refused(values, message):
+    with pytest.raises(ParameterError, match=message):
+        from_mapping(**values)

@@ -32,11 +32,13 @@ def interpreter(monkeypatch):
             "packages": {"sglang-jax": "0.1.0", "jax": "0.8.0"},
             "source": {"commit": "abc"},
         },
+        "devices": {"platform": "tpu", "kind": "TPU v6 lite", "count": 4},
         "labels": {"ids": {" Yes": [5], " No": [6]}, "vocabulary": 100},
     }
 
-    def inspect_server(python, question, *arguments, error_name="server_python"):
+    def inspect_server(python, question, *arguments, error_name="server_python", device="cpu"):
         answers[f"{question} of"] = arguments
+        answers[f"{question} on"] = device
         return answers[question]
 
     monkeypatch.setattr(provenance, "inspect_server", inspect_server)
@@ -83,6 +85,52 @@ def test_secrets_of_flags_environment_and_shell_are_known(model, monkeypatch):
     assert made.redact(f"{SECRET}, hunter2, inherited words") == f"{MASK}, {MASK}, {MASK}"
     assert SECRET not in made.provenance["command"]
     assert SECRET in made.command
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_key_of_the_server_is_passed_on_and_written_nowhere(model, monkeypatch):
+    """Broken: the server has no key, or its log and the provenance keep it."""
+    monkeypatch.setenv("SCORE_SERVER", SECRET)
+    made = plan(model, api_key_env="SCORE_SERVER")
+    assert made.command[made.command.index("--api-key") + 1] == SECRET
+    assert SECRET not in json.dumps(dict(made.provenance))
+    assert made.redact(f"api_key='{SECRET}', {SECRET}") == f"api_key='{MASK}', {MASK}"
+
+
+def test_chip_is_found_by_jax_and_not_by_variables(model, interpreter, monkeypatch):
+    """Broken: on a TPU VM without these variables, the report does not name the chip."""
+    for name in ("TPU_ACCELERATOR_TYPE", "ACCELERATOR_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    assert plan(model, device="tpu").provenance["chip"] == "4 x TPU v6 lite"
+    assert interpreter["devices on"] == "tpu"
+
+
+def test_missing_chip_is_reported_before_the_launch(model, interpreter):
+    """Broken: the run waits half an hour for a server that finds no chip."""
+    interpreter["devices"] = {"platform": "cpu", "kind": "cpu", "count": 1}
+    with pytest.raises(ParameterError, match=r"device='tpu': JAX of .* finds only cpu devices: install"):
+        plan(model, device="tpu")
+    assert plan(model).provenance["chip"] == "cpu", "a run on the CPU needs none"
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_compiled_programs_are_kept_on_a_tpu(model, monkeypatch):
+    """Broken: each run on a TPU VM compiles for minutes, or a cache that the user chose is not used."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    name = "JAX_COMPILATION_CACHE_DIR"
+    assert plan(model, device="tpu").environment[name].endswith("scoreprof-nb/jax")
+    assert name not in plan(model).environment
+    monkeypatch.setenv(name, "/results/jax-cache")
+    assert plan(model, device="tpu").environment[name] == "/results/jax-cache"
+    assert plan(model, device="tpu", server_environment=f"{name}=/x").environment[name] == "/x"
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_hugging_face_id_is_passed_on_as_it_is(interpreter):
+    """Broken: the server looks for a folder of this name in its working folder."""
+    made = plan("Qwen/Qwen3-8B")
+    assert made.command[made.command.index("--model-path") + 1] == "Qwen/Qwen3-8B"
+    assert interpreter["labels of"][0] == "Qwen/Qwen3-8B"
 
 
 @pytest.mark.usefixtures("interpreter")

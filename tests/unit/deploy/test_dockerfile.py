@@ -1,11 +1,13 @@
 """The Dockerfile and its scripts: what a linter knows, and what it does not. `make image-check` builds it."""
 
+import importlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -85,7 +87,7 @@ def test_scripts_are_shell_and_python():
 
 def test_base_is_an_exact_version_that_can_be_replaced():
     (base,) = [value for value in instructions("ARG") if value.startswith("BASE_IMAGE=")]
-    assert re.fullmatch(r"BASE_IMAGE=python:3\.12\.\d+-slim-bookworm", base)
+    assert re.fullmatch(r"BASE_IMAGE=python:3\.12\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", base)
     assert "FROM ${BASE_IMAGE} AS base" in TEXT
 
 
@@ -110,6 +112,7 @@ def test_resolved_commit_is_written_down_also_where_none_is_given(
             "bash",
             ROOT / "docker" / "install_server.sh",
             tmp_path / "server",
+            tmp_path / "wheels",
             f"file://{repository}",
             branch,
             commit,
@@ -124,10 +127,13 @@ def test_resolved_commit_is_written_down_also_where_none_is_given(
             "CREATE_ENVIRONMENT": str(ROOT / "constraints" / "create_environment.py"),
         },
     )
-    written = json.loads((tmp_path / "server" / "scoreprof-source.json").read_text())
+    written = json.loads((tmp_path / "wheels" / "scoreprof-source.json").read_text())
     assert written == {"repo": f"file://{repository}", "branch": branch, "commit": is_commit}
-    (installed,) = (tmp_path / "server").rglob("branch.py")
-    assert installed.read_text() == git(repository, "show", f"{is_commit}:python/branch.py") + "\n"
+    assert not list((tmp_path / "server").rglob("branch.py")), "only its wheel goes into the last layer"
+    (wheel,) = (tmp_path / "wheels").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        content = archive.read("branch.py").decode()
+    assert content == git(repository, "show", f"{is_commit}:python/branch.py") + "\n"
 
 
 def made(repository, *words):
@@ -145,6 +151,17 @@ def test_make_image_names_the_commit(repository, branch, commit):
     answer = made(repository, f"BRANCH={branch or commit}", f"BASELINE={branch or commit}")
     assert f"GIT_COMMIT={commit} " in answer.stdout
     assert f"BASELINE_COMMIT={commit} " in answer.stdout
+
+
+def test_make_image_is_for_the_nodes_and_uses_buildkit(repository):
+    """Broken: an image made on an ARM machine does not start on a TPU node, or `--mount` is not known."""
+    assert "DOCKER_BUILDKIT=1 docker build --platform linux/amd64 " in made(repository).stdout
+
+
+def test_make_image_reaches_a_private_repository(repository):
+    output = made(repository, "SSH=default", "NETRC=/home/me/.netrc").stdout
+    assert "--ssh default --secret id=netrc,src=/home/me/.netrc" in output
+    assert "--ssh" not in made(repository).stdout
 
 
 def test_make_image_says_what_is_no_branch(repository):
@@ -171,6 +188,110 @@ def test_no_compiler_and_no_git_in_the_final_stage():
 def test_dependencies_are_a_layer_before_the_source():
     """Broken: each change of the kit installs every dependency again."""
     assert TEXT.index("--requirement dependencies.txt") < TEXT.index("COPY scoreprof_nb")
+
+
+def test_pinned_packages_are_a_layer_before_the_branch():
+    """Broken: each new commit of the branch installs the server's dependencies again."""
+    packages, server = (TEXT.index(f"AS {stage}\n") for stage in ("server-packages", "server"))
+    assert packages < TEXT.index("--requirement /constraints/pins.txt") < server < TEXT.index("ARG REPO_URL")
+
+
+def test_final_layers_go_from_what_seldom_changes_to_what_often_does():
+    """Broken: a new commit, or a change of the kit, pushes and pulls gigabytes."""
+    final = TEXT[TEXT.index("AS final") :]
+    order = [
+        "/opt/kit /opt/kit",
+        "/opt/server /opt/server",
+        "source=/wheels",
+        "source=/wheel,",
+        "COPY notebooks",
+    ]
+    places = [final.index(step) for step in order]
+    assert places == sorted(places)
+    assert "COPY constraints /" not in TEXT, "a change of the server's pins would install the kit again"
+
+
+@pytest.mark.parametrize("name", ["server-main.txt", "server.txt"])
+def test_pins_are_exact(name):
+    """Broken: one commit gives two images."""
+    lines = (ROOT / "constraints" / name).read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert len(pins) > 50
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][^ ;]*", pin) for pin in pins)
+    assert {"jax", "jaxlib", "libtpu", "flax"} <= {pin.partition("==")[0] for pin in pins}
+
+
+def test_pins_are_the_default_and_exist():
+    (default,) = [value for value in instructions("ARG") if value.startswith("SERVER_CONSTRAINTS=")]
+    assert (ROOT / "constraints" / default.partition("=")[2]).exists()
+
+
+@pytest.fixture(scope="module")
+def script(request):
+    def load(folder, name):
+        sys.path.insert(0, str(ROOT / folder))
+        request.addfinalizer(lambda: sys.path.remove(str(ROOT / folder)))
+        return importlib.import_module(name)
+
+    return load
+
+
+def test_requirements_of_a_branch_are_read_without_its_blobs(script, tmp_path):
+    """Broken: the pins are those of another commit, or lack what a TPU needs."""
+    git(tmp_path, "init", "--quiet", "--initial-branch", "main")
+    git(tmp_path, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "config", "uploadpack.allowAnySHA1InWant", "true")
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python" / "pyproject.toml").write_text(
+        '[project]\ndependencies = ["flax"]\noptional-dependencies.tpu = ["jax[tpu]"]\n'
+    )
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "1")
+    lock_server = script("constraints", "lock_server")
+    found = lock_server.requirements_of(f"file://{tmp_path}", "main")
+    assert found == (git(tmp_path, "rev-parse", "main"), ["flax", "jax[tpu]"])
+
+
+def test_bill_of_materials_has_all_environments(script, tmp_path):
+    """Broken: nobody can tell from the image which packages it has."""
+    for environment, package in (("kit", "py_spy-0.4.3"), ("server", "Jax-0.8.0")):
+        info = tmp_path / environment / "lib" / "python3.12" / "site-packages" / f"{package}.dist-info"
+        info.mkdir(parents=True)
+        name, _, version = package.partition("-")
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    status = tmp_path / "status"
+    status.write_text("Package: tini\nStatus: install\nArchitecture: amd64\nVersion: 0.19.0-1\n\n")
+    bom = script("docker", "image_info").sbom(tmp_path, status)
+    assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.5")
+    assert [component["bom-ref"] for component in bom["components"]] == [
+        "kit:pkg:pypi/py-spy@0.4.3",
+        "server:pkg:pypi/jax@0.8.0",
+        "system:pkg:deb/debian/tini@0.19.0-1?arch=amd64",
+    ]
+
+
+def test_private_repository_leaves_no_trace():
+    """Broken: a token is a build argument, which everybody who has the image can read."""
+    installs = [step for step in re.split(r"\n(?=[A-Z]+ )", TEXT) if "install_server /opt/" in step]
+    assert len(installs) == 2
+    for value in installs:
+        assert "--mount=type=ssh" in value
+        assert "--mount=type=secret,id=netrc,target=/root/.netrc" in value
+
+
+def test_entrypoint_says_what_may_be_traced_and_locked(tmp_path):
+    """Broken: when libtpu cannot pin memory, the log does not tell why."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nulimit -S -l; ulimit -H -l\n")
+    python.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = "ulimit -S -l 64; exec bash " + str(ROOT / "docker" / "entrypoint.sh")
+    answer = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=True, env=environment
+    )
+    first, soft, hard = answer.stdout.splitlines()
+    assert re.fullmatch(r"ptrace_scope \w+, CapEff [0-9a-f]{16}, uid \d+, ulimit -l \w+", first)
+    assert soft == hard, "raised as far as allowed"
 
 
 def test_platform_is_not_baked_in():

@@ -16,6 +16,7 @@ import yaml
 from k8s.render.__main__ import main
 from k8s.render.deadlines import WAIT_S, attempt_s, run_s
 from k8s.render.machines import CAPACITIES, MACHINES
+from scoreprof_nb.capture.pairs import planned
 from scoreprof_nb.parameters.compare import SIDES, CompareParameters
 from scoreprof_nb.parameters.profile import Parameters
 from tests.support.job import FILLED_IN, job_of, parameter_files, render
@@ -171,6 +172,24 @@ def test_kustomize_refuses_a_placeholder(name, tmp_path):
     assert f"data.{name}` is missing" in outcome.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "rest"),
+    [
+        ("IMAGE", "REPLACE-ME-REPOSITORY/score-profiler:REPLACE-ME-TAG", "-REPOSITORY/score-profiler:"),
+        ("IMAGE", "eu.example/score-profiler:REPLACE-ME-TAG", "-TAG"),
+        ("MODELS_BUCKET", "REPLACE-ME-MODELS-BUCKET", "-MODELS-BUCKET"),
+        ("RESULTS_BUCKET", "REPLACE-ME-RESULTS-BUCKET", "-RESULTS-BUCKET"),
+        ("MODEL", "REPLACE-ME-MODEL", "-MODEL"),
+        ("RUN", "REPLACE-ME-RUN", "-RUN"),
+    ],
+)
+def test_kustomize_refuses_a_placeholder_that_is_only_uncommented(name, value, rest, tmp_path):
+    """Broken: the same, for a line whose # was removed and nothing else."""
+    outcome = kustomized(tmp_path / "k8s", **{**FILLED, "RUN": "one", name: value})
+    assert outcome.returncode != 0
+    assert f"out of bounds for value {rest}" in outcome.stderr
+
+
 @pytest.mark.parametrize(("name", "value"), [("MACHINE", "ct6e-standard-4t"), ("CAPACITY", "on-demand")])
 def test_kustomize_refuses_what_it_cannot_render(name, value, tmp_path):
     """Broken: a setting has no effect, without any message."""
@@ -204,7 +223,7 @@ def test_the_script_renders_and_refuses():
         (["comapre"], "'comapre' is not NAME=VALUE, nor a variant"),
         (["compare", "matrix"], "'matrix' is not NAME=VALUE"),
         (["FAIL_UN=regression"], "settings.env has no FAIL_UN"),
-        (["LABEL=x"], "not set: IMAGE MODELS_BUCKET RESULTS_BUCKET MODEL"),
+        (["LABEL=x"], "not set: IMAGE RESULTS_BUCKET MODELS_BUCKET MODEL"),
         ([*FILLED_IN, "IMAGE=REPLACE-ME/x:1"], "not set: IMAGE"),
         ([*FILLED_IN, "MODEL=REPLACE-ME-MODEL"], "not set: MODEL"),
         ([*FILLED_IN, "RUN=Bad_name"], "RUN='Bad_name'"),
@@ -217,6 +236,21 @@ def test_the_script_renders_and_refuses():
         ([*FILLED_IN, "IMAGE=host:5000/x/y:latest"], "latest"),
         ([*FILLED_IN, "IMAGE=REGISTRY/y:1"], "lower case"),
         ([*FILLED_IN, "WAIT_S=soon"], "WAIT_S='soon'"),
+        ([*FILLED_IN, "LOG=xml"], "LOG='xml' must be one of text, json"),
+        ([*FILLED_IN, "SECRET=My_Secret"], "SECRET='My_Secret'"),
+        ([*FILLED_IN, "api_key_env=SCORE_KEY"], "api_key_env=SCORE_KEY needs SECRET"),
+        ([*FILLED_IN, "PARALLEL=2"], "a single run takes one node"),
+        (["matrix", *FILLED_IN, "PARALLEL=3"], "from 1 to 2, the number of index files"),
+        (["compare", *FILLED_IN, "PARALLEL=7"], "from 1 to 6, the number of pairs"),
+        (["compare", *FILLED_IN, "PARALLEL=0"], "from 1 to 6"),
+        (["compare", *FILLED_IN, "PARALLEL=two"], "from 1 to 6"),
+        (["compare", *FILLED_IN, "MODEL_CACHE=claim"], "MODEL_CACHE is for models from Hugging Face"),
+        ([*FILLED_IN, "MODEL=", "model_path=/models/a", "MODEL_CACHE=claim"], "all are in the models bucket"),
+        ([*FILLED_IN, "MODEL=", "model_path=Qwen/Qwen3-8B"], "MODELS_BUCKET has no effect"),
+        (
+            ["compare", *FILLED_IN, "MODEL=", "control_model_path=/models/a", "test_model_path=a/b"],
+            "set MODEL_CACHE",
+        ),
     ],
 )
 def test_a_wrong_setting_is_refused(words, message):
@@ -231,6 +265,13 @@ def test_a_wrong_setting_is_refused(words, message):
         ([*FILLED_IN, "pairs=8"], "pairs=8: only a comparison"),
         (["compare", *FILLED_IN, "server_flags=--x"], "not a comparison"),
         (["matrix", *FILLED_IN, "FAIL_ON=regression"], "only a comparison"),
+        (
+            ["compare", *FILLED_IN, "PARALLEL=2", "FAIL_ON=regression"],
+            "give it to the last step, make compare",
+        ),
+        (["compare", *FILLED_IN, "PARALLEL=2", "noise_from=/x.json"], "noise_from='/x.json' has no effect"),
+        (["compare", *FILLED_IN, "PARALLEL=2", "delta=0.1"], "delta=0.1 has no effect"),
+        (["compare", *FILLED_IN, "pair_index=2"], "pair_index=2: the Job sets it itself"),
         (["matrix", *FILLED_IN, "SERVER_FLAGS=--x"], "k8s/matrix/1.yaml has its own server_flags"),
         (["matrix", *FILLED_IN, "LABEL=x"], "k8s/matrix/0.yaml has its own label"),
         ([*FILLED_IN, "labl=x"], "did you mean label?"),
@@ -465,12 +506,12 @@ def test_an_attempt_may_use_up_all_of_its_limits(variant, launches):
     manifests = rendered(variant)
     spec = job_of(manifests)["spec"]
     merged = parameters_of(manifests)[0]
-    phases_s = 4 * (merged["warmup_s"] + Parameters().phase_s)
+    assert not {"startup_s", "warmup_s", "request_s"} & set(merged), "they are those of a TPU"
+    limits = Parameters(device="tpu")
+    run_s = limits.startup_s + 4 * (limits.warmup_s + limits.phase_s) + limits.request_s
     attempt = spec["template"]["spec"]["activeDeadlineSeconds"]
-    assert attempt > launches * (merged["startup_s"] + phases_s)
-    assert attempt < 1.5 * launches * (merged["startup_s"] + phases_s) + 1800, (
-        "nor is a hung run paid for long"
-    )
+    assert attempt > launches * run_s
+    assert attempt < 1.2 * launches * run_s + 1800, "nor is a hung run paid for long"
     indexes = spec.get("completions", 1) / spec.get("parallelism", 1)
     assert spec["activeDeadlineSeconds"] == WAIT_S + indexes * attempt
 
@@ -480,7 +521,7 @@ def test_an_attempt_may_use_up_all_of_its_limits(variant, launches):
     [
         ("single", {"phase_s": "600"}),
         ("single", {"warmup_s": "1800"}),
-        ("single", {"request_s": "1800"}),
+        ("single", {"request_s": "3600"}),
         ("single", {"startup_s": "3600"}),
         ("single", {"HOLD_S": "3600"}),
         ("compare", {"pairs_at_most": "24"}),
@@ -552,7 +593,7 @@ def test_the_check_names_what_is_missing(breakage, code, message, tmp_path):
     python.chmod(0o755)
     variables = {
         "RUN_NAME": "one",
-        "MODEL_PATH": str(tmp_path / "models/qwen3-8b"),
+        "MODEL_PATHS": str(tmp_path / "models/qwen3-8b"),
         "SERVER_PYTHONS": str(python),
     }
     shell, options, script = container_of(rendered("check"))["command"]
@@ -602,20 +643,19 @@ def test_every_parameter_of_a_run_can_be_given(tmp_path):
     from_words = parameters_of(rendered("single", **words))[0]
     for merged in (from_file, from_words):
         assert {name: merged[name] for name in given} == given
-        assert merged["startup_s"] == 1800, "the Job's own default for what is not given"
         Parameters.from_mapping(merged)
 
 
-def test_the_command_line_is_stronger_than_the_file_and_the_file_than_the_defaults(tmp_path):
+def test_the_command_line_is_stronger_than_the_file(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("startup_s: 3600\nphase_s: 10\n")
     merged = parameters_of(rendered("single", PARAMETERS=file, phase_s="12"))[0]
-    assert (merged["startup_s"], merged["warmup_s"], merged["phase_s"]) == (3600, 300, 12)
+    assert (merged["startup_s"], merged["phase_s"]) == (3600, 12)
 
 
 def test_nothing_in_the_arguments_overrides_a_parameter_file(container):
     """Broken: a parameter given both ways has no effect, because papermill reads -p before -f."""
-    set_by_job = {"run_dir", "compare_dir", "results_dir", "device", "model_path"}
+    set_by_job = {"run_dir", "compare_dir", "results_dir", "device", "model_path", "pair_index"}
     assert {name for flag, name in pairwise(container["args"]) if flag in ("-p", "-r")} <= set_by_job
 
 
@@ -652,9 +692,99 @@ def test_two_settings_of_one_branch_are_compared():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_model_may_be_named_by_a_parameter(variant):
-    manifests = rendered(variant, MODEL="", model_path="Qwen/Qwen3-8B")
-    assert all(merged["model_path"] == "Qwen/Qwen3-8B" for merged in parameters_of(manifests))
+    manifests = rendered(variant, MODEL="", model_path="/models/team/qwen3")
+    assert all(merged["model_path"] == "/models/team/qwen3" for merged in parameters_of(manifests))
     assert "model_path" not in container_of(manifests)["args"], "it would go before the file"
+
+
+def from_hub(variant="single", **settings):
+    return rendered(variant, MODEL="", MODELS_BUCKET="", model_path="Qwen/Qwen3-8B", **settings)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("cache", ["", "models-claim"])
+def test_model_from_hugging_face_has_a_cache_and_no_bucket(variant, cache):
+    """Broken: the download fills the container's disk, or each Pod needs a bucket that it does not read."""
+    manifests = from_hub(variant, MODEL_CACHE=cache)
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, VERSION, strict=True)
+    pod = job_of(manifests)["spec"]["template"]
+    container = container_of(manifests)
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert set(volumes) == set(mounts) == {"parameters", "results", "scratch", "shm", "hub"}
+    assert {"name": "HF_HOME", "value": mounts["hub"]} in container["env"]
+    if cache:
+        assert volumes["hub"]["persistentVolumeClaim"]["claimName"] == cache
+    else:
+        sizes = [gib(volumes[name]["emptyDir"]["sizeLimit"]) for name in ("hub", "scratch")]
+        assert sum(sizes) < gib(container["resources"]["requests"]["ephemeral-storage"])
+    of_sidecar = pod["metadata"]["annotations"]["gke-gcsfuse/ephemeral-storage-request"]
+    assert gib(container["resources"]["requests"]["ephemeral-storage"]) + gib(of_sidecar) <= 96
+
+
+def test_secret_becomes_environment_variables():
+    """Broken: a gated model cannot be downloaded, or a token is written into the manifest."""
+    assert container_of(from_hub(SECRET="hf"))["envFrom"] == [{"secretRef": {"name": "hf"}}]
+    assert "envFrom" not in container_of(from_hub())
+
+
+def test_log_as_json_is_asked_for():
+    variable = {"name": "SCOREPROF_LOG", "value": "json"}
+    assert variable in container_of(rendered("single", LOG="json"))["env"]
+    assert variable not in container_of(rendered("single"))["env"]
+
+
+def test_check_of_a_model_from_hugging_face_asks_there():
+    """Broken: a misspelt id or a missing token is found on a TPU node."""
+    (paths,) = [
+        one["value"] for one in container_of(from_hub("check"))["env"] if one["name"] == "MODEL_PATHS"
+    ]
+    assert paths == "Qwen/Qwen3-8B"
+    both = {"control_model_path": "/models/a", "test_model_path": "/models/b"}
+    container = container_of(rendered("compare check", MODEL="", **both))
+    assert {"name": "MODEL_PATHS", "value": "/models/a /models/b"} in container["env"]
+
+
+@pytest.mark.parametrize("parallel", [1, 4, 6])
+def test_pairs_on_several_nodes(parallel):
+    """Broken: both runs of a pair are not on one node, a pair is missing, or two Pods write one file."""
+    manifests = rendered("compare", PARALLEL=parallel)
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, VERSION, strict=True)
+    spec, container = job_of(manifests)["spec"], container_of(manifests)
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 6, parallel)
+    assert spec["podFailurePolicy"]["rules"][1]["action"] == "FailIndex"
+    args = container["args"]
+    assert args[args.index("pair_index") + 1] == "$(JOB_COMPLETION_INDEX)"
+    results = args[args.index("results_dir") + 1]
+    planned_runs, published = [], set()
+    for index in range(6):
+        merged = {**parameters_of(manifests)[0], "pair_index": index, "compare_dir": "/scratch/c"}
+        of_pod = CompareParameters.from_mapping({**merged, "results_dir": results})
+        planned_runs += [run.folder.name for run in planned(of_pod)]
+        published.add(of_pod.published_dir)
+    everything = CompareParameters.from_mapping({**parameters_of(manifests)[0], "compare_dir": "/scratch/c"})
+    assert planned_runs == [run.folder.name for run in planned(everything)], "in ABBA order, as on one node"
+    assert len(published) == 6
+
+
+def test_pairs_on_several_nodes_take_the_time_of_one():
+    """Broken: twelve pairs on twelve nodes may take as long as on one, so a hung Pod is paid for days."""
+    one, all_at_once = (
+        job_of(rendered("compare", pairs=12, **settings))["spec"] for settings in ({}, {"PARALLEL": "12"})
+    )
+    of_pod = [spec["template"]["spec"]["activeDeadlineSeconds"] for spec in (one, all_at_once)]
+    assert of_pod[1] < of_pod[0] / 5
+    assert all_at_once["activeDeadlineSeconds"] == WAIT_S + of_pod[1]
+    half = job_of(rendered("compare", pairs=12, PARALLEL="5"))["spec"]
+    assert half["activeDeadlineSeconds"] == WAIT_S + 3 * of_pod[1], "in three rounds"
+
+
+def test_matrix_on_several_nodes():
+    spec = job_of(rendered("matrix", PARALLEL="2"))["spec"]
+    assert (spec["completions"], spec["parallelism"]) == (2, 2)
+    assert job_of(rendered("matrix"))["spec"]["parallelism"] == 1
 
 
 def test_each_side_may_have_its_model():

@@ -40,6 +40,13 @@ def test_code_of_the_model_runs_only_when_the_user_lets_it():
     assert "--trust-remote-code" in command(trust_remote_code=True)
 
 
+def test_watchdog_does_not_end_a_server_that_compiles():
+    """Broken: on a cold TPU the server's watchdog (300 s) kills it while it compiles its first batch."""
+    words = command(model_path="/models/m", device="tpu")
+    assert words[words.index("--watchdog-timeout") + 1] == "3600"
+    assert "--watchdog-timeout" not in command(), "on a CPU its default will do"
+
+
 def test_cpu_server_does_not_look_for_a_chip():
     """Broken: a server on the CPU waits for a chip."""
     assert ENGINE.environment("cpu") == {"JAX_PLATFORMS": "cpu"}

@@ -35,7 +35,8 @@ def test_parameter_cell_has_the_defaults():
     cell = next(c for c in nbformat.read(NOTEBOOK, 4).cells if "parameters" in c.metadata.get("tags", []))
     namespace = {}
     exec(cell.source, namespace)
-    assert {name: namespace[name] for name in DEFAULTS.as_dict()} == DEFAULTS.as_dict()
+    for name in CompareParameters.model_fields:
+        assert namespace[name] == CompareParameters.default_of(name), name
 
 
 # ---- values

@@ -48,9 +48,9 @@ def parameter_cell() -> list[tuple[str, str, object, str]]:
 
 def test_parameter_cell_equals_the_class():
     """Broken: the notebook shows a default that does not hold, or a parameter cannot be passed."""
-    defaults = Parameters()
     expected = [
-        (name, type_of(name).__name__, getattr(defaults, name), Parameters.help_of(name)) for name in FIELDS
+        (name, type_of(name).__name__, Parameters.default_of(name), Parameters.help_of(name))
+        for name in FIELDS
     ]
     assert parameter_cell() == expected
 
@@ -101,9 +101,9 @@ def shown(name, value):
         ("port", 65536, "from 0 to 65535"),
         ("port", -1, "from 0 to 65535"),
         ("seed", -1, "from 0 to"),
-        ("startup_s", 0, "from 1 to 86400"),
-        ("warmup_s", 0, "from 1 to 86400"),
-        ("request_s", 0, "from 1 to 86400"),
+        ("startup_s", 0.5, "from 1 to 86400"),
+        ("warmup_s", -1, "from 1 to 86400"),
+        ("request_s", False, "must be a number"),
         ("device", "gpu", "one of cpu, tpu"),
         ("py_spy_mode", "gil", "one of nonblocking, blocking, native, off"),
         ("label", "  ", "must not be empty"),
@@ -116,6 +116,9 @@ def shown(name, value):
         ("server_url", "http://127.0.0.1:port", "http://127.0.0.1:30000"),
         ("server_url", "http://127.0.0.1:30000/v1/score", "http://127.0.0.1:30000"),
         ("server_url", "http://[::1", "http://127.0.0.1:30000"),
+        ("server_url", "http://10.0.0.7:30000", "must be on this machine"),
+        ("server_url", "http://127.0.0.1.example:30000", "must be on this machine"),
+        ("server_url", "http://user@192.0.2.1:30000", "unencrypted"),
         ("label_token_ids", [294, -3], "-3 is negative"),
         ("label_token_ids", "294,yes", "list of whole numbers, such as 294,293"),
         ("label_token_ids", None, "list of whole numbers, such as 294,293"),

@@ -348,12 +348,12 @@ def test_value_that_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_p
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_replaced_file_is_readable_by_others(tmp_path):
-    """Broken: other users cannot copy a run folder, since mkstemp makes files for their owner only."""
+def test_replaced_file_is_readable_by_its_owner_only(tmp_path):
+    """Broken: other users of the machine read a report, which has log lines and command lines."""
     write_text(tmp_path / "summary.md", "text\n")
     write_text(tmp_path / "summary.md", "new\n")
     assert (tmp_path / "summary.md").read_text() == "new\n"
-    assert (tmp_path / "summary.md").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "summary.md").stat().st_mode & 0o777 == 0o600
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -15,6 +15,7 @@ from scoreprof_nb.runner.finalize import (
     TERMINATION_LOG,
     print_summary,
     publish_results,
+    results_are_missing,
     write_termination_message,
 )
 from tests.support.stored_run import make_run
@@ -80,8 +81,18 @@ def test_secrets_of_the_parameters_are_kept_nowhere(tmp_path, executed, monkeypa
 def test_report_stays_in_the_run_folder_without_a_results_folder(tmp_path, executed, capsys):
     make_run(tmp_path / "run", "single")
     (tmp_path / "bucket").write_text("not a folder")
-    assert publish_results(executed()) == tmp_path / "run" / "report.ipynb"
+    report = publish_results(executed())
+    assert report == tmp_path / "run" / "report.ipynb"
     assert "could not copy" in capsys.readouterr().err
+    assert results_are_missing(executed(), report), "exit code 0 would make the Job complete"
+
+
+def test_results_are_not_missing_where_they_were_copied_or_not_asked_for(tmp_path, executed):
+    """Broken: every run fails at its end."""
+    make_run(tmp_path / "run", "single")
+    assert not results_are_missing(executed(), publish_results(executed()))
+    nowhere = replace(executed(), results_dir=None)
+    assert not results_are_missing(nowhere, publish_results(nowhere))
 
 
 def test_log_alone_answers_the_question(tmp_path, executed, capsys):
