@@ -765,7 +765,9 @@ def test_pairs_on_several_nodes(parallel):
         planned_runs += [run.folder.name for run in planned(of_pod, of_pod.most_pairs)]
         published.add(of_pod.published_dir)
     everything = CompareParameters.from_mapping({**parameters_of(manifests)[0], "compare_dir": "/scratch/c"})
-    assert planned_runs == [run.folder.name for run in planned(everything)], "in ABBA order, as on one node"
+    assert planned_runs == [run.folder.name for run in planned(everything, everything.pairs)], (
+        "in ABBA order, as on one node"
+    )
     assert len(published) == 6
 
 
