@@ -3,6 +3,7 @@
 # make ab           demo of a comparison: overlap scheduling on or off (PARAMS, COMPARE_DIR)
 # make noise        compare the demo server with itself: noise between launches, bias, pairs needed (PARAMS, COMPARE_DIR)
 # make power        simulate comparisons with known changes and print how often each verdict is right
+# make load         demo of an open loop: latency over the rate         (PARAMS, RUN_DIR)
 # make lab          open the notebooks in JupyterLab
 # make image        build the profiling image of a branch, tag or commit
 #                   (IMAGE, BRANCH, REPO, BASELINE, SGLANG_EXTRA, SERVER_CONSTRAINTS, BASE_IMAGE; for a private
@@ -43,13 +44,18 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report compare ab noise power lab image image-check job start table test test-all lint unit coverage truth interval-coverage setup clean help
+.PHONY: report load compare ab noise power lab image image-check job start table test test-all lint unit coverage truth interval-coverage setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
 
 report: setup
 	@$(KIT)/bin/python -m scoreprof_nb $(NOTEBOOK) $(RUN_DIR)/out.ipynb -p run_dir $(RUN_DIR) $(PARAMS)
+
+load: RUN_DIR = runs/load
+load: setup
+	@$(KIT)/bin/python -m scoreprof_nb $(NOTEBOOK) $(RUN_DIR)/out.ipynb -p run_dir $(RUN_DIR) \
+	  -p phases single -p phase_s 20 -p concurrency 1,4 -p rates auto -p slo_ms 100 $(PARAMS)
 
 compare: setup
 	@test -n "$(CONTROL)" -a -n "$(TEST)" || { echo "usage: make compare CONTROL=runs/a TEST=runs/b"; exit 42; }

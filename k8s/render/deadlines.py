@@ -14,6 +14,7 @@ from scoreprof_nb.parameters.profile import Parameters
 START_S = 900  # to pull the image, mount the buckets and attach the chips
 REPORT_S = 300  # to analyse a run, write its report and copy it
 PHASE_S = 60  # of a phase besides warm-up and measurement
+TRACE_S = 120  # to start and to write a device trace: the limits of capture/device_trace.py
 MEASURED = 2  # a phase may take this many times phase_s
 WAIT_S = 86_400  # for capacity
 ROUND_S = 600
@@ -21,7 +22,8 @@ ROUND_S = 600
 
 def run_s(parameters: Parameters) -> float:
     """The longest that one run may take, in seconds: every limit of its parameters used up."""
-    phase_s = parameters.warmup_s + MEASURED * parameters.phase_s + PHASE_S
+    trace_s = parameters.device_trace_s + TRACE_S if parameters.device_trace_s else 0
+    phase_s = parameters.warmup_s + MEASURED * parameters.phase_s + trace_s + PHASE_S
     return parameters.startup_s + len(parameters.phase_names()) * phase_s + parameters.request_s + REPORT_S
 
 

@@ -136,12 +136,12 @@ def _measured_blocks(ticks: PhaseTicks) -> list[Block]:
 def requests_served(ticks: PhaseTicks, requests: MeasuredRequests) -> float:
     """The number of requests in the measured blocks; one that lies partly within counts as a part."""
     return sum(
-        float(_answered(requests, np.array([block.start_s, block.stop_s])).sum())
+        float(answered_between(requests, np.array([block.start_s, block.stop_s])).sum())
         for block in _measured_blocks(ticks)
     )
 
 
-def _answered(requests: MeasuredRequests, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+def answered_between(requests: MeasuredRequests, edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """The number of requests between each two edges (epoch seconds); parts of requests count as parts."""
     table = requests.table[requests.table["ok"]]
     sent, done = (table[name].to_numpy(dtype=np.float64) for name in ("sent_ns", "done_ns"))
@@ -166,7 +166,9 @@ def cpu_per_request(ticks: PhaseTicks, cpu: pd.DataFrame, requests: MeasuredRequ
     names = ticks.catalog.names
     if not ticks.blocks:  # without stacks it is not known what a thread's time was spent on
         return pd.DataFrame(columns=list(CPU_COLUMNS))
-    answered = np.concatenate([_answered(requests, slice_edges(block.block)) for block in ticks.blocks])
+    answered = np.concatenate(
+        [answered_between(requests, slice_edges(block.block)) for block in ticks.blocks]
+    )
     served = float(answered.sum())
     if served <= 0:
         return pd.DataFrame(columns=list(CPU_COLUMNS))

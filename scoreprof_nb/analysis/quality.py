@@ -190,7 +190,7 @@ def _path_law(phase: str, path: RequestPath, profiled_ms: float) -> Check:
     name = "request path sums to the mean latency"
     if path.table.empty:
         return Check(phase, name, None, path.reason or "no request path")
-    total = float(path.table["mean_ms"].sum())
+    total = float(path.table["mean_ms"].sum() + path.queued["mean_ms"].sum())
     passed = bool(np.isclose(total, profiled_ms, rtol=_TOLERANCE))
     text = f"{total:.3f} ms of {profiled_ms:.3f} ms"
     return Check(phase, name, passed, text if passed else f"{text}, {total - profiled_ms:+.3f} ms")

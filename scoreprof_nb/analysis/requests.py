@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoreprof_nb.engines.sglang_jax_analysis import LOG_EVENTS
+from scoreprof_nb.run_folder.records import Load
 from scoreprof_nb.run_folder.store import Phase
 
 
@@ -46,14 +47,19 @@ class MeasuredRequests:
         return succeeded[succeeded["plain"]]
 
 
-def measured_requests(phase: Phase, log: pd.DataFrame, concurrency: int) -> MeasuredRequests:
+def measured_requests(phase: Phase, log: pd.DataFrame, load: Load) -> MeasuredRequests:
     """The requests of a phase. ``log``: the server's, columns time_ns and text.
+
+    With planned sending times the latency counts from the planned one: a request that is sent late has
+    already waited. Requests that were repeated to compare their scores are not part of the load.
 
     If the log has no prefill batch of the phase, as with a log level above info, it is not known which
     requests were split or hit by a compile.
     """
-    table = phase.requests[~phase.requests["warmup"]].sort_values("sent_ns", ignore_index=True).copy()
-    table["latency_ms"] = (table["done_ns"] - table["sent_ns"]) / 1e6
+    counted = ~phase.requests["warmup"] & ~phase.requests["repeat"]
+    start = "sent_ns" if load.loop == "closed" else "intended_ns"
+    table = phase.requests[counted].sort_values(start, ignore_index=True).copy()
+    table["latency_ms"] = (table["done_ns"] - table[start]) / 1e6
     table["client_cpu_ms"] = table["client_cpu_ns"] / 1e6
     table["ok"] = table["error"].isna()
     table["block"] = -1
@@ -61,14 +67,14 @@ def measured_requests(phase: Phase, log: pd.DataFrame, concurrency: int) -> Meas
     table["plain"] = False
     for block in phase.record.blocks:
         until_s = block.stop_s if block.until_s is None else block.until_s
-        sent_in_time = table["sent_ns"].between(block.start_s * 1e9, until_s * 1e9)
+        sent_in_time = table[start].between(block.start_s * 1e9, until_s * 1e9)
         inside = sent_in_time & (table["done_ns"] <= block.stop_s * 1e9)
         table.loc[inside, "block"] = block.number
         table.loc[inside, "profiled"] = block.profiled
         table.loc[inside, "plain"] = block.plain
     known = _has_batches(phase, log)
     compiles = _counts(table, events(log, "compile")) if known else None
-    prefills = _counts(table, events(log, "prefill")) if known and concurrency == 1 else None
+    prefills = _counts(table, events(log, "prefill")) if known and load.concurrency == 1 else None
     table["prefills"] = _column(prefills, len(table))
     table["compile_hit"] = _column(compiles, len(table)) > 0
     table["split"] = table["prefills"] > 1

@@ -8,7 +8,10 @@ from types import MappingProxyType
 import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown, memory
+from scoreprof_nb.analysis.capacity import Capacity, capacity
 from scoreprof_nb.analysis.conditions import condition_checks
+from scoreprof_nb.analysis.device_phase import DeviceAnalysis, analyse_device, device_traces
+from scoreprof_nb.analysis.gil import PAIR_COLUMNS, blocked_pairs
 from scoreprof_nb.analysis.latency import (
     LATENCY_COLUMNS,
     Throughput,
@@ -16,16 +19,23 @@ from scoreprof_nb.analysis.latency import (
     minimum_detectable_effect,
     throughput,
 )
+from scoreprof_nb.analysis.load import load_checks, load_of
 from scoreprof_nb.analysis.observer import ObserverEffect, observer_effect
+from scoreprof_nb.analysis.open_loop import OpenLoopStep, open_loop_step, with_queueing
+from scoreprof_nb.analysis.prefix_cache import PrefixCache, prefix_cache
 from scoreprof_nb.analysis.quality import FAILED_SHARE, CaptureQuality, Check, capture_quality, laws, limits
 from scoreprof_nb.analysis.request_path import COLUMNS as PATH_COLUMNS
 from scoreprof_nb.analysis.request_path import RequestPath, request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.scores import Scores, dtype_of, scores, tolerance_of
+from scoreprof_nb.analysis.state_checks import state_checks
+from scoreprof_nb.analysis.thread_states import STATE_COLUMNS, BlockStates, phase_states, state_table
 from scoreprof_nb.analysis.ticks import PhaseTicks, joint, phase_ticks
 from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
+from scoreprof_nb.device.trace import TraceTables, Unreadable
+from scoreprof_nb.run_folder.records import Load
 from scoreprof_nb.run_folder.store import Phase, Run
 
 
@@ -43,14 +53,17 @@ class LatencyAnalysis:
 class ThreadAnalysis:
     """What the threads do: tables with the columns of breakdown.py.
 
-    ``shares``: of each thread's ticks; ``cpu``: CPU time per request; ``served``: the number of requests
-    in the blocks that the tables are from.
+    ``shares``: of each thread's ticks; ``cpu``: CPU time per request; ``states``: whether a thread at work
+    ran (thread_states.py); ``blocked``: by which thread it was kept from running (gil.py); ``served``: the
+    number of requests in the blocks that the tables are from.
     """
 
     shares: pd.DataFrame
     utilisation: pd.DataFrame
     cpu: pd.DataFrame
     hot_functions: pd.DataFrame
+    states: pd.DataFrame
+    blocked: pd.DataFrame
     served: float
 
 
@@ -76,14 +89,19 @@ class PhaseAnalysis:
     """The results of one phase, and the data that they were computed from."""
 
     phase: Phase
+    load: Load
     ticks: PhaseTicks
     requests: MeasuredRequests
     latency: LatencyAnalysis
     path: RequestPath
+    capacity: Capacity
     threads: ThreadAnalysis
     memory: pd.DataFrame  # columns memory.COLUMNS
     batching: BatchAnalysis
     quality: QualityAnalysis
+    device: DeviceAnalysis
+    prefix_cache: PrefixCache
+    open_loop: OpenLoopStep | None  # None: a closed loop
 
     @property
     def name(self) -> str:
@@ -105,6 +123,8 @@ _TABLES = MappingProxyType(
         "cpu": _Table(lambda phase: phase.threads.cpu, breakdown.CPU_COLUMNS),
         "hot": _Table(lambda phase: phase.threads.hot_functions, breakdown.HOT_COLUMNS),
         "utilisation": _Table(lambda phase: phase.threads.utilisation, breakdown.UTILISATION_COLUMNS),
+        "states": _Table(lambda phase: phase.threads.states, STATE_COLUMNS),
+        "blocked": _Table(lambda phase: phase.threads.blocked, PAIR_COLUMNS),
         "memory": _Table(lambda phase: phase.memory, memory.COLUMNS),
         "batches": _Table(lambda phase: phase.batching.sizes, batching.COLUMNS),
     }
@@ -126,8 +146,10 @@ class RunAnalysis:
     catalog: Catalog
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the phases' tables (latency, threads, cpu, hot, utilisation, memory, batches), all phases
-        concatenated. Raises KeyError for any other name."""
+        """One of the phases' tables, all phases concatenated. Raises KeyError for an unknown name.
+
+        Names: latency, threads, cpu, hot, utilisation, states, blocked, memory, batches.
+        """
         table = _TABLES[name]
         return concat_tables([table.part(phase) for phase in self.phases], table.columns)
 
@@ -150,34 +172,45 @@ class RunAnalysis:
 
 def analyse(run: Run, rules: RuleSet) -> RunAnalysis:
     """Analyse every finished phase of a run."""
-    phases = tuple(_analyse_phase(run, phase, rules) for phase in run.phases.values())
+    traces = device_traces(run.phases)
+    phases = tuple(_analyse_phase(run, phase, rules, traces.get(name)) for name, phase in run.phases.items())
     return RunAnalysis(run, phases, rules.catalog)
 
 
-def _analyse_phase(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
-    concurrency = int(run.manifest.parameters.get("concurrency", 1))
+def _analyse_phase(
+    run: Run, phase: Phase, rules: RuleSet, trace: TraceTables | Unreadable | None
+) -> PhaseAnalysis:
+    load = load_of(phase.record, run.manifest.parameters)
     ticks = phase_ticks(phase, rules)
     on_path = joint(ticks)
-    requests = _with_stacks(measured_requests(phase, run.log, concurrency), on_path)
+    requests = _with_stacks(measured_requests(phase, run.log, load), on_path)
     thread_cpu = breakdown.thread_cpu(ticks, rules)
-    latency = _latency(phase, requests)
-    threads = _threads(ticks, requests, rules)
-    path = request_path(on_path, requests, concurrency)
+    step = open_loop_step(requests, phase.record.blocks, load)
+    latency = _latency(phase, requests, step)
+    states = phase_states(ticks)
+    threads = _threads(ticks, states, requests, rules)
+    thread_capacity = capacity(ticks, threads.served)
+    path = request_path(on_path, requests, load, run.log, thread_capacity)
     capture = capture_quality(ticks, thread_cpu)
+    cache = prefix_cache(phase, run.log, requests)
     table = latency.table
     profiled_ms = float(table.loc[table["which"] == "with py-spy", "mean_ms"].iloc[0])
     checks = (
         *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),
         *limits(phase.name, capture, requests.failed_share, ticks.failures),
         *condition_checks(phase.name, phase.record.warmup, requests, latency.observer_effect),
+        *state_checks(ticks, states, threads.states),
+        *load_checks(phase.name, str(run.manifest.parameters.get("prefix_cache", "")), cache, step),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))
     return PhaseAnalysis(
         phase=phase,
+        load=load,
         ticks=ticks,
         requests=requests,
         latency=latency,
         path=path,
+        capacity=thread_capacity,
         threads=threads,
         memory=memory.memory(phase, requests, rules),
         batching=BatchAnalysis(
@@ -185,26 +218,35 @@ def _analyse_phase(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
             summary=batching.batching_row(phase, run.log, requests),
         ),
         quality=QualityAnalysis(capture, scores(phase.requests, tolerance), checks),
+        device=analyse_device(phase, trace, requests, path),
+        prefix_cache=cache,
+        open_loop=step,
     )
 
 
-def _latency(phase: Phase, requests: MeasuredRequests) -> LatencyAnalysis:
+def _latency(phase: Phase, requests: MeasuredRequests, step: OpenLoopStep | None) -> LatencyAnalysis:
+    rows = latency_rows(phase.name, requests)
     return LatencyAnalysis(
-        table=pd.DataFrame(latency_rows(phase.name, requests)),
+        table=pd.DataFrame(rows if step is None else with_queueing(rows, step)),
         throughput=throughput(phase, requests),
         observer_effect=observer_effect(requests),
         minimum_detectable_effect=minimum_detectable_effect(requests),
     )
 
 
-def _threads(ticks: PhaseTicks, requests: MeasuredRequests, rules: RuleSet) -> ThreadAnalysis:
+def _threads(
+    ticks: PhaseTicks, states: tuple[BlockStates, ...], requests: MeasuredRequests, rules: RuleSet
+) -> ThreadAnalysis:
     served = breakdown.requests_served(ticks, requests)
     kernel = breakdown.kernel_cpu(ticks, rules)
+    at_work = state_table(ticks, states, requests)
     return ThreadAnalysis(
         shares=breakdown.thread_breakdown(ticks, kernel),
         utilisation=breakdown.utilisation(ticks),
         cpu=breakdown.cpu_per_request(ticks, kernel, requests),
         hot_functions=breakdown.hot_functions(ticks, served),
+        states=at_work,
+        blocked=blocked_pairs(states, at_work, ticks.catalog),
         served=served,
     )
 

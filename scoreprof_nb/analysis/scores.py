@@ -42,7 +42,8 @@ class Scores:
     """Whether equal payloads got equal scores.
 
     ``consistent``: None if no payload was sent twice; ``max_difference``: between scores of one payload;
-    ``digest``: SHA-256 of each payload's median scores, rounded to 3 digits.
+    ``digest``: SHA-256 of each payload's median scores, rounded to 3 digits; where every request is new, of
+    the payloads that were sent once more, so that it does not depend on the number of requests.
     """
 
     consistent: bool | None
@@ -53,10 +54,13 @@ class Scores:
 def scores(requests: pd.DataFrame, tolerance: float) -> Scores:
     """``requests``: all requests of a phase, warm-up included (columns of requests.parquet);
     ``tolerance``: the largest difference that is consistent."""
-    answered = requests[requests["error"].isna()]
+    answered = requests[requests["error"].isna() & (requests["payload"] >= 0)]
+    repeats = answered[answered["repeat"]]
+    if not repeats.empty:
+        answered = answered.merge(repeats[["kind", "payload"]].drop_duplicates())
     differences: list[float] = []
     medians = {}
-    for payload, group in answered.groupby("payload"):
+    for (kind, payload), group in answered.groupby(["kind", "payload"]):
         lists = [[list(map(float, labels)) for labels in response] for response in group["scores"]]
         if len({tuple(len(labels) for labels in response) for response in lists}) > 1:
             differences.append(math.inf)
@@ -64,7 +68,7 @@ def scores(requests: pd.DataFrame, tolerance: float) -> Scores:
         values = np.array(
             [[score for labels in response for score in labels] for response in lists], dtype=np.float64
         )
-        medians[str(payload)] = np.round(np.median(values, axis=0), 3).tolist()
+        medians[f"{kind}/{payload}"] = np.round(np.median(values, axis=0), 3).tolist()
         if len(values) > 1:
             differences.append(float((values.max(axis=0) - values.min(axis=0)).max()))
     if not medians and not differences:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from scoreprof_nb.capture import thread_cpu
-from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.progress import Throttle
 from scoreprof_nb.capture.recorder import Recorder, RecorderFailed, RunningRecording
+from scoreprof_nb.capture.request_log import RequestLog
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.redact import Redactor
@@ -83,7 +83,7 @@ class BlockMeasurement:
     def __init__(
         self,
         server: Server,
-        load: LoadGenerator,
+        load: RequestLog,
         processes: tuple[ServerProcess, ...],
         parameters: Parameters,
         blocks: int,

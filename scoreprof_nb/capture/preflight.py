@@ -20,15 +20,15 @@ from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.pyspy import PySpy, traceable
 from scoreprof_nb.capture.recorder import Recorder
 from scoreprof_nb.capture.server import check_port_free, free_port
-from scoreprof_nb.capture.workload import request_bodies
+from scoreprof_nb.capture.tokens import label_ids_and_word_tokens
+from scoreprof_nb.capture.workload import Workload, Workloads
+from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import Parameters, environment_of
-from scoreprof_nb.parameters.requests_file import RequestBody
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.parameters.server_checks import check_model, is_hub_id
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.folder import file_sha256
 
-LABELS = (" Yes", " No")
 SERVER_PYTHON = "SCOREPROF_SERVER_PYTHON"
 COLOURS = {"FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR"}  # set by a notebook's kernel; not wanted in a log
 _MODEL_S = 120.0
@@ -48,7 +48,7 @@ class Plan:
     port: int
     attached: AttachedServer | None
     recorder: Recorder | None
-    bodies: Mapping[str, list[RequestBody]]  # by phase
+    workloads: Workloads
     provenance: Mapping[str, Any]
     redact: Redactor
 
@@ -94,8 +94,11 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         chip = provenance.find_chip(python, parameters.device)
     else:
         chip = provenance.chip_from_environment(parameters.device)
-    labels = _label_ids(parameters, python, model)
-    bodies = {phase: request_bodies(parameters, phase, labels) for phase in phases}
+    labels, tokens_of = label_ids_and_word_tokens(parameters, python, model)
+    workloads = Workloads(parameters, tuple(labels), tokens_of)
+    _check_lengths(parameters, workloads)
+    for phase in phases:
+        _check_times(phase, workloads.of(phase), parameters)
     port = 0
     command: tuple[str, ...] = ()
     notes = []
@@ -113,7 +116,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         port=port,
         attached=attached,
         recorder=recorder,
-        bodies=bodies,
+        workloads=workloads,
         provenance={
             **redact.deep(provenance.collect(server, parameters.device, chip, notes, environment)),
             "command": redact(" ".join(attached.command() if attached else command)),
@@ -214,28 +217,31 @@ def _model_dtype(model: str) -> str | None:
         return None
 
 
-def _label_ids(parameters: Parameters, python: str, model: str) -> list[int]:
-    given = parameters.label_token_ids
-    if not model:
-        if given:
-            return given
-        raise ParameterError("label_token_ids", given, "required, because the server's model is not known")
-    answer = provenance.inspect_server(
-        python, "labels", model, str(parameters.trust_remote_code), *LABELS, error_name="model_path"
-    )
-    size = answer["vocabulary"]
-    for token_id in given:
-        if token_id >= size:
-            raise ParameterError(
-                "label_token_ids", given, f"{token_id} is not in the model's vocabulary (0 to {size - 1})"
-            )
-    if given:
-        return given
-    for text, ids in answer["ids"].items():
-        if len(ids) != 1:
-            raise ParameterError(
-                "label_token_ids",
-                given,
-                f"{text!r} is {len(ids)} tokens in this model, not one: set label_token_ids",
-            )
-    return [ids[0] for ids in answer["ids"].values()]
+def _check_lengths(parameters: Parameters, workloads: Workloads) -> None:
+    """Raise ParameterError for prompts that the tiny model's server would refuse."""
+    longest = sum(lengths.most for lengths in workloads.lengths)
+    if parameters.model_path or parameters.server_url or "--context-length" in parameters.server_flags:
+        return
+    if longest >= demo.CONTEXT:
+        raise ParameterError(
+            "query_tokens",
+            parameters.query_tokens,
+            f"prompts of up to {longest} tokens (with item_tokens, mean + 3 deviations each) need a "
+            f"context of more than the demo's {demo.CONTEXT}: set shorter ones or a model_path",
+        )
+
+
+def _check_times(phase: str, workload: Workload, parameters: Parameters) -> None:
+    """Raise ParameterError for sending times in the user's file that do not fit the phase."""
+    plan = PhasePlan.parse(phase)
+    if not workload.send_at_s or plan.rate_per_s is not None:
+        return
+    path, last_s = parameters.requests_file, workload.send_at_s[-1]
+    if last_s < parameters.phase_s:
+        raise ParameterError(
+            "requests_file", path, f"its send_at_s end at {last_s:g} s: phase_s must be at most that"
+        )
+    if plan.concurrency > 1:
+        raise ParameterError(
+            "concurrency", parameters.concurrency, "must be 1 for a file whose bodies have send_at_s"
+        )

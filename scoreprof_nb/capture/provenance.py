@@ -19,7 +19,7 @@ from scoreprof_nb.parameters.schema import ParameterError
 
 INSPECT = Path(__file__).with_name("inspect_server.py")
 INSPECT_S = 120.0
-KIT_PACKAGES = ("py-spy", "papermill", "pandas", "numpy", "requests")
+KIT_PACKAGES = ("py-spy", "papermill", "pandas", "numpy", "requests", "aiohttp")
 IMAGE_INFO = Path("/etc/scoreprof/image.json")
 CGROUP = Path("/sys/fs/cgroup")
 

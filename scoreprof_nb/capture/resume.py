@@ -9,6 +9,7 @@ from typing import Any
 
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.preflight import check_folders
+from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import MEASURED, Parameters, environment_of
 from scoreprof_nb.parameters.requests_file import FILE_PHASE
 from scoreprof_nb.parameters.schema import ParameterError
@@ -57,10 +58,10 @@ def refuse_other_parameters(manifest: Manifest, parameters: Parameters, done: tu
     """Raise ParameterError when the finished phases of a run were measured with other parameters."""
     current = recorded_parameters(parameters)
     for name in MEASURED:
-        if name == "requests_file" and FILE_PHASE not in done:
+        if name == "requests_file" and all(PhasePlan.parse(phase).kind != FILE_PHASE for phase in done):
             continue
         earlier = manifest.parameters.get(name, current[name])
-        if earlier != current[name]:
+        if str(earlier) != str(current[name]):  # numbers of older versions are texts now
             raise ParameterError(
                 name,
                 current[name],
@@ -97,7 +98,21 @@ def phases_of_run(folder: RunFolder, parameters: Parameters, earlier: Manifest |
         return parameters.phase_names()
     if not parameters.phases:
         return earlier.phases
-    return tuple(dict.fromkeys([*finished_phases(folder, earlier.phases), *parameters.phase_names()]))
+    # The rates that "auto" chose before.
+    chosen = [
+        name
+        for name, plan in ((name, PhasePlan.parse(name)) for name in earlier.phases)
+        if plan.rate_per_s is not None and plan.kind in parameters.ladder_kinds()
+    ]
+    return tuple(
+        dict.fromkeys([*finished_phases(folder, earlier.phases), *parameters.phase_names(), *chosen])
+    )
+
+
+def kinds_without_rates(parameters: Parameters, phases: tuple[str, ...]) -> list[str]:
+    """The kinds of request for which ``rates`` auto has still to choose the rates."""
+    have = {plan.kind for plan in map(PhasePlan.parse, phases) if plan.rate_per_s is not None}
+    return [kind for kind in parameters.ladder_kinds() if kind not in have]
 
 
 def new_manifest(parameters: Parameters, phases: tuple[str, ...], earlier: Manifest | None) -> Manifest:

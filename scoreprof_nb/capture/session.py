@@ -10,18 +10,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scoreprof_nb.capture.capacity import measure_capacity
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.phase import capture_phase
 from scoreprof_nb.capture.preflight import Plan, check_folders, prepare
 from scoreprof_nb.capture.resume import (
     earlier_manifest,
     finished_phases,
+    kinds_without_rates,
     new_manifest,
     phases_of_run,
     refuse_other_code,
     restore_from_results,
 )
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
+from scoreprof_nb.parameters.load import ladder
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.folder import FolderInUse, RunFolder
@@ -58,7 +61,7 @@ def _resume_or_capture(parameters: Parameters, log_progress: LogProgress) -> Cap
     phases = phases_of_run(folder, parameters, earlier)
     done = finished_phases(folder, phases)
     missing = tuple(name for name in phases if name not in done)
-    if not missing:
+    if not missing and not kinds_without_rates(parameters, phases):
         if earlier is not None and earlier.status == "capturing":
             folder.write_manifest(replace(earlier, status="complete", failure=None))
         log_progress(f"run folder {folder.path} is complete; nothing to capture")
@@ -100,9 +103,9 @@ def _capture_missing(
     return _Capture(parameters, plan, folder, manifest, log_progress).run(missing)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Capture:
-    """A capture with its plan and its written manifest."""
+    """A capture with its plan and its written manifest, to which ``rates`` auto adds phases."""
 
     parameters: Parameters
     plan: Plan
@@ -116,11 +119,13 @@ class _Capture:
         failure: str | None = "interrupted"
         try:
             with running_server(self.plan, self.folder, self.parameters, self.log_progress) as server:
-                for name in self._announced(missing):
-                    capture_phase(server, self.plan, self.parameters, self.folder, name, self.log_progress)
-                    captured.append(name)
-                    self.folder.write_manifest(self.manifest)
-                    self._sync()
+                self._capture(server, missing, captured)
+                for kind in kinds_without_rates(self.parameters, self.manifest.phases):
+                    workload = self.plan.workloads.of(kind, "/capacity")
+                    capacity_per_s = measure_capacity(server, workload, self.parameters, self.log_progress)
+                    rates = tuple(phase.name for phase in ladder(kind, capacity_per_s))
+                    self.manifest = replace(self.manifest, phases=(*self.manifest.phases, *rates))
+                    self._capture(server, rates, captured, capacity_per_s)
             unanswered = self._unanswered(captured)
             failure = f"every request failed in phase {', '.join(unanswered)}" if unanswered else None
         except ServerFailed as error:
@@ -135,15 +140,31 @@ class _Capture:
     def _unanswered(self, captured: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for name in captured if not self.folder.has_answers(name))
 
-    def _announced(self, missing: tuple[str, ...]) -> Iterator[str]:
-        for position, name in enumerate(missing):
-            left_s = (len(missing) - position) * (self.parameters.phase_s + WARMUP_GUESS_S)
-            self.log_progress(f"phase {name} ({position + 1} of {len(missing)}), about {left_s:.0f} s left")
-            yield name
+    def _capture(
+        self,
+        server: Server,
+        names: tuple[str, ...],
+        captured: list[str],
+        capacity_per_s: float | None = None,
+    ) -> None:
+        """Capture these phases, and add the name of each to ``captured`` when it is on disk."""
+        phase_s = self.parameters.phase_s + WARMUP_GUESS_S + 2 * self.parameters.device_trace_s
+        for position, name in enumerate(names):
+            left_s = (len(names) - position) * phase_s
+            self.log_progress(f"phase {name} ({position + 1} of {len(names)}), about {left_s:.0f} s left")
+            capture_phase(
+                server, self.plan, self.parameters, self.folder, name, self.log_progress, capacity_per_s
+            )
+            captured.append(name)
+            self.folder.write_manifest(self.manifest)
+            self._sync()
 
     def _close(self, failure: str | None) -> None:
         done = finished_phases(self.folder, self.manifest.phases)
-        status = "complete" if len(done) == len(self.manifest.phases) else "partial" if done else "failed"
+        whole = len(done) == len(self.manifest.phases)
+        if whole and kinds_without_rates(self.parameters, self.manifest.phases):
+            whole = False  # the capacity was not measured
+        status = "complete" if whole else "partial" if done else "failed"
         self.folder.write_manifest(
             replace(self.manifest, status=status, failure=failure, finished_s=time.time())
         )

@@ -6,7 +6,7 @@ splits; then the phase's requests, until several in a row trigger no compile.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from scoreprof_nb.capture.client import ScoreClient
@@ -15,8 +15,8 @@ from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.progress import Throttle
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.server_log import ServerLog
+from scoreprof_nb.capture.workload import Workload
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.parameters.requests_file import RequestBody
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Warmup
 
@@ -51,12 +51,12 @@ class PhaseWarmup:
     def __init__(
         self,
         server: Server,
-        bodies: Sequence[RequestBody],
+        workload: Workload,
         parameters: Parameters,
         log_progress: LogProgress,
     ) -> None:
         self._server = server
-        self._bodies = bodies
+        self._workload = workload
         self._parameters = parameters
         self._log_progress = log_progress
         self._start_s = time.monotonic()
@@ -75,7 +75,7 @@ class PhaseWarmup:
         watch = self._watch
         if watch is None:
             return
-        largest = max(self._bodies, key=lambda body: body.items).items
+        largest = max(items for _, items in self._workload.shapes)
         limit_s = SIZES_SHARE * self._parameters.warmup_s
         throttle = Throttle()
         alike = 0
@@ -87,7 +87,7 @@ class PhaseWarmup:
                 if size in watch.batch_sizes:
                     continue
                 self._server.check_alive()
-                body = _of_size(self._bodies, size, number)
+                body = self._workload.sized(size, number)
                 for _ in range(2):  # new, then with its prefixes in the server's cache
                     client.send(body)
                     self._size_requests += 1
@@ -105,15 +105,14 @@ class PhaseWarmup:
     def until_warm(self, load: LoadGenerator) -> Warmup:
         """Wait until the last requests of a running load trigger no compile, or until the time limit."""
         parameters, watch = self._parameters, self._watch
-        kinds = len({(body.kind, body.items) for body in self._bodies})
-        needed = max(5, 3 * kinds) * parameters.concurrency
+        needed = max(5, 3 * len(self._workload.shapes)) * load.concurrency
         throttle = Throttle()
         clean_from = 0
         while self._elapsed_s() < parameters.warmup_s:
             self._server.check_alive()
             done = len(load.rows)
             if watch is not None and watch.read():
-                clean_from = done + parameters.concurrency  # those in flight may be affected too
+                clean_from = done + load.concurrency  # those in flight may be affected too
             if done - clean_from >= needed:
                 if self._compiles_known():
                     return self._record(load, True, f"no compile in the last {needed} requests")
@@ -160,10 +159,3 @@ def _uneven_splits(items: int) -> Iterator[int]:
 
 def _is_power_of_two(size: int) -> bool:
     return size & (size - 1) == 0
-
-
-def _of_size(bodies: Sequence[RequestBody], items: int, number: int) -> RequestBody:
-    """One of the phase's requests, reduced to its first items."""
-    large_enough = [body for body in bodies if body.items >= items]
-    body = large_enough[number % len(large_enough)]
-    return RequestBody(body.kind, items, ENGINE.with_first_items(body.payload, items), body.labels)

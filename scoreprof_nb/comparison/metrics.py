@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scoreprof_nb.analysis.device import BUSY
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.analysis.statistics import percentile_floor
 from scoreprof_nb.comparison.claims import INSUFFICIENT, NOT_KNOWN, Judged, judge, log_margin, moments
@@ -108,11 +109,18 @@ def _cpu(phase: PhaseAnalysis) -> float | None:
     return None if phase.threads.cpu.empty else float(phase.threads.cpu["cpu_ms"].sum())
 
 
+def _device_busy(phase: PhaseAnalysis) -> float | None:
+    """Whether the model's work changed, and not the host's."""
+    work = phase.device.work
+    return None if work is None else work.time.times[BUSY].mean
+
+
 METRICS = (
     _percentile("p50", 0.5),
     _percentile("p90", 0.9),
     Metric("throughput", "items/s", _throughput, "no request answered without py-spy", lower_is_better=False),
     Metric("CPU per request", "ms", _cpu, "no CPU time of a block with py-spy"),
+    Metric("device busy per request", "ms", _device_busy, "no device trace that can be used"),
 )
 
 

@@ -13,6 +13,7 @@ from scoreprof_nb.components.component import WAITING_GROUP, Catalog, Component
 NATIVE_THREADS = "native_threads"
 IPC_AND_WAKEUP = "ipc_and_wakeup"
 CLIENT = "client"
+BEFORE_BATCH = "before_batch"
 UNCLASSIFIED = "unclassified"
 
 
@@ -154,6 +155,14 @@ CATALOG = Catalog(
             "",
             "#AEDCF7",
             advice="sockets, wake-ups and the kernel's scheduler; no thread of the server works",
+            of_stacks=False,
+        ),
+        Component(
+            BEFORE_BATCH,
+            "waiting",
+            "",
+            "#5A5A5A",
+            advice="in a queue before its batch: the log does not say whether behind the HTTP thread",
             of_stacks=False,
         ),
         Component(

@@ -12,6 +12,8 @@ processes: they import this file as ``__mp_main__``, so the repairs at module le
    inside jit (``ConcretizationTypeError``). The model and the sampler therefore run without the logprob
    path. The scheduler computes the label tokens' logprobs on the host, from ``next_token_logits``, where
    it attaches logprobs to the requests.
+4. ``/start_profile`` ignores a tracer level of 0. JAX's Python tracer, which records every call, stays on
+   and slows what is to be measured. Here it is off unless a level is requested.
 """
 
 import sys
@@ -86,9 +88,21 @@ def score_from_next_token_logits() -> None:
     SchedulerOutputProcessorMixin.add_logprob_return_values = add_logprob_return_values
 
 
+def trace_without_python_calls() -> None:
+    options_of_jax = jax.profiler.ProfileOptions
+
+    def options() -> jax.profiler.ProfileOptions:
+        created = options_of_jax()
+        created.python_tracer_level = 0
+        return created
+
+    jax.profiler.ProfileOptions = options
+
+
 register_native_attention_once()
 sample_as_on_tpu()
 score_from_next_token_logits()
+trace_without_python_calls()
 
 if __name__ == "__main__":
     from sgl_jax.launch_server import main

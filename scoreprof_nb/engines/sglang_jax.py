@@ -11,11 +11,13 @@ from typing import Any
 
 from scoreprof_nb import demo
 from scoreprof_nb.engines.sglang_jax_analysis import LOG_EVENTS
-from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.parameters.profile import CACHE_OFF, Parameters
 
 WATCHDOG_S = 300  # its default --watchdog-timeout
 REPAIRED_VERSION = "0.0.2"  # its Score API cannot answer as released
 
+_NO_TRACE = re.compile(r"(?i)already in progress|not in progress|no permission|fail|error")
+_ANSWER_CHARACTERS = 200
 _REFUSED = re.compile(r"launch_server.*error: (.*)|^\S+: error: (.*)")
 
 
@@ -26,6 +28,8 @@ class SglangJax:
     package: str = "sglang-jax"
     score_path: str = "/v1/score"
     health_path: str = "/health"
+    trace_start_path: str = "/start_profile"
+    trace_stop_path: str = "/stop_profile"
     code_identity: tuple[str, ...] = ("sglang_jax", "sglang_jax_source", "jax", "jaxlib", "libtpu")
 
     def command(
@@ -46,6 +50,8 @@ class SglangJax:
             ours += ["--attention-backend", "native"]
         if not parameters.model_path:
             ours += demo.flags(version)
+        if parameters.prefix_cache == CACHE_OFF:
+            ours.append("--disable-radix-cache")
         if parameters.trust_remote_code:
             ours.append("--trust-remote-code")
         if 2 * parameters.request_s > WATCHDOG_S:  # it kills a server that still compiles its first batch
@@ -98,6 +104,14 @@ class SglangJax:
         request = json.loads(body)
         return json.dumps({**request, "items": request["items"][:items]}).encode()
 
+    def with_other_query(self, body: bytes, number: int) -> bytes:
+        """The same request with a query that no prefix cache knows. A query of token ids stays as it is."""
+        request = json.loads(body)
+        query = request["query"]
+        return json.dumps(
+            {**request, "query": f"{number} {query}" if isinstance(query, str) else query}
+        ).encode()
+
     def scores(self, answer: bytes) -> Any:
         """The scores in an answer, unchecked. Raises ValueError, KeyError or TypeError."""
         return json.loads(answer)["scores"]
@@ -111,9 +125,30 @@ class SglangJax:
         """Whether the line says that a batch was compiled."""
         return LOG_EVENTS["compile"].search(log_line) is not None
 
+    def trace_request(self, output: str, packages: Mapping[str, Any]) -> bytes:
+        """The body that starts JAX's trace into a folder, with the levels that cost least.
+
+        No Python tracer: it records every call. (0.0.2 ignores a level of 0.) The host's tracer has to show
+        the operations of a CPU: in jax 0.10 it does so at level 1, in 0.8 at level 2.
+        """
+        level = 1 if _release(packages.get("jax")) >= (0, 10) else 2
+        body = {"output_dir": output, "host_tracer_level": level, "python_tracer_level": 0}
+        return json.dumps(body).encode()
+
+    def refused_trace(self, status: int, answer: str) -> str | None:
+        """Why the server did not start or stop a trace; None if it did. main refuses with status 200."""
+        text = " ".join(answer.split())[:_ANSWER_CHARACTERS]
+        return text or f"HTTP {status}" if status != 200 or _NO_TRACE.search(answer) else None
+
     def refused_flags(self, exit_code: int | None, log_lines: Sequence[str]) -> str | None:
         """Why the server rejected its command line; None if it exited for another reason."""
         refusals = [match for match in map(_REFUSED.search, log_lines) if match]
         if exit_code != 2 or not refusals:  # argparse's exit code
             return None
         return refusals[-1][1] or refusals[-1][2]
+
+
+def _release(version: object) -> tuple[int, ...]:
+    """Major and minor number of a version; (0, 0) when it is not known."""
+    match = re.match(r"(\d+)\.(\d+)", str(version or ""))
+    return (int(match[1]), int(match[2])) if match else (0, 0)

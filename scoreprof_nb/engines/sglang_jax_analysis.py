@@ -26,8 +26,16 @@ LOG_EVENTS = MappingProxyType(
         "compile": re.compile(r"#cache_miss: ([1-9]\d*)"),
     }
 )
+# Tokens of a prefill batch: computed now, and taken from the prefix cache.
+PREFILL_TOKENS = re.compile(r"Prefill batch\.? ?.*#new-token: (\d+).*#cached-token: (\d+)")
 # The server logs every n-th decode step, and each one that compiled (``process_batch_result_decode`` in
 # its scheduler_output_processor_mixin.py); it logs n when it starts.
 DECODE_LOG_INTERVAL = re.compile(r"\bdecode_log_interval=([1-9]\d*)")
 
 DTYPE_FLAG = "--dtype"  # of the server: the number format that the model is computed in
+
+# The compiled function that runs the model, in a device trace. A decode step is a program of its own: it
+# lacks the inputs that describe what a prefill extends.
+MODEL_PROGRAM = re.compile(r"run_model")
+# In the line of a prefill batch: the sequences that are left in the scheduler's queue.
+QUEUED_SEQUENCES = re.compile(r"#queue-req: (\d+)")

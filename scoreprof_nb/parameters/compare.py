@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from scoreprof_nb.parameters.load import AUTO
 from scoreprof_nb.parameters.profile import MeasurementParameters, Parameters
 from scoreprof_nb.parameters.schema import (
     Flag,
@@ -99,6 +100,10 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
             if getattr(self, name) > 1 and getattr(self, name) % 2:
                 problem = "must be even, so that each side is measured first equally often (or 1)"
                 raise ParameterError(name, getattr(self, name), problem)
+        if self.rates == AUTO and self.captures:
+            raise ParameterError(
+                "rates", AUTO, "would send to each run at rates of its own: set rates such as 2,5,10"
+            )
         if self.pair_index >= 0:
             self._check_pair_index()
         if self.fail_on != "never":

@@ -13,6 +13,16 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from scoreprof_nb.parameters.load import (
+    AUTO,
+    InFlight,
+    PhasePlan,
+    Rates,
+    TokenLengths,
+    numbers_in_flight,
+    plans_of,
+    rates_of,
+)
 from scoreprof_nb.parameters.requests_file import FILE_PHASE, read_requests_file
 from scoreprof_nb.parameters.schema import (
     Flag,
@@ -33,6 +43,7 @@ from scoreprof_nb.parameters.server_checks import (
 )
 from scoreprof_nb.run_folder.files import MANIFEST
 
+COLD, WARM, CACHE_OFF = "cold", "warm", "off"
 PHASES = ("single", "small", "large", "mixed")
 DEVICES = ("cpu", "tpu")
 NATIVE_HZ = 20  # py-spy's native unwinding falls behind above this rate
@@ -49,7 +60,11 @@ MEASURED = (
     "single_items",
     "small_items",
     "large_items",
+    "prefix_cache",
+    "query_tokens",
+    "item_tokens",
     "concurrency",
+    "rates",
     "label_token_ids",
     "requests_file",
     "rate_hz",
@@ -58,6 +73,7 @@ MEASURED = (
 )
 
 Device = Annotated[Text, one_of(*DEVICES)]
+PrefixCache = Annotated[Text, one_of(COLD, WARM, CACHE_OFF)]
 PySpyMode = Annotated[Text, one_of("nonblocking", "blocking", "native", "off")]
 DAY_S = 86_400
 
@@ -100,8 +116,25 @@ class MeasurementParameters(ParameterSet):
     single_items: Whole = Field(1, ge=1, le=100_000, description="items per request in phase single")
     small_items: Whole = Field(4, ge=1, le=100_000, description="items per request in phase small")
     large_items: Whole = Field(32, ge=1, le=100_000, description="items per request in phase large")
-    concurrency: Whole = Field(
-        1, ge=1, le=1_000, description="requests in flight; the request path needs exactly 1"
+    prefix_cache: PrefixCache = Field(
+        COLD,
+        description="cold: every query is new; warm: payloads repeat; off: the server caches no prefixes",
+    )
+    query_tokens: TokenLengths = Field(
+        "",
+        description="query length in the model's tokens, such as 120 or 120+-30 (mean and deviation)",
+    )
+    item_tokens: TokenLengths = Field(
+        "", description="item length, likewise. Both empty: 120+-30 and 180+-45; 16+-2 and 8+-2 on a CPU"
+    )
+    concurrency: InFlight = Field(
+        "1", description="requests in flight in a closed loop, or a list such as 1,4,16: a phase for each"
+    )
+    rates: Rates = Field(
+        "", description="also send at these rates, such as 2,5,10 requests/s, in an open loop; or auto"
+    )
+    slo_ms: Number = Field(
+        0.0, ge=0, le=1e7, description="limit of p99 in ms, for the highest rate that meets it. 0: none"
     )
     requests_file: Text = Field(
         "", description="JSONL file with your own /v1/score bodies, one per line, for phase file"
@@ -114,6 +147,12 @@ class MeasurementParameters(ParameterSet):
     rate_hz: Whole = Field(100, ge=1, le=1_000, description="py-spy samples per second, 1 to 1000")
     py_spy_mode: PySpyMode = Field(
         "nonblocking", description=f"nonblocking, blocking, native (at most {NATIVE_HZ} Hz), or off"
+    )
+    device_trace_s: Number = Field(
+        3.0,
+        ge=0,
+        le=60,
+        description="seconds of JAX's device trace per phase, at most; it ends after 40 requests. 0: none",
     )
     startup_s: Number = Field(
         0.0, ge=1, le=DAY_S, description="seconds the server may take to become healthy. 0: 600, tpu 1800"
@@ -140,11 +179,24 @@ class MeasurementParameters(ParameterSet):
     )
 
     def phase_names(self) -> tuple[str, ...]:
-        """The phases to capture, in order; by default all generated ones, and ``file`` with a file."""
+        """The phases to capture, in order; by default all generated ones, and ``file`` with a file.
+
+        With ``rates`` auto the open loops are added when the capacity is known.
+        """
+        return tuple(plan.name for plan in self.phase_plans())
+
+    def phase_plans(self) -> tuple[PhasePlan, ...]:
+        """The phases with their loads. Raises ValueError for a text that names no phase."""
+        plans = plans_of(self._listed(), numbers_in_flight(self.concurrency), rates_of(self.rates))
+        return tuple(plans)
+
+    def ladder_kinds(self) -> tuple[str, ...]:
+        """The kinds of request that ``rates`` auto sends at rates that depend on their capacity."""
+        return tuple(name for name in self._listed() if "@" not in name) if self.rates == AUTO else ()
+
+    def _listed(self) -> tuple[str, ...]:
         names = tuple(name.strip() for name in self.phases.split(",") if name.strip())
-        if names:
-            return names
-        return (*PHASES, FILE_PHASE) if self.requests_file else PHASES
+        return names or ((*PHASES, FILE_PHASE) if self.requests_file else PHASES)
 
     @model_validator(mode="before")
     @classmethod
@@ -157,14 +209,20 @@ class MeasurementParameters(ParameterSet):
             raise ParameterError(
                 "rate_hz", self.rate_hz, f"must be from 1 to {NATIVE_HZ}: py_spy_mode is native"
             )
-        names = self.phase_names()
-        for name in names:
-            if name not in (*PHASES, FILE_PHASE):
+        try:
+            plans = self.phase_plans()
+        except ValueError as error:
+            raise ParameterError("phases", self.phases, str(error)) from error
+        kinds = [plan.kind for plan in plans]
+        for plan in plans:
+            if plan.kind not in (*PHASES, FILE_PHASE):
                 known = ", ".join((*PHASES, FILE_PHASE))
-                raise ParameterError("phases", self.phases, f"unknown phase {name!r}; the phases are {known}")
-            if names.count(name) > 1:
-                raise ParameterError("phases", self.phases, f"phase {name!r} is listed twice")
-        if FILE_PHASE in names and not self.requests_file:
+                raise ParameterError(
+                    "phases", self.phases, f"unknown phase {plan.name!r}; the phases are {known}"
+                )
+            if plans.count(plan) > 1:
+                raise ParameterError("phases", self.phases, f"phase {plan.name!r} is listed twice")
+        if FILE_PHASE in kinds and not self.requests_file:
             raise ParameterError("requests_file", "", "phase file needs a JSONL file with request bodies")
         return self
 
@@ -186,6 +244,12 @@ class Parameters(MeasurementParameters, RunParameters):
     def _check_server(self) -> Self:
         if self.server_url:
             check_url(self.server_url)
+            if self.prefix_cache == CACHE_OFF:
+                raise ParameterError(
+                    "prefix_cache",
+                    CACHE_OFF,
+                    "is a flag of the server at launch; start the server at server_url with it and use cold",
+                )
         environment_of(self.server_environment)
         return self
 
@@ -196,7 +260,7 @@ class Parameters(MeasurementParameters, RunParameters):
         """
         if _holds_run(self.run_dir, self.results_dir):
             return
-        if FILE_PHASE in self.phase_names():
+        if any(plan.kind == FILE_PHASE for plan in self.phase_plans()):
             read_requests_file(Path(self.requests_file), self.label_token_ids)
         check_model(self.model_path)
         self.api_key()

@@ -67,7 +67,9 @@ class Metric(Row):
     """A metric of a phase."""
 
     phase: str
-    metric: str = Field(description="mean, mean of <kind>, p50, p90, throughput or CPU per request")
+    metric: str = Field(
+        description="mean, mean of <kind>, p50, p90, throughput, CPU per request or device busy per request"
+    )
     role: Literal["headline", "beside"]
     unit: str
     lower_is_better: bool

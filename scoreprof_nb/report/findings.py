@@ -43,7 +43,7 @@ def findings(analysis: RunAnalysis) -> list[Finding]:
 def _of_phase(phase: PhaseAnalysis) -> list[Finding]:
     if not phase.path.table.empty:
         return [
-            _path_finding(phase.name, phase.path.method, row, phase.ticks.catalog[row["component"]])
+            _path_finding(phase, row, phase.ticks.catalog[row["component"]])
             for _, row in phase.path.table.iterrows()
             if _worth(row)
         ]
@@ -63,19 +63,21 @@ def _worth_cpu(row: "pd.Series[float]", cpu: pd.DataFrame) -> bool:
     return float(row["cpu_ms"]) >= SMALLEST_SHARE * float(cpu["cpu_ms"].sum())
 
 
-def _path_finding(phase: str, method: str | None, row: "pd.Series[float]", component: Component) -> Finding:
+def _path_finding(phase: PhaseAnalysis, row: "pd.Series[float]", component: Component) -> Finding:
     mean = float(row["mean_ms"])
     speedup = float(row["max_speedup"])
     bounded = f"without it, the request could be at most {format.speedup(speedup)} as fast"
-    marked = ", by the marginal method" if method == "marginal" else ""
+    marked = ", by the marginal method" if phase.path.method == "marginal" else ""
+    behind, low, high = phase.path.queued_mapping().get(component.name, (0.0, 0.0, 0.0))
+    queued = f", and {with_interval(behind, low, high, ' ms')} queued behind it" if behind else ""
     text = (
-        f"{phase}: {_title(component)} takes {milliseconds(mean)} of {milliseconds(row['latency_ms'])} "
+        f"{phase.name}: {_title(component)} takes {milliseconds(mean)} of {milliseconds(row['latency_ms'])} "
         f"({percent(row['share'], 0)}; 95 % interval {format.interval(row['low'], row['high'])}) "
-        f"of the average profiled request{marked}; "
+        f"of the average profiled request{marked}{queued}; "
         f"{bounded if math.isfinite(speedup) else 'it is the whole request'}{_advice(component)}"
     )
     return Finding(
-        phase,
+        phase.name,
         component.name,
         mean,
         float(row["low"]),
@@ -117,6 +119,12 @@ def latency_with_interval(row: Mapping[Any, Any], name: str, unit: str = "") -> 
 def path_column(phase: PhaseAnalysis) -> str:
     """The name of a phase's column in a table of request paths."""
     return f"{phase.name} (marginal)" if phase.path.method == "marginal" else phase.name
+
+
+def limiting_thread(phase: PhaseAnalysis) -> str | None:
+    """The thread of the request path that works longest per request: process / thread; None if not known."""
+    limiting = phase.capacity.table[phase.capacity.table["limits"].astype(bool)]
+    return None if limiting.empty else f"{limiting['process'].iloc[0]} / {limiting['thread'].iloc[0]}"
 
 
 def busiest_thread(phase: PhaseAnalysis) -> str:

@@ -1,4 +1,4 @@
-"""The files of a run's report: summary.json, summary.md and the flame graph."""
+"""The files of a run's report: summary.json, summary.md, the flame graph and the timelines."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,9 +21,12 @@ from scoreprof_nb.run_folder.files import (
     SERVER_LOG,
     SUMMARY,
     SUMMARY_MARKDOWN,
+    TIMELINE_SUFFIX,
+    timeline_name,
 )
-from scoreprof_nb.run_folder.folder import write_json, write_text
+from scoreprof_nb.run_folder.folder import write_bytes, write_json, write_text
 from scoreprof_nb.run_folder.sync import published_path
+from scoreprof_nb.timeline.timeline import phase_timeline
 
 _LATER = (REPORT, REPORT_HTML)  # the runner writes them when the notebook has ended
 _MEANING = {
@@ -37,15 +40,19 @@ _MEANING = {
     PROVENANCE: "versions, host, limits",
 }
 _RECORDING = "py-spy recording, for speedscope"
+_TIMELINE = "a phase on one clock: requests, threads, batches, compiles; open it in ui.perfetto.dev"
 
 
 def write_files(report: Report) -> None:
-    """Write summary.json, summary.md and the flame graph."""
+    """Write summary.json, summary.md, the flame graph, and a timeline per phase."""
     folder = report.folder
     published = published_path(folder / REPORT, folder, report.parameters.results_dir)
     write_json(folder / SUMMARY, summary(report.analysis, report.findings).model_dump(mode="json"))
     write_text(folder / SUMMARY_MARKDOWN, summary_markdown(report.analysis, report.findings, str(published)))
     write_text(folder / FLAME_GRAPH, run_flame_graph(report))
+    for phase in report.analysis.phases:
+        timeline = phase_timeline(phase, report.analysis.run.log)
+        write_bytes(folder / timeline_name(phase.name), timeline.trace)
 
 
 def run_flame_graph(report: Report) -> str:
@@ -94,4 +101,6 @@ def _is_scratch(parts: tuple[str, ...]) -> bool:
 
 def _meaning(name: str) -> str:
     base = name.rpartition("/")[2]
-    return _RECORDING if base.endswith(RECORDING_SUFFIX) else _MEANING.get(base, "")
+    by_suffix = {RECORDING_SUFFIX: _RECORDING, TIMELINE_SUFFIX: _TIMELINE}
+    of_kind = [what for suffix, what in by_suffix.items() if base.endswith(suffix)]
+    return of_kind[0] if of_kind else _MEANING.get(base, "")

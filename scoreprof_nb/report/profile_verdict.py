@@ -1,7 +1,8 @@
 """The verdict on a run in words: where the time goes, and the limits of the numbers."""
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, unmatched_rules
-from scoreprof_nb.report.findings import MARGINAL, busiest_thread, latency_with_interval
+from scoreprof_nb.report.device_tables import device_sentence
+from scoreprof_nb.report.findings import MARGINAL, busiest_thread, latency_with_interval, limiting_thread
 from scoreprof_nb.report.format import code_block, escape_markdown, milliseconds, percent, with_interval
 from scoreprof_nb.report.profile import Report
 
@@ -35,7 +36,14 @@ def _phase_verdict(phase: PhaseAnalysis) -> str:
     text = f"p50 {p50}, mean {mean} over {plain['requests']} requests without py-spy"
     if phase.requests.failed:
         text += f"; **{phase.requests.failed} requests failed**"
-    return f"{text}. {_request_path(phase)}"
+    return f"{text}. {_request_path(phase)}{_device(phase)}"
+
+
+def _device(phase: PhaseAnalysis) -> str:
+    """What the device trace shows; nothing if none was asked for."""
+    if phase.device.work is None and phase.phase.record.device_trace is None:
+        return ""
+    return f" Device: {device_sentence(phase)}"
 
 
 def _request_path(phase: PhaseAnalysis) -> str:
@@ -52,8 +60,24 @@ def _request_path(phase: PhaseAnalysis) -> str:
     compiled = f" Requests hit by a compile: {hits}." if hits else ""
     method = f"; {MARGINAL}" if phase.path.method == "marginal" else ""
     latency = milliseconds(path["latency_ms"].iloc[0])
+    queued = _queued(phase)
     return (
-        f"The average profiled request ({latency}{method}) waits for: {escape_markdown(largest)}.{compiled}"
+        f"The average profiled request ({latency}{method}) waits for: {escape_markdown(largest)}."
+        f"{queued}{compiled}"
+    )
+
+
+def _queued(phase: PhaseAnalysis) -> str:
+    """A sentence about the queue; empty with one request in flight."""
+    queued = phase.path.queued
+    if queued.empty:
+        return ""
+    first = queued.iloc[0]
+    thread = limiting_thread(phase) or "not known"
+    return (
+        f" {milliseconds(queued['mean_ms'].sum())} of it is spent in queues, most behind "
+        f"{escape_markdown(first['component'])} ({milliseconds(first['mean_ms'])}); the thread that limits "
+        f"throughput: {escape_markdown(thread)}."
     )
 
 

@@ -7,10 +7,13 @@ from typing import Any, cast
 import pandas as pd
 
 from scoreprof_nb.analysis.conditions import warm_up_sufficient
+from scoreprof_nb.analysis.items import run_cost_per_item
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.report import summary_schema as schema
-from scoreprof_nb.report.findings import Finding
+from scoreprof_nb.report.device_summary import device_summary
+from scoreprof_nb.report.findings import Finding, limiting_thread
 from scoreprof_nb.report.format import timestamp
+from scoreprof_nb.report.thread_states import thread_times
 
 
 def summary(analysis: RunAnalysis, findings: Sequence[Finding]) -> schema.Summary:
@@ -36,6 +39,15 @@ def summary(analysis: RunAnalysis, findings: Sequence[Finding]) -> schema.Summar
             )
             for finding in findings
         ],
+        cost_per_item={
+            str(row["component"]): schema.CostPerItem(
+                fixed_ms=float(row["fixed_ms"]),
+                fixed_ci95=_interval(row["fixed_low"], row["fixed_high"]),
+                per_item_ms=float(row["per_item_ms"]),
+                per_item_ci95=_interval(row["per_item_low"], row["per_item_high"]),
+            )
+            for _, row in run_cost_per_item(analysis).iterrows()
+        },
     )
 
 
@@ -44,6 +56,9 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
     plain, profiled = (rows.loc[which].to_dict() for which in ("all", "with py-spy"))
     throughput, observer = phase.latency.throughput, phase.latency.observer_effect
     return schema.Phase(
+        load=_load(phase),
+        prompt_tokens_per_request=phase.prefix_cache.prompt_tokens_per_request,
+        cached_token_share=phase.prefix_cache.cached_share,
         requests=_requests(phase),
         latency_ms=schema.Latency(
             **{name: _number(plain[f"{name}_ms"]) for name in schema.Latency.model_fields}
@@ -65,9 +80,11 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
         ),
         request_path_ms=_components(phase.path.table, "mean_ms"),
         request_path_unseen_high_ms=phase.path.unseen_high_ms,
+        queued_ms=_components(phase.path.queued, "mean_ms"),
+        limiting_thread=limiting_thread(phase),
         request_path_method=cast(schema.Method | None, phase.path.method),
         cpu_ms_per_request=_components(phase.threads.cpu, "cpu_ms"),
-        threads=_threads(phase.threads.shares),
+        threads=_threads(phase.threads.shares, phase.threads.states),
         memory=_memory(phase.memory),
         quality=_quality(phase),
         observer_effect=schema.ObserverEffect(
@@ -84,6 +101,7 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
             schema.Check(name=check.name, passed=check.passed, text=check.text)
             for check in phase.quality.checks
         ],
+        device=device_summary(phase.device.work) if phase.device.work is not None else None,
     )
 
 
@@ -97,6 +115,17 @@ def _requests(phase: PhaseAnalysis) -> schema.Requests:
         compile_hit=cast(int | None, phase.batching.summary["compile_hit"]),
         split=cast(int | None, phase.batching.summary["split"]),
         items_per_request=_number(table["items"].mean()),
+    )
+
+
+def _load(phase: PhaseAnalysis) -> schema.Load:
+    load, step, throughput = phase.load, phase.open_loop, phase.latency.throughput
+    closed_per_s = throughput.requests_per_s if throughput is not None else None
+    return schema.Load(
+        loop=load.loop,
+        concurrency=load.concurrency,
+        offered_per_s=load.offered_per_s,
+        achieved_per_s=closed_per_s if step is None else step.achieved_per_s,
     )
 
 
@@ -123,7 +152,13 @@ def _components(table: pd.DataFrame, column: str) -> dict[str, schema.Component]
     }
 
 
-def _threads(table: pd.DataFrame) -> list[schema.Thread]:
+def _threads(table: pd.DataFrame, states: pd.DataFrame) -> list[schema.Thread]:
+    times = {
+        (row["process"], row["thread"]): schema.ThreadTime(
+            **{name: float(row[name]) for name in schema.ThreadTime.model_fields}
+        )
+        for row in thread_times(states).to_dict("records")
+    }
     return [
         schema.Thread(
             process=str(process),
@@ -131,6 +166,7 @@ def _threads(table: pd.DataFrame) -> list[schema.Thread]:
             ticks=int(rows["ticks"].iloc[0]),
             cpu_s=float(rows["cpu_s"].iloc[0]),
             share=dict(zip(rows["component"], map(float, rows["share"]), strict=True)),
+            time=times.get((process, thread)),
         )
         for (process, thread), rows in table.groupby(["process", "thread"], sort=False)
     ]

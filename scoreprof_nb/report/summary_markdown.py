@@ -7,7 +7,7 @@ import pandas as pd
 from scoreprof_nb.analysis.quality import TEXT_CHARACTERS
 from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.report.findings import MARGINAL, Finding, busiest_thread, path_column
-from scoreprof_nb.report.format import escape_markdown, number, one_line, with_interval
+from scoreprof_nb.report.format import escape_markdown, number, one_line, percent, with_interval
 from scoreprof_nb.report.markdown import markdown_table
 
 MARKDOWN_FINDINGS = 10
@@ -65,6 +65,8 @@ def _latency_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
                 **{name: number(plain[f"{name}_ms"]) for name in ("p90", "p95", "p99")},
                 "items/s": number(phase.latency.throughput[1] if phase.latency.throughput else None),
                 "failed": str(phase.requests.failed),
+                "prompt tokens": number(phase.prefix_cache.prompt_tokens_per_request, 0),
+                "cached": percent(phase.prefix_cache.cached_share),
             }
         )
     return rows

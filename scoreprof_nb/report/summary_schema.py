@@ -13,6 +13,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Status = Literal["complete", "partial", "failed"]
 Method = Literal["joint", "marginal"]
+Bound = Literal["device", "host", "mixed"]
+Wait = Literal["computing", "buffers", "transfer", "wake_up"]
 Interval = Annotated[list[Finite], Field(min_length=2, max_length=2, description="95 % interval: low, high")]
 
 
@@ -82,6 +84,17 @@ class Component(_Part):
     ci95: Interval | None = Field(description="95 % interval of the mean, ms per request")
 
 
+class ThreadTime(_Part):
+    """What a thread at work did, by the kernel's counters, ms per request: the three sum to its ticks at
+    work."""
+
+    on_cpu_ms: Finite = Field(description="it ran, ms per request")
+    runnable_ms: Finite = Field(description="it waited for a core, ms per request")
+    off_cpu_ms: Finite = Field(
+        description="neither: it waited for the GIL, a lock, a page or the device, ms per request"
+    )
+
+
 class Thread(_Part):
     """A thread of the server, by role, over the profiled blocks."""
 
@@ -90,6 +103,9 @@ class Thread(_Part):
     ticks: Count = Field(description="instants at which py-spy looked at the thread")
     cpu_s: Finite = Field(description="CPU time charged by the kernel, seconds")
     share: dict[str, Share] = Field(description="share of the ticks by component; the shares sum to 1")
+    time: ThreadTime | None = Field(
+        description="what the thread did while at work; null where the kernel's counters were not read"
+    )
 
 
 class Memory(_Part):
@@ -149,6 +165,34 @@ class Scores(_Part):
     digest: str | None = Field(description="SHA-256 of the scores")
 
 
+class DeviceOperation(_Part):
+    """An operation of the device, per request of the device trace."""
+
+    name: str = Field(description="the operation's name in its program")
+    category: str = Field(description="XLA's category; on a CPU, the name without its number")
+    program: str = Field(description="the program it belongs to; empty if not known")
+    ms_per_request: Finite = Field(description="device time per request without nested operations, ms")
+
+
+class Device(_Part):
+    """The device during the requests of JAX's trace, which are not part of any latency."""
+
+    requests: Count = Field(description="answered requests in the trace")
+    busy_ms: Component = Field(description="ms per request in which the device worked")
+    idle_ms: Component = Field(description="ms per request in which it did not")
+    bound: Bound | None = Field(
+        description="what limits a request: the busy share's interval is above 0.6, below 0.4, or neither"
+    )
+    decode_ms: Finite | None = Field(
+        description="device ms per request for the decode step, which a score request does not need"
+    )
+    wait_ms: dict[Wait, Component] = Field(
+        description="what the host waits for in JAX's runtime, ms per request"
+    )
+    operations: list[DeviceOperation] = Field(description="the largest operations, at most 20")
+    observer_effect: ObserverEffect = Field(description="p50 in the trace / p50 without it and py-spy")
+
+
 class Check(_Part):
     """A law that the numbers obey, or a limit of the capture's quality."""
 
@@ -157,9 +201,25 @@ class Check(_Part):
     text: str = Field(description="the result in words")
 
 
+class Load(_Part):
+    """How the requests of a phase were sent."""
+
+    loop: Literal["closed", "open", "replay"] = Field(
+        description="closed: clients wait for answers; open: Poisson arrivals; replay: the file's times"
+    )
+    concurrency: Count | None = Field(description="requests in flight in a closed loop")
+    offered_per_s: Finite | None = Field(description="planned requests per second, not in a closed loop")
+    achieved_per_s: Finite | None = Field(description="answered requests per second")
+
+
 class Phase(_Part):
     """A phase: one kind of request, repeated."""
 
+    load: Load
+    prompt_tokens_per_request: Finite | None = Field(description="mean, of all items of a request together")
+    cached_token_share: Share | None = Field(
+        description="share of the prompt tokens from the prefix cache, by the server's log"
+    )
     requests: Requests
     latency_ms: Latency
     latency_ci95_ms: LatencyIntervals
@@ -172,6 +232,12 @@ class Phase(_Part):
         description="upper end of the 95 % interval, from 0, of each component that request_path_ms lacks"
         " because no sample shows it, ms; pieces longer than a tick may take more"
     )
+    queued_ms: dict[str, Component] = Field(
+        description="what it waits behind, by component; with request_path_ms it sums to the mean latency"
+    )
+    limiting_thread: str | None = Field(
+        description="process / thread that works longest per request, which bounds the throughput"
+    )
     request_path_method: Method | None = Field(description="method by which the path was computed")
     cpu_ms_per_request: dict[str, Component] = Field(description="CPU milliseconds per request, by component")
     threads: list[Thread]
@@ -181,6 +247,16 @@ class Phase(_Part):
     warmup: Warmup
     scores: Scores
     checks: list[Check]
+    device: Device | None = Field(None, description="null without a device trace that can be used")
+
+
+class CostPerItem(_Part):
+    """The cost of a component as fixed_ms + items x per_item_ms, fitted over phases of different sizes."""
+
+    fixed_ms: Finite = Field(description="ms per request, whatever it holds")
+    fixed_ci95: Interval | None = Field(description="95 % interval of fixed_ms")
+    per_item_ms: Finite = Field(description="ms per item")
+    per_item_ci95: Interval | None = Field(description="95 % interval of per_item_ms")
 
 
 class Finding(_Part):
@@ -213,3 +289,6 @@ class Summary(_Part):
     provenance: dict[str, Any] = Field(description="versions, commit, chip, host, limits")
     phases: dict[str, Phase] = Field(description="the finished phases by name, in order")
     findings: list[Finding] = Field(description="the largest first")
+    cost_per_item: dict[str, CostPerItem] = Field(
+        description="by component; empty unless phases with the same load differ in items per request"
+    )

@@ -6,6 +6,7 @@ PROVENANCE = "provenance.json"
 SERVER_LOG = "server.log"
 PHASES = "phases"
 FLAME_GRAPH = "score_api_profile.svg"
+TIMELINE_SUFFIX = ".pftrace"
 SUMMARY = "summary.json"
 SUMMARY_MARKDOWN = "summary.md"
 
@@ -13,8 +14,11 @@ SUMMARY_MARKDOWN = "summary.md"
 PHASE = "phase.json"
 REQUESTS = "requests.parquet"
 THREADS = "threads.parquet"
+SCHEDSTAT = "schedstat.parquet"
 MEMORY = "memory.parquet"
 RECORDING_SUFFIX = ".speedscope.json"
+DEVICE_TRACE = "device.xplane.pb.gz"  # JAX's trace; XProf and TensorBoard read it unpacked
+DEVICE_REQUESTS = "device-requests.parquet"  # the requests of the trace, like requests.parquet
 
 # A comparison's folder. Its runs are run folders in runs/.
 RUNS = "runs"
@@ -31,6 +35,16 @@ REPORT = "report.ipynb"
 REPORT_HTML = "report.html"
 
 RUN_MIME = "application/vnd.scoreprof.run+json"  # the notebook's output that names its run folder
+
+
+def phase_folder(name: str) -> str:
+    """The folder of a phase: its name, where ``small@2.5/s`` becomes ``small@2.5-per-s``."""
+    return name.replace("/", "-per-")
+
+
+def timeline_name(phase: str) -> str:
+    """The timeline of a phase, in the run folder."""
+    return f"timeline-{phase_folder(phase)}{TIMELINE_SUFFIX}"
 
 
 def recording_name(block: int, suffix: str) -> str:

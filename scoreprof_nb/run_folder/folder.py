@@ -45,7 +45,7 @@ class RunFolder:
         return self.path / files.PHASES
 
     def phase_path(self, name: str) -> Path:
-        return self.phases_path / name
+        return self.phases_path / files.phase_folder(name)
 
     def has_manifest(self) -> bool:
         return self.manifest_path.exists()
@@ -110,7 +110,7 @@ class RunFolder:
         self.phases_path.mkdir(parents=True, exist_ok=True)
         for stale in self.phases_path.glob(".*-unfinished"):
             shutil.rmtree(stale)
-        staging = self.phases_path / f".{name}-unfinished"
+        staging = self.phases_path / f".{files.phase_folder(name)}-unfinished"
         staging.mkdir()
         try:
             yield staging
@@ -162,10 +162,15 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         Path(scratch).replace(path)  # readable by the user only, as mkstemp made it
     except BaseException:
         Path(scratch).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ Times are seconds since the epoch, by the clock of the machine that captured.
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -98,8 +98,56 @@ class ServerProcess:
 
 
 @dataclass(frozen=True, config=_CHECKED)
+class CpuQuota:
+    """The server's CPU quota in its control group, and how often it was stopped for it during a phase.
+
+    A quota is given in CPU time per period: ``quota_s`` (None: no limit known) of every ``period_s``.
+    ``throttled_s``: the time that the group's CPUs were stopped, summed over CPUs.
+    """
+
+    periods: int
+    throttled_periods: int
+    throttled_s: float
+    quota_s: float | None = None
+    period_s: float | None = None
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class DeviceTrace:
+    """JAX's trace of some requests, after the blocks of a phase."""
+
+    started_s: float  # when the server had started to trace
+    stopped_s: float  # when the last request was answered
+    requests: int = 0  # answered with scores
+    failed: int = 0
+    mean_ms: float | None = None  # mean latency of the answered requests
+    file: str | None = None  # None when there is no trace
+    size: int = 0  # bytes, unpacked
+    write_s: float = 0.0  # how long the server took to stop and to write it
+    dropped: tuple[str, ...] = ()  # further traces that were not kept
+    failure: str | None = None  # why there is no file
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class Load:
+    """How the requests of a phase were sent.
+
+    ``closed``: ``concurrency`` clients, each of which sends when its last request is answered. ``open``:
+    Poisson arrivals at ``offered_per_s`` that wait for no answer. ``replay``: at the times in the user's
+    file. For these two ``offered_per_s`` is the planned mean rate, and ``concurrency`` is None.
+    """
+
+    loop: Literal["closed", "open", "replay"] = "closed"
+    concurrency: int | None = None
+    offered_per_s: float | None = None
+    capacity_per_s: float | None = None  # closed loop, many in flight, measured before; None: not measured
+    timeout_s: float | None = None  # a request without an answer took longer than this
+    client_cpu_s: float | None = None  # CPU time of the process that sent an open loop's requests
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class PhaseRecord:
-    """phase.json: one finished phase."""
+    """phase.json: one finished phase. ``kind`` and ``load`` are None in runs of older versions."""
 
     name: str
     started_s: float
@@ -108,7 +156,11 @@ class PhaseRecord:
     blocks: tuple[Block, ...]
     processes: tuple[ServerProcess, ...]
     notes: tuple[str, ...] = ()
-    workload: str | None = None  # number, sizes and checksum of the bodies to send
+    workload: str | None = None  # kinds, sizes and checksum of the bodies to send
+    kind: str | None = None  # single, small, large, mixed or file
+    load: Load | None = None
+    cpu_quota: CpuQuota | None = None  # over the measured blocks; None: not known
+    device_trace: DeviceTrace | None = None  # None: not asked for, or captured before there was one
     answered: int | None = None  # measured requests that succeeded; None: not recorded by older versions
 
 

@@ -5,7 +5,7 @@ Capture writes them; everything else only reads them, on another machine and yea
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,10 @@ REQUESTS_SCHEMA = pa.schema(
         ("warmup", pa.bool_()),
         ("kind", pa.string()),  # single, small, large or file
         ("items", pa.int32()),
-        ("payload", pa.int32()),  # number of the body: equal bodies have equal numbers
+        ("payload", pa.int32()),  # number within the phase and kind: equal bytes; -1: of the warm-up
+        ("prompt_tokens", pa.int32()),  # of all items together, null if unknown
+        ("shared_tokens", pa.int32()),  # of these, the query's in every item but the first; null if unknown
+        ("repeat", pa.bool_()),  # sent once more after the blocks, only to compare its scores
         ("worker", pa.int32()),
         ("intended_ns", pa.int64()),  # when it should have been sent, epoch nanoseconds
         ("sent_ns", pa.int64()),
@@ -59,6 +62,17 @@ THREADS_SCHEMA = pa.schema(
     ]
 )
 
+SCHEDSTAT_SCHEMA = pa.schema(
+    [
+        ("block", pa.int32()),
+        ("time_ns", pa.int64()),  # when the counters were read, epoch nanoseconds
+        ("pid", pa.int32()),
+        ("tid", pa.int32()),
+        ("on_cpu_ns", pa.int64()),  # time on a CPU since the thread began
+        ("runnable_ns", pa.int64()),  # time waiting for a CPU since the thread began
+    ]
+)
+
 MEMORY_SCHEMA = pa.schema(
     [
         ("time_ns", pa.int64()),  # epoch nanoseconds
@@ -72,18 +86,31 @@ LOG_LINE = re.compile(r"^(\d{10})\.(\d{6}) (.*)$")
 
 @dataclass(frozen=True)
 class Phase:
-    """A loaded phase. ``requests``, ``threads`` and ``memory`` have the columns of the schemas; ``memory`` is
-    empty for a run of a version that did not record it."""
+    """A loaded phase. Its tables have the columns of the schemas.
+
+    ``memory`` and ``schedstat`` are empty where they were not recorded, as by older versions.
+    """
 
     record: PhaseRecord
     requests: pd.DataFrame
     threads: pd.DataFrame
     memory: pd.DataFrame
     folder: Path
+    schedstat: pd.DataFrame = field(default_factory=SCHEDSTAT_SCHEMA.empty_table().to_pandas)
 
     @property
     def name(self) -> str:
         return self.record.name
+
+    def device_trace_path(self) -> Path | None:
+        """The device trace; None without one."""
+        trace = self.record.device_trace
+        return self.folder / trace.file if trace is not None and trace.file is not None else None
+
+    def device_requests(self) -> pd.DataFrame:
+        """The requests of the device trace, columns of REQUESTS_SCHEMA; empty without a trace."""
+        path = self.folder / files.DEVICE_REQUESTS
+        return _read_table(path) if path.exists() else REQUESTS_SCHEMA.empty_table().to_pandas()
 
     def recording_paths(self) -> Iterator[tuple[Block, Path]]:
         """The blocks that have a recording, each with its file."""
@@ -109,12 +136,23 @@ def write_phase(
     requests: list[dict[str, Any]],
     threads: list[dict[str, Any]],
     memory: Sequence[dict[str, Any]] = (),
+    device_requests: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Write a phase's tables, and phase.json last."""
+    """Write a phase's tables, and phase.json last. ``device_requests``: those of the device trace."""
     pq.write_table(pa.Table.from_pylist(list(memory), schema=MEMORY_SCHEMA), folder / files.MEMORY)
     pq.write_table(pa.Table.from_pylist(requests, schema=REQUESTS_SCHEMA), folder / files.REQUESTS)
     pq.write_table(pa.Table.from_pylist(threads, schema=THREADS_SCHEMA), folder / files.THREADS)
+    if device_requests:
+        table = pa.Table.from_pylist(list(device_requests), schema=REQUESTS_SCHEMA)
+        pq.write_table(table, folder / files.DEVICE_REQUESTS)
     write_json(folder / files.PHASE, asdict(record))
+
+
+def write_schedstat(folder: Path, tables: Sequence[pa.Table]) -> None:
+    """Write schedstat.parquet, unless no counter was read. ``tables``: with the columns of the schema."""
+    rows = pa.concat_tables(tables) if tables else SCHEDSTAT_SCHEMA.empty_table()
+    if rows.num_rows:
+        pq.write_table(rows, folder / files.SCHEDSTAT, compression="zstd")
 
 
 def load_run(path: Path) -> Run:
@@ -142,8 +180,18 @@ def load_phase(folder: Path) -> Phase:
     path = folder / files.PHASE
     record = parse_record(PhaseRecord, read_json(path), path)
     requests, threads = (_read_table(folder / name) for name in (files.REQUESTS, files.THREADS))
+    for column, missing in (("prompt_tokens", pd.NA), ("shared_tokens", pd.NA), ("repeat", False)):
+        if column not in requests:  # a run of an older version
+            requests[column] = missing
+    requests = requests.assign(
+        prompt_tokens=requests["prompt_tokens"].astype("Int64"),
+        shared_tokens=requests["shared_tokens"].astype("Int64"),
+        repeat=requests["repeat"].eq(True),
+    )
     memory = _read_table(folder / files.MEMORY) if (folder / files.MEMORY).exists() else _NO_MEMORY
-    return Phase(record=record, requests=requests, threads=threads, memory=memory, folder=folder)
+    phase = Phase(record=record, requests=requests, threads=threads, memory=memory, folder=folder)
+    schedstat = folder / files.SCHEDSTAT
+    return replace(phase, schedstat=_read_table(schedstat)) if schedstat.exists() else phase
 
 
 _NO_MEMORY = MEMORY_SCHEMA.empty_table().to_pandas()

@@ -41,7 +41,11 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
             not path.is_file()
             or path == folder.manifest_path
             or any(part.startswith(".") for part in name.parts)
-            or not (name.parts[0] == files.PHASES or path.name in _SYNCED)
+            or not (
+                name.parts[0] == files.PHASES
+                or path.name in _SYNCED
+                or path.name.endswith(files.TIMELINE_SUFFIX)
+            )
         ):
             continue
         if str(name) in synced_sha256 and synced_sha256[str(name)] == manifest.sha256.get(str(name)):
@@ -104,7 +108,11 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
         if (results_dir / name).is_file():
             _copy(results_dir / name, run_dir / name)
     for name in synced.phases_done:
-        paths = [path for path in synced.sha256 if Path(path).parent == Path(files.PHASES, name)]
+        paths = [
+            path
+            for path in synced.sha256
+            if Path(path).parent == Path(files.PHASES, files.phase_folder(name))
+        ]
         if paths and all(_is_intact(results_dir / path, synced.sha256[path]) for path in paths):
             with folder.staged_phase(name) as staging:
                 for path in paths:

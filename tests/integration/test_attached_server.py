@@ -20,6 +20,7 @@ from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import classify
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.files import timeline_name
 from scoreprof_nb.run_folder.records import Block
 from scoreprof_nb.stacks.recording import read_recording
 from tests.support.server_runs import run_in
@@ -72,6 +73,9 @@ def test_attached_server(running: tuple[str, int], tmp_path: Path) -> None:
     mean = phase["profiled_latency_ms"]["mean"]
     assert sum(part["mean"] for part in phase["request_path_ms"].values()) == pytest.approx(mean)
     assert phase["quality"]["unclassified_share"] < 0.02
+    times = [thread["time"] for thread in phase["threads"] if thread["thread"] == "main"]
+    assert all(times), "the kernel counts without the kit's clock too"
+    assert (finished.folder / timeline_name("single")).exists()
 
 
 def test_idle_server_is_idle(running: tuple[str, int], tmp_path: Path) -> None:

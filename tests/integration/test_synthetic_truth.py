@@ -1,25 +1,17 @@
 """A server whose costs are known exactly: shares, CPU time and request path agree with them."""
 
-import os
-import sys
 from collections.abc import Mapping
 
+import pandas as pd
 import pytest
 
 from scoreprof_nb.analysis.request_path import request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis, analyse
-from scoreprof_nb.capture import session
-from scoreprof_nb.capture.preflight import Plan
-from scoreprof_nb.capture.pyspy import PySpy
-from scoreprof_nb.capture.server import free_port
-from scoreprof_nb.capture.workload import request_bodies
-from scoreprof_nb.components.rules import load_rules
-from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.redact import Redactor
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.report.findings import findings
-from scoreprof_nb.run_folder.store import load_run
+from scoreprof_nb.run_folder.records import Load
 from tests.support.paths import ROOT
+from tests.support.program_runs import capture_program
 from tests.truth.synthetic_server import STAGES
 
 pytestmark = pytest.mark.slow
@@ -35,26 +27,7 @@ ROUNDING_MS = 0.5  # a sleep lasts longer than requested, and calls have a cost
 @pytest.fixture(scope="module")
 def run(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> RunAnalysis:
     folder = tmp_path_factory.mktemp("synthetic")
-
-    def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
-        port = free_port()
-        return Plan(
-            command=(sys.executable, str(TRUTH / "synthetic_server.py"), str(port)),
-            environment=dict(os.environ),
-            port=port,
-            attached=None,
-            recorder=PySpy(parameters.py_spy_mode, parameters.rate_hz, Redactor()),
-            bodies={phase: request_bodies(parameters, phase, [1, 2]) for phase in phases},
-            provenance={},
-            redact=Redactor(),
-        )
-
-    parameters = Parameters.from_mapping({"run_dir": str(folder), "phases": "single", "phase_s": PHASE_S})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "prepare", prepare)
-        outcome = session.capture(parameters, lambda text: None)
-    assert outcome.failure is None
-    return analyse(load_run(folder), load_rules())
+    return capture_program(TRUTH / "synthetic_server.py", folder, phases="single", phase_s=PHASE_S)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +69,7 @@ def test_intervals_hold_the_truth(measured: PhaseAnalysis) -> None:
     """Broken: intervals are too narrow to be believed. Each stretch of requests is a capture of its own.
 
     The truth is the whole capture's mean, so that what is counted is the noise between captures alone.
-    With 20 requests a bootstrap covers a little less than 95 %; neighbouring components share what is
+    With 20 requests an interval covers a little less than 95 %; neighbouring components share what is
     held, so the bound leaves room for chance.
     """
     table = measured.requests.table
@@ -104,8 +77,10 @@ def test_intervals_hold_the_truth(measured: PhaseAnalysis) -> None:
     stretches = [profiled[at : at + STRETCH] for at in range(0, len(profiled) - STRETCH + 1, STRETCH)]
     assert len(stretches) >= 5
     held = []
-    for seed, stretch in enumerate(stretches):
-        path = request_path(measured.ticks, MeasuredRequests(table.loc[stretch]), 1, seed).as_mapping()
+    load, no_log = Load("closed", concurrency=1), pd.DataFrame(columns=["time_ns", "text"])
+    for stretch in stretches:
+        requests = MeasuredRequests(table.loc[stretch])
+        path = request_path(measured.ticks, requests, load, no_log, measured.capacity).as_mapping()
         for component in STAGES:
             mean = half_widths(measured)[component][0]
             _, low, high = path.get(component, (0.0, 0.0, 0.0))

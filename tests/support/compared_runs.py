@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scoreprof_nb.analysis.breakdown import HOT_COLUMNS
+from scoreprof_nb.analysis.device import BUSY, Estimate
 from scoreprof_nb.analysis.latency import latency_rows
 from scoreprof_nb.analysis.request_path import COLUMNS, RequestPath
 from scoreprof_nb.comparison.compare import compare
@@ -85,6 +86,7 @@ def phase(
     )
     cpu = pd.DataFrame({"phase": [name], "component": ["tokenize"], "cpu_ms": [latency_ms * 2]})
     plain = [{key: value for key, value in row.items() if key != "profiled"} for row in rows]
+    busy = Estimate(0.5 * latency_ms, 0.45 * latency_ms, 0.55 * latency_ms)
     return SimpleNamespace(
         name=name,
         phase=SimpleNamespace(
@@ -121,6 +123,7 @@ def phase(
         ),
         ticks=ticks,
         quality=SimpleNamespace(checks=()),
+        device=SimpleNamespace(work=SimpleNamespace(time=SimpleNamespace(times={BUSY: busy}))),
     )
 
 

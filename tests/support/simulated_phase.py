@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
 
-from scoreprof_nb.analysis.dependence import Units
 from scoreprof_nb.analysis.latency import latency
 from scoreprof_nb.analysis.observer import observer_effect
-from scoreprof_nb.analysis.request_path import _estimate
+from scoreprof_nb.analysis.path_counts import Slices
+from scoreprof_nb.analysis.path_estimate import estimate
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.capture.blocks import block_order
 from scoreprof_nb.components.catalog import CATALOG
 
 RATE_HZ = 100
+REQUESTS_PER_SLICE = 9
 SLOWDOWN = 1.04
 # ms of a request of size 1; the last one is 0.1 ms, one tick in a hundred requests.
 COMPONENTS = {"tokenize": 4.0, "host_prep": 2.0, "device_wait": 20.0, "detokenize": 0.5, "softmax": 0.1}
@@ -103,6 +104,24 @@ def true_percentile(case: Case, quantile: float) -> float:
     return float(np.quantile(factor * sizes * sum(COMPONENTS.values()), quantile))
 
 
+def _slices(profiled: pd.DataFrame, counts: np.ndarray) -> Slices:
+    """Sums over some requests in a row of the same block, as the request path has them over time."""
+    place = profiled.groupby("block").cumcount() // REQUESTS_PER_SLICE
+    number = profiled.assign(place=place).groupby(["block", "place"], sort=False).ngroup().to_numpy()
+    size = int(number.max()) + 1
+
+    def summed(values):
+        sums = np.zeros((size, *values.shape[1:]))
+        np.add.at(sums, number, values)
+        return sums
+
+    block = np.zeros(size, dtype=np.int64)
+    block[number] = profiled["block"].to_numpy()
+    own, nothing = summed(counts), np.zeros(size)
+    latency_ms, requests = summed(profiled["latency_ms"].to_numpy()), summed(np.ones(len(number)))
+    return Slices(own, np.zeros_like(own), nothing, latency_ms, nothing, requests, block)
+
+
 def intervals(case: Case, seed: int) -> dict[str, tuple[float, float, float]]:
     """Truth, low and high of every estimate of a phase. The kit's own functions give the intervals."""
     requests, counts = simulated(case, seed)
@@ -111,9 +130,7 @@ def intervals(case: Case, seed: int) -> dict[str, tuple[float, float, float]]:
     effect = observer_effect(requests)
     profiled = requests.profiled()
     latency_ms = profiled["latency_ms"].to_numpy()
-    path = _estimate(
-        counts, latency_ms, np.zeros_like(latency_ms), CATALOG, Units.of_requests(profiled)
-    ).set_index("component")
+    path = estimate(_slices(profiled, counts), float(latency_ms.max()), CATALOG)[0].set_index("component")
     unseen_ms = 3.84 * latency_ms.mean() / counts.sum()
     found = {
         "mean": (sum(COMPONENTS.values()) * size, row["mean_low"], row["mean_high"]),

@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.in_flight += 1
             self.server.most_in_flight = max(self.server.most_in_flight, self.server.in_flight)
         try:
-            self.server.answer(self, json.loads(content))
+            self.server.answer(self, json.loads(content or b"{}"))
         finally:
             with self.server.lock:
                 self.server.in_flight -= 1

@@ -1,15 +1,26 @@
 """A synthetic run folder: ten requests of 100 ms in each block of 10 s; blocks 1 and 2 are profiled."""
 
+import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.report import profile_files, profile_tables, profile_verdict
+from scoreprof_nb.report import device_tables, profile_files, profile_tables, profile_verdict
 from scoreprof_nb.report.profile import make_report
+from scoreprof_nb.run_folder.files import DEVICE_TRACE
 from scoreprof_nb.run_folder.folder import RunFolder
-from scoreprof_nb.run_folder.records import Block, Manifest, PhaseRecord, Recording, ServerProcess, Warmup
-from scoreprof_nb.run_folder.store import write_phase
+from scoreprof_nb.run_folder.records import (
+    Block,
+    DeviceTrace,
+    Manifest,
+    PhaseRecord,
+    Recording,
+    ServerProcess,
+    Warmup,
+)
+from scoreprof_nb.run_folder.store import write_phase, write_schedstat
 from scoreprof_nb.stacks.speedscope import write_speedscope
 from tests.support.schemas import assert_matches_schema
 from tests.support.synthetic import place, stack_table
@@ -93,6 +104,25 @@ def recorded_block():
     )
 
 
+DEVICE_REQUESTS = [
+    request(
+        number,
+        sent_ns=round(START_S * 1e9) + number * 20_000_000,
+        done_ns=round(START_S * 1e9) + number * 20_000_000 + 19_000_000,
+    )
+    for number in range(6)
+]
+
+
+def device_record(device):
+    if device is None:
+        return None
+    record = DeviceTrace(START_S, START_S + 0.12, requests=6, mean_ms=19.0)
+    if isinstance(device, str):
+        return replace(record, failure=device)
+    return replace(record, file=DEVICE_TRACE, size=len(device), write_s=0.5)
+
+
 def write_run(
     path,
     *,
@@ -104,9 +134,13 @@ def write_run(
     phases=1,
     threads=THREADS,
     started_s=START_S - 10,
+    schedstat=(),
+    cpu_quota=None,
+    device=None,
 ):
     """A run folder: ``recording`` is failed (py-spy did), off, whole (recordings of made-up stacks) or damaged
-    (whole, but for block 1's)."""
+    (whole, but for block 1's). ``device``: the device trace, bytes, of six requests of 19 ms every 20 ms; or why
+    there is none. ``schedstat``: tables of the kernel's counters."""
     folder = RunFolder(path)
     names = ("small", "large")[:phases]
     blocks = []
@@ -126,6 +160,8 @@ def write_run(
             Warmup(5, 4.0, None, True, "5 requests"),
             tuple(blocks),
             (ServerProcess(10, 1, "python -m sgl_jax.launch_server"),),
+            cpu_quota=cpu_quota,
+            device_trace=device_record(device),
         )
         with folder.staged_phase(name) as staging:
             for block in blocks:
@@ -134,7 +170,10 @@ def write_run(
                     write_speedscope(table, staging / block.recording.file, name=block.recording.file)
             if recording == "damaged":
                 (staging / "recording-1.speedscope.json").write_text("{")
-            write_phase(staging, record, requests, threads)
+            write_schedstat(staging, schedstat)
+            if isinstance(device, bytes):
+                (staging / DEVICE_TRACE).write_bytes(gzip.compress(device))
+            write_phase(staging, record, requests, threads, (), DEVICE_REQUESTS if device else ())
     folder.write_provenance({"jax": "0.8.0", "packages": {"flax": None}})
     if log:
         folder.log_path.write_text(log)
@@ -169,6 +208,13 @@ TABLES = (
     profile_tables.provenance_table,
     profile_tables.parameters_table,
     profile_tables.unclassified,
+    device_tables.device_table,
+    device_tables.device_wait_table,
+    device_tables.device_idle_table,
+    device_tables.programs_table,
+    device_tables.operations_table,
+    device_tables.chips_table,
+    device_tables.device_parts,
     profile_files.files_table,
 )
 

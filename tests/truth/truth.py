@@ -38,6 +38,7 @@ class Injection:
     phase: str = "single"
     calls: int = 1
     condition: str = ""
+    in_flight: int = 1
 
     @property
     def spec(self) -> str:
@@ -74,11 +75,27 @@ INJECTIONS = (
     Injection("building the answer", "starlette.responses:JSONResponse.render", "spin", "response"),
 )
 
+# With several in flight, and within the call that wakes the next thread.
+TOKENIZE_IN_FLIGHT = Injection("tokenising, 4 in flight", TOKENIZE, "spin", "tokenize", in_flight=4)
+SENDING = Injection(
+    "sending 4 items",
+    f"{MANAGERS}.tokenizer_manager:TokenizerManager._send_one_request",
+    "spin",
+    "ipc",
+    ms=4.0,
+    phase="small",
+    calls=4,
+)
+
 # Components that differ between two launches on a CPU even without an injection. device_wait: the device's
 # work competes with everything else for the cores. With 32 items, tokenised slowly one after the other, the
 # items also fall into other batches. decode_step: the steps of the first batches then run while the last
 # items are tokenised, and no request waits for them any more.
-UNSTEADY = {"single": {"device_wait"}, "large": {"device_wait", "decode_step"}}
+UNSTEADY = {
+    "single": {"device_wait"},
+    "small": {"device_wait", "decode_step"},
+    "large": {"device_wait", "decode_step"},
+}
 
 
 @dataclass(frozen=True)
@@ -155,7 +172,7 @@ class InjectedRun:
         return sum(durations) / len(windows) / 1e6
 
 
-def measure(folder: Path, phase: str, phase_s: float, spec: str = "") -> InjectedRun:
+def measure(folder: Path, phase: str, phase_s: float, spec: str = "", in_flight: int = 1) -> InjectedRun:
     """Launch the server with an injection ("" for none), measure one phase and analyse it.
 
     Raises RuntimeError if the capture fails.
@@ -167,6 +184,7 @@ def measure(folder: Path, phase: str, phase_s: float, spec: str = "") -> Injecte
             "run_dir": str(folder),
             "phases": phase,
             "phase_s": phase_s,
+            "concurrency": str(in_flight),
             "server_environment": shlex.join(f"{name}={value}" for name, value in environment.items()),
         }
     )

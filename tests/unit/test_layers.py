@@ -18,15 +18,17 @@ MAY_IMPORT = {
     "run_folder": set(),
     "demo": set(),
     "stacks": set(),
+    "device": set(),
     "engines": {"demo", "parameters"},
     "components": {"engines", "stacks"},
-    "analysis": {"components", "engines", "run_folder", "stacks"},
+    "analysis": {"components", "device", "engines", "run_folder", "stacks"},
     "comparison": {"analysis", "components", "engines", "parameters", "run_folder", "stacks"},
+    "timeline": {"analysis", "run_folder", "stacks"},
     "plots": {"components"},
     "flamegraph": {"components"},
     "report": {
         *("analysis", "comparison", "components", "engines", "flamegraph", "parameters", "run_folder"),
-        "stacks",
+        *("stacks", "timeline"),
     },
     "capture": {
         *("__init__", "demo", "engines", "parameters", "redact", "run_folder", "stopped_processes"),
@@ -47,11 +49,14 @@ MAY_IMPORT = {
 STAND_ALONE = (
     "capture/inspect_server.py",
     "capture/launcher.py",
+    "capture/schedstat_reader.py",
     "demo/__init__.py",
     "demo/serve_0_0_2.py",
     "demo/tiny_model.py",
     "runner/guard.py",
 )
+# The only program of the kit that uses JAX, in a process of its own.
+READS_TRACES = "device/extract.py"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -119,7 +124,7 @@ def test_stand_alone_programs_import_nothing_of_the_kit(name):
     assert not own(PACKAGE / name)
 
 
-@pytest.mark.parametrize("name", ["capture/launcher.py", "runner/guard.py"])
+@pytest.mark.parametrize("name", ["capture/launcher.py", "capture/schedstat_reader.py", "runner/guard.py"])
 def test_parent_of_others_needs_the_standard_library_only(name):
     assert {module.split(".")[0] for module in imports(PACKAGE / name)} <= sys.stdlib_module_names
 
@@ -144,7 +149,16 @@ def test_serving_packages_are_in_the_servers_programs_only(path):
     """Broken: a run folder cannot be read on a machine without JAX and sglang-jax."""
     serving = {"jax", "jaxlib", "sgl_jax", "transformers", "safetensors", "tokenizers", "ml_dtypes", "flax"}
     if {name.split(".")[0] for name in imports(path)} & serving:
-        assert label(path) in STAND_ALONE
+        assert label(path) in (*STAND_ALONE, READS_TRACES)
+
+
+def test_only_the_reader_of_traces_loads_jax():
+    """Broken: the kit loads JAX, which takes a second and 300 MB, for runs without a trace."""
+    path = PACKAGE / READS_TRACES
+    assert "jax.profiler" in imports(path)
+    assert not {name.split(".")[0] for name in imports(path, at_load=True)} & {"jax", "jaxlib"}
+    module = name_of(path)
+    assert not [label(other) for other in MODULES if module in own(other)], "it runs in a process of its own"
 
 
 def test_no_import_goes_in_a_circle():

@@ -2,11 +2,11 @@
 
 Python imports this module at start-up if its folder is on PYTHONPATH. SCOREPROF_INJECT says what to add:
 
-    MODULE:CLASS.METHOD:spin|sleep:MILLISECONDS[:extend]
+    MODULE:CLASS.METHOD:spin|sleep:MILLISECONDS[:extend|:every_second]
     MODULE:CLASS.METHOD:skew:AMOUNT          added to each score that the coroutine returns
     MODULE:CLASS.METHOD:fail:N               each N-th call of the coroutine raises an error
 
-``extend``: only in calls whose batch is a prefill. The wrapper has the function's names, so that a stack
+``extend``: only in calls whose batch is a prefill; ``every_second``: only in every second call. The wrapper has the function's names, so that a stack
 sampled during the cost looks as if the function itself had it. On a busy machine a cost takes longer than
 MILLISECONDS: each call adds a line with its start (epoch) and its duration, both in ns, to the file
 SCOREPROF_INJECT_CALLS, if that is set.
@@ -68,9 +68,13 @@ def failing(original, every):
     return wrapper
 
 
-def wrapped(original, cost, seconds, only_extend):
+def wrapped(original, cost, seconds, condition):
+    calls = itertools.count()
+
     def wanted(args):
-        return not only_extend or args[1].forward_mode.is_extend()
+        if "every_second" in condition:
+            return next(calls) % 2 == 1
+        return "extend" not in condition or args[1].forward_mode.is_extend()
 
     if asyncio.iscoroutinefunction(original):
 
@@ -125,7 +129,5 @@ if SPEC:
     else:
         cost = {"spin": injected_spin, "sleep": injected_sleep}[kind]
         cost = recorded(cost) if CALLS else cost
-        patch = functools.partial(
-            wrapped, cost=cost, seconds=float(amount) / 1000, only_extend="extend" in condition
-        )
+        patch = functools.partial(wrapped, cost=cost, seconds=float(amount) / 1000, condition=condition)
     sys.meta_path.insert(0, PatchOnImport(module, path, patch))

@@ -16,7 +16,7 @@ from scoreprof_nb.analysis.latency import (
 )
 from scoreprof_nb.analysis.observer import observer_effect
 from scoreprof_nb.analysis.requests import events, measured_requests
-from scoreprof_nb.run_folder.records import Block, Recording
+from scoreprof_nb.run_folder.records import Block, Load, Recording
 from tests.support.synthetic import START_S, block, measured, phase, sent
 
 
@@ -217,6 +217,7 @@ def log(*lines):
 
 
 NO_LOG = log()
+ONE, TWO = (Load("closed", concurrency=n) for n in (1, 2))
 TWO_BLOCKS = [block(0, START_S, 1.0, profiled=False), block(1, START_S + 1, 1.0)]
 
 
@@ -230,7 +231,7 @@ def test_requests_get_their_block_and_the_warm_up_is_left_out():
         {"at_ms": 100, "latency_ms": 100},
         {"at_ms": 1400, "latency_ms": 3, "error": "connection"},
     )
-    requests = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1)
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, ONE)
     assert requests.table["sent_ns"].is_monotonic_increasing
     assert requests.table["block"].tolist() == [0, 0, -1, 1, 1]
     assert requests.table["profiled"].tolist() == [False, False, False, True, True]
@@ -243,7 +244,7 @@ def test_a_block_in_which_py_spy_failed_is_neither_with_it_nor_without():
     """Broken: an observer effect of nothing, and latencies of blocks that py-spy may have slowed down."""
     failed = Block(1, START_S + 1, START_S + 2, Recording(None, START_S, START_S, 100, failure="died"))
     table = sent(*({"at_ms": at_ms, "latency_ms": 100} for at_ms in (100, 1100, 1300)))
-    requests = measured_requests(phase([TWO_BLOCKS[0], failed], requests=table), NO_LOG, 1)
+    requests = measured_requests(phase([TWO_BLOCKS[0], failed], requests=table), NO_LOG, ONE)
     assert (len(requests.plain()), len(requests.profiled()), len(requests.succeeded())) == (1, 0, 3)
     assert observer_effect(requests).p50_ratio is None
 
@@ -256,7 +257,7 @@ def test_requests_sent_while_a_block_waits_for_its_last_answer_are_not_in_it():
         {"at_ms": 480, "latency_ms": 100},
         {"at_ms": 600, "latency_ms": 50},
     )
-    assert measured_requests(phase([one], requests=table), NO_LOG, 2).table["block"].tolist() == [0, 0, -1]
+    assert measured_requests(phase([one], requests=table), NO_LOG, TWO).table["block"].tolist() == [0, 0, -1]
 
 
 def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():
@@ -273,7 +274,7 @@ def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():
         (620, PREFILL.format(4)),
         (630, MISS.format(0)),
     )
-    requests = measured_requests(phase(TWO_BLOCKS, requests=table), lines, 1).table
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), lines, ONE).table
     assert requests["prefills"].tolist() == [1, 2, 1, 1]
     assert requests["split"].tolist() == [False, True, False, False]
     assert requests["compile_hit"].tolist() == [False, True, True, False]
@@ -282,7 +283,7 @@ def test_the_log_says_which_requests_were_split_or_hit_by_a_compile():
 def test_without_a_log_hits_are_unknown_not_false():
     """Broken: unknown hits are shown as none."""
     table = sent({"at_ms": 0, "latency_ms": 100})
-    requests = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, 1).table
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), NO_LOG, ONE).table
     for column in ("prefills", "split", "compile_hit"):
         assert requests[column].isna().all()
 
@@ -292,7 +293,7 @@ def test_a_log_that_tells_nothing_is_not_one_that_says_none():
     table = sent({"at_ms": 100, "latency_ms": 100})
     quiet = log((-500, "launching"), (-400, PREFILL.format(4)), (150, "WARNING: deprecated"))
     one = phase(TWO_BLOCKS, requests=table)
-    requests = measured_requests(one, quiet, 1)
+    requests = measured_requests(one, quiet, ONE)
     for column in ("prefills", "split", "compile_hit"):
         assert requests.table[column].isna().all()
     row = batching_row(one, quiet, requests)
@@ -303,7 +304,7 @@ def test_a_log_that_tells_nothing_is_not_one_that_says_none():
 def test_above_concurrency_one_splits_are_unknown():
     """Broken: with two requests in flight, a prefill is assigned to one of them by chance."""
     table = sent({"at_ms": 0, "latency_ms": 100})
-    requests = measured_requests(phase(TWO_BLOCKS, requests=table), log((20, PREFILL.format(4))), 2).table
+    requests = measured_requests(phase(TWO_BLOCKS, requests=table), log((20, PREFILL.format(4))), TWO).table
     assert requests["split"].isna().all()
     assert requests["compile_hit"].tolist() == [False]
 
@@ -339,7 +340,7 @@ def test_decode_steps_are_bounded_by_how_often_the_server_logs_one(interval, at_
     )
     table = sent({"at_ms": 0, "latency_ms": 100})
     one = phase(TWO_BLOCKS, requests=table)
-    row = batching_row(one, lines, measured_requests(one, lines, 1))
+    row = batching_row(one, lines, measured_requests(one, lines, ONE))
     assert (row["decode_batches_at_least"], row["decode_batches_at_most"]) == (at_least, at_most)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from scoreprof_nb.analysis.memory import COLUMNS, memory
 from scoreprof_nb.analysis.requests import measured_requests
 from scoreprof_nb.components.rules import load_rules
-from scoreprof_nb.run_folder.records import ServerProcess
+from scoreprof_nb.run_folder.records import Load, ServerProcess
 from tests.support.synthetic import START_S, block, phase, sent
 
 RULES = load_rules("")
@@ -33,7 +33,9 @@ def analysed(*of_processes, seconds=SECONDS):
         memory=pd.concat(of_processes, ignore_index=True),
         processes=(SERVER, SCHEDULER),
     )
-    return memory(made, measured_requests(made, NO_LOG, 1), RULES).set_index("process")
+    return memory(made, measured_requests(made, NO_LOG, Load("closed", concurrency=1)), RULES).set_index(
+        "process"
+    )
 
 
 def test_leak_is_found_per_thousand_requests():
@@ -63,5 +65,5 @@ def test_growth_in_a_short_phase_is_not_known():
 def test_run_of_an_older_version_has_no_memory():
     """Broken: a run without memory.parquet cannot be analysed again."""
     old = phase([block()], requests=sent({"at_ms": 1.0, "latency_ms": 5.0}))
-    table = memory(old, measured_requests(old, NO_LOG, 1), RULES)
+    table = memory(old, measured_requests(old, NO_LOG, Load("closed", concurrency=1)), RULES)
     assert (list(table.columns), len(table)) == (list(COLUMNS), 0)

@@ -8,18 +8,21 @@ import pandas as pd
 import pytest
 
 from scoreprof_nb.analysis.breakdown import thread_breakdown, utilisation
+from scoreprof_nb.analysis.capacity import capacity
 from scoreprof_nb.analysis.clock import FIRST_LINE, SLOT_S, SLOTS
-from scoreprof_nb.analysis.dependence import Units
 from scoreprof_nb.analysis.intervals import unseen_share
 from scoreprof_nb.analysis.observer import observer_effect
-from scoreprof_nb.analysis.request_path import _estimate, request_path
+from scoreprof_nb.analysis.path_counts import Slices
+from scoreprof_nb.analysis.path_estimate import estimate
+from scoreprof_nb.analysis.request_path import request_path
 from scoreprof_nb.analysis.ticks import BlockTicks, ThreadTicks, block_ticks
 from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, classify
-from scoreprof_nb.run_folder.records import Block
+from scoreprof_nb.run_folder.records import Block, Load
 from tests.support.synthetic import RULES, START_S, block, measured, phase_of, place, recording, stack_table
 
 RATE_HZ, SEEDS = 100, 200
+NO_LOG = pd.DataFrame({"time_ns": pd.Series(dtype="int64"), "text": pd.Series(dtype="object")})
 # Components of a request in ms: mean, and how much it varies from request to request.
 TRUTH = {
     "tokenize": (8.0, 2.0),
@@ -42,8 +45,19 @@ def simulated(seed, requests=60):
 @cache
 def estimated(seed, requests=60):
     counts, latency_ms = simulated(seed, requests)
-    units = Units.of_blocks([requests])
-    table = _estimate(counts, latency_ms, np.zeros_like(latency_ms), CATALOG, units).set_index("component")
+    nothing = np.zeros_like(latency_ms)
+    slices = Slices(
+        counts,
+        np.zeros_like(counts),
+        nothing,
+        latency_ms,
+        nothing,
+        nothing + 1,
+        np.zeros(len(counts), dtype=np.int64),
+    )
+    own, queued = estimate(slices, latency_ms.max(), CATALOG)
+    assert queued.empty
+    table = own.set_index("component")
     unseen_ms = unseen_share(int(counts.sum())) * latency_ms.mean()
     for name in set(TRUTH) - set(table.index):
         table.loc[name, ["mean_ms", "low", "high"]] = 0.0, 0.0, unseen_ms
@@ -150,6 +164,11 @@ def ticks_of(number, at, activities, wall_ms):
     return BlockTicks(of, of.recording, stack_table(), of.start_s + at / 1e3, True, 0, tuple(threads))
 
 
+def path_of(ticks, rows):
+    load = Load("closed", concurrency=1)
+    return request_path(ticks, measured(*rows), load, NO_LOG, capacity(ticks, len(rows)))
+
+
 @cache
 def tables(seed):
     """Request path, threads and utilisation of one simulated phase."""
@@ -160,7 +179,7 @@ def tables(seed):
         blocks.append(ticks_of(number, at, activities, ends[-1]))
         rows += rows_of(lengths, ends, number)
     ticks = phase_of(*blocks)
-    path = request_path(ticks, measured(*rows), 1)
+    path = path_of(ticks, rows)
     assert path.method == "joint"
     no_cpu = pd.DataFrame(columns=["process", "thread", "cpu_s"])
     return path.as_mapping(), thread_breakdown(ticks, no_cpu), utilisation(ticks)
@@ -294,7 +313,7 @@ def test_lost_ticks_are_put_back_where_they_belong():
                 0, START_S, START_S + ends[-1] / 1e3, recording(START_S, START_S + ends[-1] / 1e3, lines)
             )
             ticks = phase_of(block_ticks(of, of.recording, table, classified))
-            path = request_path(ticks, measured(*rows_of(lengths, ends)), 1).as_mapping()
+            path = path_of(ticks, rows_of(lengths, ends)).as_mapping()
             found_ms[how].append(sum(path[STAGES[i][1]][0] for i in spun))
     off = {how: abs(np.mean(found_ms[how]) / np.mean(truth_ms) - 1) for how in found_ms}
     assert off["put back"] <= 0.04, off

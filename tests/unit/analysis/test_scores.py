@@ -82,3 +82,29 @@ def test_dtype_is_the_servers_flag_else_the_models_own():
     assert dtype_of({"command": "x --dtype float16", "model_dtype": "float32"}) == "float16"
     assert dtype_of({"command": "x --dtype=auto", "model_dtype": "float32"}) == "float32"
     assert dtype_of({}) == "not known"
+
+
+def test_new_requests_are_judged_by_those_that_were_sent_once_more():
+    """Broken: nothing is checked when payloads are new, or the digest depends on how many were sent."""
+
+    def run(n, again):
+        rows = [
+            {"at_ms": 10 * k, "latency_ms": 1, "payload": k, "scores": [[0.1 * (k % 9), 0.5]]}
+            for k in range(n)
+        ]
+        more = {"at_ms": 10 * n, "latency_ms": 1, "payload": 0, "repeat": True, "scores": [[again, 0.5]]}
+        warm = {"at_ms": -10, "latency_ms": 1, "payload": -1, "warmup": True, "scores": [[0.9, 0.9]]}
+        return scores(sent(warm, {**warm, "scores": [[0.1, 0.1]]}, *rows, more), BFLOAT16)
+
+    assert run(5, 0.0).consistent is True
+    assert run(5, 0.1).consistent is False
+    assert run(5, 0.0).digest == run(50, 0.0).digest != run(5, 0.1).digest
+
+
+def test_equal_numbers_of_other_kinds_are_other_payloads():
+    """Broken: in ``mixed`` the scores of one kind are compared with another's."""
+    rows = [
+        {"at_ms": 10 * k, "latency_ms": 1, "kind": kind, "payload": 0, "scores": [[0.4 * k]]}
+        for k, kind in enumerate(("single", "small"))
+    ]
+    assert scores(sent(*rows), BFLOAT16).max_difference is None

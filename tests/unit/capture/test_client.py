@@ -8,6 +8,7 @@ import pytest
 
 from scoreprof_nb.capture.client import ScoreClient, judge
 from scoreprof_nb.capture.load import LoadGenerator
+from scoreprof_nb.capture.workload import FileWorkload
 from scoreprof_nb.parameters.requests_file import RequestBody
 
 KEY = "opensesame"
@@ -49,7 +50,7 @@ def test_key_is_sent_as_a_bearer_token(url, key, error):
 
 def test_load_has_the_key(url):
     """Broken: the warm-up has the key and the measured requests do not."""
-    load = LoadGenerator(url, [BODY], 1, 5, KEY)
+    load = LoadGenerator(url, FileWorkload([BODY]), 1, 5, KEY)
     with load:
         while not load.rows:
             time.sleep(0.01)

@@ -9,6 +9,7 @@ import pytest
 from scoreprof_nb.capture import load as load_module
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.server import free_port
+from scoreprof_nb.capture.workload import FileWorkload
 from scoreprof_nb.parameters.requests_file import RequestBody
 from scoreprof_nb.run_folder.records import PhaseRecord, Warmup
 from scoreprof_nb.run_folder.store import load_phase, write_phase
@@ -30,7 +31,7 @@ def _short_pause(monkeypatch):
 
 def run_load(url, n=2, *, bodies=(BODY,), concurrency=1, timeout_s=5.0):
     """The load after at least n requests; a failed request does not end it."""
-    load = LoadGenerator(url, bodies, concurrency, timeout_s)
+    load = LoadGenerator(url, FileWorkload(bodies), concurrency, timeout_s)
     load.start()
     try:
         wait_until(lambda: len(load.rows) >= n, f"{n} requests; there are {load.rows}")
@@ -182,7 +183,7 @@ def test_score_that_is_no_float_does_not_end_the_client(score, tmp_path):
     """Broken: a client thread dies, and its phase has no requests and no reason."""
     content = f'{{"scores": [[{score}, 0.5], [0.5, 0.5]]}}'.encode()
     with standin(lambda handler, body: handler.reply(200, content)) as server:
-        load = LoadGenerator(server.url, [BODY], 1, 5)
+        load = LoadGenerator(server.url, FileWorkload([BODY]), 1, 5)
         load.start()
         wait_until(lambda: load.rows or not load._workers[0].is_alive(), "an answer")
         load.stop()
@@ -232,7 +233,7 @@ def test_all_kinds_of_rows_can_be_written(tmp_path):
 def test_warm_up_is_marked():
     """Broken: requests of the warm-up count as measured, or measured ones as warm-up."""
     with standin(lambda handler, body: handler.reply_json(scores_for(body))) as server:
-        load = LoadGenerator(server.url, [BODY], 1, 5)
+        load = LoadGenerator(server.url, FileWorkload([BODY]), 1, 5)
         load.start()
         wait_until(lambda: len(load.rows) >= 2, "two requests")
         load.warming = False
@@ -255,7 +256,7 @@ def test_concurrency_is_the_number_in_flight(concurrency):
         handler.reply_json(scores_for(body))
 
     with standin(answer) as server:
-        load = LoadGenerator(server.url, [BODY], concurrency, 5)
+        load = LoadGenerator(server.url, FileWorkload([BODY]), concurrency, 5)
         load.start()
         try:
             wait_until(lambda: len(load.rows) >= 4 * concurrency, "some rounds")
@@ -273,7 +274,7 @@ def test_waiting_for_answers_gives_an_instant_between_two_requests():
     """Broken: a block begins or ends while a request is in flight, or waits forever after a failed one."""
     answers = iter([lambda h, b: h.reply_json(scores_for(b)), lambda h, b: h.reply(500, b"x")] * 500)
     with standin(lambda handler, body: next(answers)(handler, body)) as server:
-        load = LoadGenerator(server.url, [BODY], 1, 5)
+        load = LoadGenerator(server.url, FileWorkload([BODY]), 1, 5)
         load.start()
         try:
             instants = []
@@ -291,7 +292,7 @@ def test_waiting_for_an_answer_that_never_comes_ends():
     """Broken: a hanging server would hold the capture for ever."""
     release = threading.Event()
     with standin(lambda handler, body: release.wait(5)) as server:
-        load = LoadGenerator(server.url, [BODY], 1, 5)
+        load = LoadGenerator(server.url, FileWorkload([BODY]), 1, 5)
         load.start()
         wait_until(load.in_flight, "a request")
         assert load.wait_answered(load.in_flight(), 0.05) is None
@@ -310,7 +311,7 @@ def test_stop_lets_the_request_in_flight_end():
         handler.reply_json(scores_for(body))
 
     with standin(answer) as server:
-        load = LoadGenerator(server.url, [BODY], 1, 5)
+        load = LoadGenerator(server.url, FileWorkload([BODY]), 1, 5)
         load.start()
         started.wait(5)
         threading.Timer(0.1, release.set).start()
@@ -323,7 +324,7 @@ def test_abandon_does_not_wait():
     """Broken: stopping a failed run waits for the requests in flight."""
     release = threading.Event()
     with standin(lambda handler, body: release.wait(10)) as server:
-        load = LoadGenerator(server.url, [BODY], 1, 30)
+        load = LoadGenerator(server.url, FileWorkload([BODY]), 1, 30)
         load.start()
         wait_until(lambda: server.bodies, "a request")
         load.abandon()

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from scoreprof_nb.capture import provenance
+from scoreprof_nb.capture import preflight, provenance
 from scoreprof_nb.capture.preflight import check_folders, prepare
 from scoreprof_nb.capture.pyspy import PySpy
+from scoreprof_nb.capture.texts import WORDS
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import MASK
@@ -32,8 +33,11 @@ def interpreter(monkeypatch):
             "packages": {"sglang-jax": "0.1.0", "jax": "0.8.0"},
             "source": {"commit": "abc"},
         },
+        "labels": {
+            "ids": {" Yes": [5], " No": [6], **{f" {word}": [1, 2] for word in WORDS}},
+            "vocabulary": 100,
+        },
         "devices": {"platform": "tpu", "kind": "TPU v6 lite", "count": 4},
-        "labels": {"ids": {" Yes": [5], " No": [6]}, "vocabulary": 100},
     }
 
     def inspect_server(python, question, *arguments, error_name="server_python", device="cpu"):
@@ -58,7 +62,7 @@ def test_plan_of_a_launch(model, interpreter):
     assert made.command[-2:] == ("--page-size", "8")
     assert str(made.port) in made.command
     assert (made.environment["A"], made.environment["JAX_PLATFORMS"]) == ("1", "cpu")
-    assert list(made.bodies) == ["single"]
+    assert made.workloads.of("single").request(0).labels == 2
     assert interpreter["versions of"][0] == "sglang-jax"
     assert {name: made.provenance[name] for name in ("sglang_jax", "jax", "jaxlib", "model_dtype")} == {
         "sglang_jax": "0.1.0",
@@ -170,7 +174,7 @@ def test_wrong_parameters(model, parameters, message):
 
 def test_labels_of_several_tokens_are_refused(model, interpreter):
     """Broken: a label of several tokens is scored by its first one."""
-    interpreter["labels"]["ids"] = {" Yes": [5, 7], " No": [6]}
+    interpreter["labels"]["ids"] |= {" Yes": [5, 7]}
     with pytest.raises(ParameterError, match="' Yes' is 2 tokens"):
         plan(model)
     assert plan(model, label_token_ids=[1, 2]).provenance["label_token_ids"] == [1, 2]
@@ -201,3 +205,14 @@ def test_results_folder_that_cannot_be_written_is_reported_before_anything_is_la
     parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / "file" / "bucket"))
     with pytest.raises(ParameterError, match="results_dir.*cannot be written"):
         check_folders(parameters)
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_prompts_that_the_demos_server_refuses_are_named(monkeypatch):
+    """Broken: every request of a run fails because of a length that could have been checked."""
+    monkeypatch.setattr(preflight, "_tiny_model", lambda python: "/models/tiny")
+    values = {"py_spy_mode": "off", "server_python": sys.executable, "query_tokens": "200+-20"}
+    with pytest.raises(ParameterError, match="prompts of up to 274 tokens"):
+        prepare(Parameters(**values), ("single",))
+    prepare(Parameters(**values, server_flags="--context-length 512"), ("single",))
+    prepare(Parameters(**{**values, "query_tokens": "200"}), ("single",))

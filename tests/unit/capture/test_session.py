@@ -1,5 +1,6 @@
 """The session: a server that fails leaves its finished phases, a reason, and no process."""
 
+import json
 import re
 import sys
 from dataclasses import replace
@@ -8,11 +9,12 @@ import pandas as pd
 import pytest
 
 from scoreprof_nb.analysis.requests import measured_requests
-from scoreprof_nb.capture import session
+from scoreprof_nb.capture import capacity, session
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.server import free_port
 from scoreprof_nb.capture.session import capture
-from scoreprof_nb.capture.workload import request_bodies
+from scoreprof_nb.capture.workload import Workloads
+from scoreprof_nb.parameters import load as load_parameters
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
@@ -37,7 +39,7 @@ def planned(monkeypatch, tmp_path):
                 port=port,
                 attached=None,
                 recorder=None,
-                bodies={name: request_bodies(parameters, name, [1, 2]) for name in phases},
+                workloads=Workloads(parameters, (1, 2), {}),
                 provenance={"jax": None},
                 redact=Redactor.for_server(f"--api-key {SECRET}"),
             )
@@ -120,9 +122,9 @@ def test_no_block_cuts_a_request_off(planned, tmp_path, concurrency):
     """Broken: the longest requests are lost most often, and a block filled by one of them has none."""
     result = capture(planned("slow=0.6").with_values(phases="single", concurrency=concurrency), quiet)
     assert result.failure is None
-    phase = load_run(tmp_path / "run").phases["single"]
+    (phase,) = load_run(tmp_path / "run").phases.values()
     assert phase.record.warmup.compiles is None  # its log says nothing: that is not "no compile"
-    measured = measured_requests(phase, pd.DataFrame(columns=["time_ns", "text"]), concurrency).table
+    measured = measured_requests(phase, pd.DataFrame(columns=["time_ns", "text"]), phase.record.load).table
     for block in phase.record.blocks:
         start, stop = block.start_s * 1e9, block.stop_s * 1e9
         within = measured[measured["sent_ns"].between(start, stop) & measured["done_ns"].between(start, stop)]
@@ -197,3 +199,52 @@ def test_refused_server_flags_are_a_parameter_error(planned, monkeypatch, tmp_pa
     ):
         capture(parameters.with_values(server_flags="--nonsense"), quiet)
     assert RunFolder(tmp_path / "run").read_manifest().status == "failed"
+
+
+# ---- loads
+
+
+def test_each_load_is_a_phase_with_its_own_record(planned, tmp_path, monkeypatch):
+    """Broken: a load is not captured, or its phase does not say how its requests were sent."""
+    monkeypatch.setattr(load_parameters, "LADDER", (0.25, 0.5))
+    monkeypatch.setattr(capacity, "LEAST_S", 0.5)
+    parameters = planned("slow=0.02").with_values(phases="single", concurrency="1,3", rates="auto")
+    result = capture(parameters, quiet)
+    assert result.failure is None
+    run = load_run(tmp_path / "run")
+    assert run.manifest.status == "complete"
+    closed, many, *opened = run.phases.values()
+    assert list(run.phases)[:2] == ["single", "single@3"]
+    assert [phase.record.load.concurrency for phase in (closed, many)] == [1, 3]
+    assert [phase.record.load.loop for phase in opened] == ["open", "open"]
+    loads = [phase.record.load for phase in opened]
+    assert loads[0].capacity_per_s == loads[1].capacity_per_s > 0
+    shares = [load.offered_per_s / load.capacity_per_s for load in loads]
+    assert shares == pytest.approx([0.25, 0.5], rel=0.01)
+    for phase in run.phases.values():
+        assert phase.record.kind == "single"
+        table = phase.requests
+        assert table["error"].isna().all()
+        assert table["request"].is_unique
+        repeats = table[table["repeat"]]
+        assert len(repeats) == 4
+        assert set(repeats["payload"]) <= set(table.loc[~table["repeat"], "payload"])
+        assert len(table[~table["warmup"] & ~table["repeat"]]) > 0
+    assert loads[0].client_cpu_s > 0
+    assert capture(parameters, quiet).captured == ()  # the rates that were chosen are the run's
+
+
+def test_replay_sends_at_the_files_times(planned, tmp_path):
+    """Broken: recorded traffic is sent at other times than it came."""
+    path = tmp_path / "own.jsonl"
+    times_s = [round(0.1 * number, 1) for number in range(40)]
+    lines = [{"query": "q", "items": ["a"], "repeat": False, "send_at_s": at_s} for at_s in times_s]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    capture(planned().with_values(phases="file", requests_file=str(path)), quiet)
+    (phase,) = load_run(tmp_path / "run").phases.values()
+    assert (phase.record.load.loop, phase.record.load.offered_per_s) == ("replay", 10)
+    replayed = phase.requests[~phase.requests["warmup"]].sort_values("intended_ns")
+    gaps_s = replayed["intended_ns"].diff().dropna() / 1e9
+    assert len(replayed) >= 15
+    assert gaps_s.to_list() == pytest.approx([0.1] * len(gaps_s), abs=1e-6)
+    assert replayed["payload"].to_list() == list(range(len(replayed)))

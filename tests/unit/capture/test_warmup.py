@@ -8,11 +8,11 @@ import pytest
 
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.warmup import PhaseWarmup, split_sizes
-from scoreprof_nb.capture.workload import request_bodies
+from scoreprof_nb.capture.workload import Workloads
 from scoreprof_nb.parameters.profile import Parameters
 from tests.support.standin import scores_for, standin
 
-LABELS = [1, 2]
+LABELS = (1, 2)
 
 
 class CompilingServer:
@@ -52,11 +52,11 @@ class CompilingServer:
 def warm_up(server, phase="large", **parameters):
     """The record of a whole warm-up."""
     parameters = Parameters(**parameters)
-    bodies = request_bodies(parameters, phase, LABELS)
+    workload = Workloads(parameters, LABELS, {}).of(phase)
     with server.serving():
-        warming = PhaseWarmup(server, bodies, parameters, lambda text: None)
+        warming = PhaseWarmup(server, workload, parameters, lambda text: None)
         warming.compile_batch_sizes()
-        with LoadGenerator(server.url, bodies, parameters.concurrency, 5.0) as load:
+        with LoadGenerator(server.url, workload, 1, 5.0) as load:
             return warming.until_warm(load)
 
 

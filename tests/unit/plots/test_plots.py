@@ -71,6 +71,14 @@ UTILISATION = table(
     ("conc4", "scheduler", "forward", 0.97, NAN, NAN),
 )
 
+CURVE = table(
+    "kind rate_per_s p50_ms p90_ms p99_ms knee_per_s capacity_per_s",
+    ("small", 10.0, 20.0, 25.0, 40.0, 20.0, 40.0),
+    ("small", 20.0, 25.0, 40.0, NAN, 20.0, 40.0),
+    ("small", 44.0, NAN, NAN, NAN, 20.0, 40.0),
+    ("large$", 1.0, 200.0, 250.0, NAN, NAN, NAN),
+)
+
 # function, its data, the values that may be unknown, the value without which there is nothing to draw
 FIGURES = [
     (plots.plot_latency, LATENCY, ["p50_low", "p50_high", "p90_low", "p90_high", "requests"], "p50_ms"),
@@ -82,6 +90,7 @@ FIGURES = [
     (plots.plot_batching, BATCHES, [], "batches"),
     (plots.plot_observer_effect, EFFECT, ["low", "high"], "p50_ratio"),
     (plots.plot_utilisation, UTILISATION, ["low", "high"], "busy_share"),
+    (plots.plot_latency_over_rate, CURVE, ["p99_ms", "knee_per_s", "capacity_per_s"], "rate_per_s"),
 ]
 BY_NAME = pytest.mark.parametrize(
     ("plot", "data", "optional", "needed"), FIGURES, ids=[figure[0].__name__ for figure in FIGURES]
@@ -330,3 +339,18 @@ def test_groups_differ_also_for_colour_blind_readers(sight):
     seen = {name: lab(CATALOG[name].colour, sight) for name in LEADING}
     close = [(a, b) for a, b in itertools.combinations(seen, 2) if math.dist(seen[a], seen[b]) < 12]
     assert close == []
+
+
+# ---- latency over the rate
+
+
+def test_latency_over_rate_draws_what_is_known_and_marks_what_is_not():
+    """Broken: a rate without percentiles looks like one that was not measured, or is drawn as zero."""
+    small, large = drawn_axes(plots.plot_latency_over_rate(CURVE, slo_ms=100))
+    lines = {line.get_color(): line for line in small.lines if line.get_marker() == "o"}
+    assert [len(line.get_xdata()) for line in lines.values()] == [2, 2, 1]  # p50, p90, p99
+    (crosses,) = [line for line in small.lines if line.get_marker() == "x"]
+    assert list(crosses.get_xdata()) == [44]
+    upright = sorted(line.get_xdata()[0] for line in small.lines if line.get_linestyle() in ("--", ":"))
+    assert upright == [20, 40]  # knee and capacity
+    assert [line.get_ydata()[0] for line in large.lines if line.get_linestyle() == "-."] == [100]

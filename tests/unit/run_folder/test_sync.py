@@ -148,3 +148,11 @@ def test_two_runs_are_never_mixed(tmp_path):
     make_run(tmp_path / "bucket", "single", run_id="another")
     with pytest.raises(ResultsError, match="another"):
         restore_run(tmp_path / "bucket", tmp_path / "run")
+
+
+def test_phases_whose_names_are_no_folder_names_are_restored(tmp_path):
+    """Broken: another machine measures the open loops again, whose names hold a slash."""
+    make_run(tmp_path / "run", "small@2.5/s", requested=("small@2.5/s",))
+    copy_run(tmp_path / "run", tmp_path / "bucket")
+    assert restore_run(tmp_path / "bucket", tmp_path / "other") == ("small@2.5/s",)
+    assert list(load_run(tmp_path / "other").phases) == ["small@2.5/s"]

@@ -1,0 +1,113 @@
+"""Whether the server's threads ran, waited for a core, or neither: the kernel's counters over a block."""
+
+import select
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from scoreprof_nb.capture.cpu_quota import quota_between, read_quota
+from scoreprof_nb.capture.launcher import SLOT_S
+from scoreprof_nb.run_folder.records import CpuQuota
+from scoreprof_nb.run_folder.store import SCHEDSTAT_SCHEMA
+
+READER = Path(__file__).with_name("schedstat_reader.py")
+SCRATCH = ".schedstat"  # the reader's records, until they are a table
+START_S, STOP_S = 5.0, 5.0
+# As RECORD in schedstat_reader.py, which is stand-alone.
+_RECORD = np.dtype(
+    [("time_ns", "<i8"), ("pid", "<i4"), ("tid", "<i4"), ("on_cpu_ns", "<i8"), ("runnable_ns", "<i8")]
+)
+
+
+class CpuRecorder:
+    """What the kernel says of the server's CPU time over the measured blocks of a phase.
+
+    ``quota``: what its CPU quota did while this was entered, None if not known; ``tables``: rows of
+    schedstat.parquet, by ``reading``.
+    """
+
+    def __init__(self, pids: Sequence[int], folder: Path) -> None:
+        """``folder``: for a file that exists while counters are read."""
+        self._pids = tuple(pids)
+        self._scratch = folder / SCRATCH
+        self._quota_before: CpuQuota | None = None
+        self.quota: CpuQuota | None = None
+        self.tables: list[pa.Table] = []
+
+    def __enter__(self) -> Self:
+        self._quota_before = read_quota(self._pids[-1])
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.quota = quota_between(self._quota_before, read_quota(self._pids[-1]))
+
+    @contextmanager
+    def reading(self, block: int) -> Iterator[None]:
+        """Read the counters of every thread, as rows of this block."""
+        with ThreadStateReading(self._pids, self._scratch) as reading:
+            yield
+        self.tables.append(reading.table(block))
+
+
+class ThreadStateReading:
+    """A process that reads the counters of the threads of some processes, while it is entered.
+
+    A reader that fails costs its own rows only: the states of the block are then not known.
+    """
+
+    def __init__(self, pids: Sequence[int], scratch: Path) -> None:
+        """``scratch``: a file for the reader's records, removed when it ends."""
+        self._pids = pids
+        self._scratch = scratch
+        self._process: subprocess.Popen[bytes] | None = None
+        self._records = b""
+
+    def __enter__(self) -> Self:
+        with suppress(OSError):
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(READER), str(self._scratch), str(SLOT_S)]
+                + [str(pid) for pid in self._pids],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            assert self._process.stdout is not None
+            select.select([self._process.stdout], [], [], START_S)  # until it reads, or has failed
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        with suppress(OSError):
+            self._records = self._scratch.read_bytes()
+        self._scratch.unlink(missing_ok=True)
+
+    def table(self, block: int) -> pa.Table:
+        """The records as rows of schedstat.parquet; complete once the reader has ended."""
+        return table_of(self._records, block)
+
+
+def table_of(records: bytes, block: int) -> pa.Table:
+    """Rows of schedstat.parquet from the reader's records; the last one may be cut off."""
+    whole = np.frombuffer(records, dtype=_RECORD, count=len(records) // _RECORD.itemsize)
+    whole = whole[np.lexsort((whole["time_ns"], whole["tid"], whole["pid"]))]  # a thread's rows together
+    columns = {name: whole[name] for name in _RECORD.names or ()}
+    return pa.table({"block": np.full(len(whole), block), **columns}).cast(SCHEDSTAT_SCHEMA)
