@@ -127,7 +127,6 @@ class Comparison:
 def compare(
     control: Sequence[RunAnalysis],
     test: Sequence[RunAnalysis],
-    seed: int,
     delta: float = MARGIN,
     level: float = ONE_LOOK,
     compared: Collection[str] = (),
@@ -149,7 +148,7 @@ def compare(
         raise ValueError(f"no phase is common to all runs: {'; '.join((*without_partner, *incomplete))}")
     correctness = compare_answers(phases, dtype_of(before[0].run.provenance))
     guarded = guards(phases, correctness, stopped)
-    metrics = block_improvements(metric_changes(phases, delta, level, seed), guarded)
+    metrics = block_improvements(metric_changes(phases, delta, level), guarded)
     paths = [path_change(name, *both) for name, both in phases.items()]
     changes = concat_tables([path.table for path in paths], CHANGE_COLUMNS)
     return Comparison(

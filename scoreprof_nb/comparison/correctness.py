@@ -29,10 +29,13 @@ COUNT_COLUMNS = ("phase", "what", "control", "test", "control_of", "test_of", "p
 LOGIT_TOLERANCES: Mapping[str, float] = MappingProxyType(
     {"bfloat16": 2**-4, "float16": 2**-7, "float32": 1e-3}
 )
+ROUNDED = 0.01  # of the payloads (or answers): so many may be a rounding step beyond the tolerance
+FAR = 4.0  # times the tolerance: no rounding
 FLOOR = 1e-4  # a smaller difference of probabilities is not looked at
 _REORDERED = 8.0  # the scores as a set agree so many times better than item by item
 _SMALLEST = 1e-12  # a probability of 0 has no logit
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,16 @@ def compare_scores(
     deviate and control's own do not, or do so less often by Fisher's test: a server that is wrong only
     occasionally still has the right median. They also changed when the items have control's scores in another
     order.
+
+    Where every request is new, thousands of payloads were answered once or a few times each, and rounding
+    takes a few of them beyond the tolerance or swaps two items. So a share of up to ROUNDED is no change; a
+    single answer that is FAR off is.
     """
     before, after = (_answers(side) for side in (control, test))
     shared = before.keys() & after.keys()
     tolerance = logit_tolerance(dtype)
     changes, logit_changes, medians_deviate, shape_differs, reordered = [0.0], [0.0], 0, 0, 0
-    deviating, answers = np.zeros(2, int), np.zeros(2, int)
+    deviating, far, answers = np.zeros(2, int), np.zeros(2, int), np.zeros(2, int)
     for payload in shared:
         one, other = before[payload], after[payload]
         if one is None or other is None or one.shape[1:] != other.shape[1:]:
@@ -87,11 +94,13 @@ def compare_scores(
         reordered += is_reordered(one, other)
         for side, values in enumerate((one, other)):
             deviating[side] += int(deviates(values, medians[0], tolerance).sum())
+            far[side] += int(deviates(values, medians[0], FAR * tolerance).sum())
             answers[side] += len(values)
     same = None
     if shared:
-        more = deviating[1] > 0 and (deviating[0] == 0 or more_p(*deviating, *answers) < 1 - CONFIDENCE)
-        same = not (shape_differs or medians_deviate or reordered or more)
+        more = is_beyond_rounding(deviating[1], answers[1]) and _more(deviating, answers)
+        payloads = is_beyond_rounding(max(medians_deviate, reordered), len(shared))
+        same = not (shape_differs or payloads or more or _more(far, answers))
     compared = len(shared) > shape_differs
     values_of_row = (
         *(phase, len(shared), len(before.keys() ^ after.keys()), shape_differs),
@@ -100,6 +109,16 @@ def compare_scores(
         *(tolerance, same),
     )
     return dict(zip(SCORE_COLUMNS, values_of_row, strict=True))
+
+
+def is_beyond_rounding(count: int, of: int) -> bool:
+    """Whether so many payloads or answers deviate, or are reordered, that it is more than rounding."""
+    return count > ROUNDED * of
+
+
+def _more(hits: Integers, answers: Integers) -> bool:
+    """Whether answers of test are hit, and none of control's or fewer by Fisher's test. Shape (2,)."""
+    return bool(hits[1] and (not hits[0] or more_p(*hits, *answers) < 1 - CONFIDENCE))
 
 
 def deviates(answers: Floats, reference: Floats, tolerance: float) -> NDArray[np.bool_]:

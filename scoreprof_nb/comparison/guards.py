@@ -13,7 +13,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.comparison.claims import IMPROVEMENT
-from scoreprof_nb.comparison.correctness import Correctness, more_p
+from scoreprof_nb.comparison.correctness import Correctness, is_beyond_rounding, more_p
 from scoreprof_nb.comparison.metrics import PhasePairs
 from scoreprof_nb.comparison.verdict import BLOCKED
 from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST
@@ -91,7 +91,8 @@ def scores_guard(phase: str, scores: Mapping[Any, Any]) -> Guard:
         return Guard("scores", phase, True, "scores: not checked, no payload was answered on both sides")
     if scores["same"]:
         return Guard("scores", phase, False, f"scores: the same in {scores['payloads']} payloads")
-    what = "items in another order" if scores["reordered"] else "other scores"
+    reordered = is_beyond_rounding(scores["reordered"], scores["payloads"])
+    what = "items in another order" if reordered else "other scores"
     reason = (
         f"{what}: {scores['test_deviating']} of {scores['test_answers']} answers of test deviate from "
         f"control's, and {scores['control_deviating']} of {scores['control_answers']} of control"

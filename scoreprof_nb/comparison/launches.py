@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from scoreprof_nb.analysis.dependence import Floats
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.analysis.statistics import CONFIDENCE
 from scoreprof_nb.comparison.metrics import PhasePairs, headline_metrics
-from scoreprof_nb.comparison.paired import Floats, t_interval
+from scoreprof_nb.comparison.paired import t_interval
 from scoreprof_nb.parameters.compare import CONTROL, TEST
 
 LAUNCH_COLUMNS = ("phase", "metric", "side", "pair", "launch", "run_id", "value")
@@ -147,9 +148,9 @@ def odd_pair(ratios: Floats) -> int | None:
 
 
 def observer_difference(sides: PhasePairs) -> tuple[float, float] | None:
-    """By how much py-spy slows test down more than control: the ratio of the observer effects over the pairs,
-    and the p-value that it is 1; None where an effect is not known, or with a single pair."""
-    effects = [[run.latency.observer_effect.p50_ratio for run in side] for side in sides]
+    """By how much py-spy slows test down more than control: the ratio of its effects on the mean, over the
+    pairs, and the p-value that it is 1; None where an effect is not known, or with a single pair."""
+    effects = [[run.latency.observer_effect.mean_ratio for run in side] for side in sides]
     if len(effects[0]) < 2 or any(value is None or value <= 0 for side in effects for value in side):
         return None
     logs = np.log(np.array(effects[1], dtype=np.float64)) - np.log(np.array(effects[0], dtype=np.float64))

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scoreprof_nb.analysis.dependence import Floats, Units
 from scoreprof_nb.analysis.device import BUSY
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.analysis.statistics import percentile_floor
 from scoreprof_nb.comparison.claims import INSUFFICIENT, NOT_KNOWN, Judged, judge, log_margin, moments
 from scoreprof_nb.comparison.paired import (
     Effect,
-    Floats,
+    Sample,
     log_ratios,
     paired_effect,
     suggested,
@@ -65,12 +66,11 @@ class Metric:
         return BESIDE if self.kind is None else HEADLINE
 
 
-def latencies_ms(phase: PhaseAnalysis, kind: str) -> Floats:
+def latencies_ms(phase: PhaseAnalysis, kind: str) -> Sample:
     """The latencies of one kind of request without py-spy and without a compile, in the order of sending."""
     plain = phase.requests.plain()
-    chosen = (plain["kind"] == kind) & ~plain["compile_hit"].fillna(False).astype(bool)
-    latencies: Floats = plain.loc[chosen, "latency_ms"].to_numpy(dtype=np.float64)
-    return latencies
+    chosen = plain[(plain["kind"] == kind) & ~plain["compile_hit"].fillna(False).astype(bool)]
+    return chosen["latency_ms"].to_numpy(dtype=np.float64), Units.of_requests(chosen)
 
 
 def kinds_of(sides: PhasePairs) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def headline_metrics(sides: PhasePairs) -> list[Metric]:
 
 def _mean(name: str, kind: str) -> Metric:
     def value(phase: PhaseAnalysis) -> float | None:
-        latencies = latencies_ms(phase, kind)
+        latencies, _ = latencies_ms(phase, kind)
         return float(latencies.mean()) if len(latencies) else None
 
     return Metric(name, "ms", value, "no request without py-spy and without a compile", kind=kind)
@@ -135,14 +135,14 @@ class _Row:
     effect: Effect | None
 
 
-def metric_changes(phases: Mapping[str, PhasePairs], delta: float, level: float, seed: int) -> pd.DataFrame:
+def metric_changes(phases: Mapping[str, PhasePairs], delta: float, level: float) -> pd.DataFrame:
     """One row per phase and metric: METRIC_COLUMNS, the headlines of a phase first.
 
     ``delta``: the margin, relative. ``level``: the error that this look at the comparison may spend. A metric
     that any run lacks is not known.
     """
     rows = [
-        _row(name, metric, sides, seed)
+        _row(name, metric, sides)
         for name, sides in phases.items()
         for metric in (*headline_metrics(sides), *METRICS)
     ]
@@ -150,14 +150,14 @@ def metric_changes(phases: Mapping[str, PhasePairs], delta: float, level: float,
     return table.astype(dict.fromkeys(_NUMBERS, float))
 
 
-def _row(name: str, metric: Metric, sides: PhasePairs, seed: int) -> _Row:
+def _row(name: str, metric: Metric, sides: PhasePairs) -> _Row:
     control, test = (_values(metric, side) for side in sides)
     effect = None
     if len(control) and len(test):
         logs = log_ratios(control, test)
         if len(logs) == 1 and metric.kind is not None:
             before, after = (latencies_ms(side[0], metric.kind) for side in sides)
-            effect = within_run_effect(before, after, seed)
+            effect = within_run_effect(before, after)
         else:
             effect = paired_effect(logs)
     return _Row(name, metric, control, test, effect)

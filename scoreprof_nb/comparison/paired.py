@@ -10,13 +10,14 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from scoreprof_nb.analysis.statistics import CONFIDENCE, RESAMPLES, interval_of
+from scoreprof_nb.analysis.dependence import Floats, Units
+from scoreprof_nb.analysis.intervals import mean_of
+from scoreprof_nb.analysis.statistics import CONFIDENCE
 from scoreprof_nb.comparison.claims import IMPROVEMENT, INCONCLUSIVE, NOT_KNOWN, REGRESSION, SUGGESTIVE
 
-Floats = NDArray[np.float64]
+Sample = tuple[Floats, Units]  # latencies of requests, any unit, and the blocks and kinds they belong to
 
 
 @dataclass(frozen=True)
@@ -89,20 +90,19 @@ def t_interval(differences: Floats) -> tuple[Floats, Floats, Floats]:
     )
 
 
-def within_run_effect(control: Floats, test: Floats, seed: int) -> Effect:
-    """The ratio of the means with one run per side; the interval, by bootstrap over requests, is of the
-    variation within the runs only.
+def within_run_effect(control: Sample, test: Sample) -> Effect:
+    """The ratio of the means with one run per side; the interval is of the variation within the runs only,
+    with what neighbouring requests and the measured blocks have in common (``dependence``).
 
-    ``control``, ``test``: latencies of requests, any unit, at least one each.
+    The sides are independent, and the logarithm of a mean moves by its relative change, to first order.
+    ``control``, ``test``: at least one request each; NaN as interval with fewer than two.
     """
-    rng = np.random.default_rng(seed)
-    ratio = float(np.mean(test) / np.mean(control))
-    agreeing = int(ratio != 1)
-    if min(len(control), len(test)) < 2:
-        return Effect(ratio, math.nan, math.nan, 1, math.nan, ratio, agreeing)
-    below, above = (rng.choice(side, (RESAMPLES, len(side))).mean(axis=1) for side in (control, test))
-    low, high = interval_of(above / below)
-    return Effect(ratio, min(float(low), ratio), max(float(high), ratio), 1, math.nan, ratio, agreeing)
+    means = [float(values.mean()) for values, _ in (control, test)]
+    ratio = means[1] / means[0]
+    halves = [float(mean_of(values).half_width(units)[0]) for values, units in (control, test)]
+    relative = math.hypot(*(half / mean for half, mean in zip(halves, means, strict=True)))
+    low, high = ratio * math.exp(-relative), ratio * math.exp(relative)
+    return Effect(ratio, low, high, 1, math.nan, ratio, int(ratio != 1))
 
 
 def suggested(effect: Effect, delta: float) -> str:

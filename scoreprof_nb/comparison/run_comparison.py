@@ -38,9 +38,7 @@ def make_comparison(
         for side, paths in zip(SIDES, folders, strict=True)
     )
     try:
-        comparison = compare(
-            control, test, parameters.seed, parameters.delta, level, parameters.compared, stopped, noise
-        )
+        comparison = compare(control, test, parameters.delta, level, parameters.compared, stopped, noise)
     except ValueError as error:
         raise ParameterError(TEST, parameters.test, str(error)) from error
     refuse_incomparable(parameters, comparison.incomparable)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from scoreprof_nb.analysis.conditions import warm_up_sufficient
 from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.comparison.metrics import HEADLINE
@@ -128,7 +129,7 @@ def _run_caveats(runs: Sequence[RunAnalysis]) -> list[str]:
     if statuses - {"complete"}:
         sentences.append(f"not all runs are complete: {', '.join(sorted(statuses))}")
     phases = [phase for run in runs for phase in run.phases]
-    cold = [phase.name for phase in phases if phase.phase.record.warmup.warm is False]
+    cold = [phase.name for phase in phases if warm_up_sufficient(phase.phase.record.warmup) is False]
     if cold:
         names = ", ".join(dict.fromkeys(cold))
         sentences.append(

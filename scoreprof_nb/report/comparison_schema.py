@@ -98,6 +98,7 @@ class Component(Row):
     control_ms: Finite | None = Field(description="ms per request")
     test_ms: Finite | None = Field(description="ms per request")
     change_ms: Finite | None = Field(description="test - control, ms per request")
+    queued_change_ms: Finite | None = Field(description="of change_ms: waiting behind the component")
     low: Finite | None = Field(description="95 % interval of the change, ms per request")
     high: Finite | None = Field(description="95 % interval of the change, ms per request")
     p: P | None = Field(description=_P)

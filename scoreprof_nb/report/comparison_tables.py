@@ -59,8 +59,10 @@ def metrics_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def components_table(comparison: Comparison) -> pd.DataFrame:
-    """The request path side by side, the largest changes of each phase first."""
+    """The request path side by side, the largest changes of each phase first. What waits behind a component
+    is part of its ms, and also in a column of its own if anything waits."""
     table = comparison.components.groupby("phase", sort=False).head(COMPONENTS)
+    queued = table["queued_change_ms"].fillna(0).any()
     return pd.DataFrame(
         [
             {
@@ -69,6 +71,7 @@ def components_table(comparison: Comparison) -> pd.DataFrame:
                 "control ms": row["control_ms"],
                 "test ms": row["test_ms"],
                 "change ms": format.change(row["change_ms"], row["low"], row["high"]),
+                **({"of it queued ms": row["queued_change_ms"]} if queued else {}),
                 "p": format.p_value(row["p"]),
                 "margin ms": row["margin_ms"],
                 "verdict": row["verdict"],

@@ -54,6 +54,7 @@ def phase(
     requests=40,
     workload="8 small x 4; SHA-256 0123456789abcdef",
     compiles=2,
+    warm=True,
     prefills=1.0,
     observer=1.02,
     cached=None,
@@ -91,14 +92,14 @@ def phase(
         name=name,
         phase=SimpleNamespace(
             requests=sent(*plain),
-            record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles, warm=True)),
+            record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles, warm=warm)),
         ),
         batching=SimpleNamespace(summary={"compiles": 0, "prefills_per_request": prefills}),
         requests=requests_sent,
         latency=SimpleNamespace(
             table=pd.DataFrame(_latency_rows(name, latency_ms, requests, failed)),
             throughput=(1e3 / latency_ms, 4e3 / latency_ms),
-            observer_effect=SimpleNamespace(p50_ratio=observer),
+            observer_effect=SimpleNamespace(mean_ratio=observer),
         ),
         path=RequestPath(table, "joint"),
         prefix_cache=SimpleNamespace(cached_share=cached),
@@ -166,7 +167,7 @@ def side(factor=1.0, pairs=PAIRS, at=0.0, label="run", provenance=None, paramete
 
 
 def compared(control=None, test=None, **how):
-    return compare(control or side(), test or side(at=1), 0, **how)
+    return compare(control or side(), test or side(at=1), **how)
 
 
 def verdicts(comparison):

@@ -1,6 +1,7 @@
 """A comparison of two sides of synthetic runs: verdicts, what is refused, what blocks, what is named."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from scoreprof_nb.report.comparison_verdict import sentence, verdict_markdown
 from tests.support.compared_runs import (
     BASE,
     NOISE,
+    PAIRS,
     compared,
     phase,
     report_of,
@@ -32,7 +34,7 @@ from tests.support.schemas import assert_matches_schema
 def test_same_runs_are_no_meaningful_change():
     """Broken: identical sides get another verdict than no meaningful change."""
     runs = side()
-    comparison = compare(runs, runs, 0)
+    comparison = compare(runs, runs)
     assert set(verdicts(comparison).values()) == {NO_CHANGE}
     assert set(comparison.components["verdict"]) == {NO_CHANGE}
     assert report_of(comparison).verdict == NO_CHANGE
@@ -66,6 +68,34 @@ def test_the_component_that_changed_is_named_with_its_size():
     assert REGRESSION not in set(others["verdict"])
 
 
+@pytest.mark.parametrize("pairs", [1, PAIRS])
+def test_waiting_behind_a_component_is_part_of_its_change(pairs):
+    """Broken: with several requests in flight the components do not sum to the latency, and the time that
+    requests wait behind a slower component is nobody's."""
+    control, test = side(pairs=pairs), side(path={**BASE, "tokenize": 6.0}, at=1, pairs=pairs)
+    for runs, behind in ((control, {"tokenize": 8.0}), (test, {"tokenize": 14.0, "device_wait": 1.0})):
+        for one in runs:
+            path = one.phases[0].path
+            own = path.table.set_index("component", drop=False)
+            queued = own.loc[list(behind)].assign(
+                mean_ms=list(behind.values()),
+                low=[0.9 * ms for ms in behind.values()],
+                high=[1.1 * ms for ms in behind.values()],
+            )
+            one.phases[0].path = replace(path, queued=queued)
+    comparison = compare(control, test)
+    assert "of it queued ms" in tables.components_table(comparison)
+    assert "of it queued ms" not in tables.components_table(compared())
+    rows = comparison.components.set_index("component")
+    assert rows.loc["tokenize", "queued_change_ms"] == pytest.approx(6)
+    assert rows.loc["tokenize", "change_ms"] == pytest.approx(8, abs=0.2)
+    assert rows.loc["device_wait", "queued_change_ms"] == pytest.approx(1)
+    assert rows["control_ms"].sum() == pytest.approx(40 + 8, rel=0.02)
+    assert rows["test_ms"].sum() == pytest.approx(42 + 15, rel=0.02)
+    assert (rows["low"] <= rows["change_ms"]).all()
+    assert (rows["change_ms"] <= rows["high"]).all()
+
+
 def test_a_component_that_only_one_side_has():
     """Broken: a component that is new on one side has no row."""
     comparison = compared(test=side(path={**BASE, "softmax": 5.0}, at=1))
@@ -97,7 +127,7 @@ def test_one_phase_faster_and_one_slower_is_a_regression():
 
     control = [both(number, noise, noise) for number, noise in enumerate(NOISE)]
     test = [both(number, 1.3 * noise, 0.7 * noise) for number, noise in enumerate(NOISE[::-1])]
-    report = report_of(compare(control, test, 0))
+    report = report_of(compare(control, test))
     assert report.verdict == REGRESSION
     assert "worse in mean of single" in sentence(report)
     assert "better in mean of small" in sentence(report)
@@ -149,7 +179,7 @@ def test_another_number_of_scores_is_another_answer():
     for one in test:
         requests = one.phases[0].phase.requests
         requests["scores"] = [[[0.25]] for _ in range(len(requests))]
-    assert list(compare(control, test, 0).guards.query("blocks")["guard"]) == ["scores"]
+    assert list(compare(control, test).guards.query("blocks")["guard"]) == ["scores"]
 
 
 def test_payloads_of_one_side_only_are_counted():
@@ -157,7 +187,7 @@ def test_payloads_of_one_side_only_are_counted():
     test = side(at=1)
     for one in test:
         one.phases[0].phase.requests["payload"] += 1
-    row = compare(side(), test, 0).correctness.scores.iloc[0]
+    row = compare(side(), test).correctness.scores.iloc[0]
     assert (row["payloads"], row["only_one_side"]) == (3, 2)
 
 
@@ -227,7 +257,7 @@ def test_compiles_and_splits_are_compared_as_results_of_their_own():
     control, test = side(), side(at=1)
     for one in test:
         one.phases[0].requests.table.loc[:9, "compile_hit"] = True
-    counts = compare(control, test, 0).correctness.counts.set_index("what")
+    counts = compare(control, test).correctness.counts.set_index("what")
     assert counts.loc["compile_hit", "changed"]
     assert (counts.loc["compile_hit", "control"], counts.loc["compile_hit", "test"]) == (0, 60)
     assert not counts.loc["split", "changed"]
@@ -252,7 +282,7 @@ def test_what_the_log_does_not_tell_is_not_known():
     control, test = side(), side(at=1)
     for one in (*control, *test):
         one.phases[0].requests.table["split"] = pd.Series([pd.NA] * 40, dtype="boolean")
-    counts = tables.counts_table(compare(control, test, 0))
+    counts = tables.counts_table(compare(control, test))
     assert counts.set_index("requests").loc["split", "result"] == "not known"
 
 
@@ -307,7 +337,7 @@ def test_a_run_of_a_side_that_is_unlike_the_others_is_found():
     """Broken: a run that differs from the others of its side goes unnoticed."""
     test = side(at=1)
     test[3].run.provenance["cpus"] = 8
-    row = compare(side(), test, 0).incomparable.iloc[0]
+    row = compare(side(), test).incomparable.iloc[0]
     assert (row["what"], row["control"], row["test"]) == ("cpus", "2", "2 / 8")
 
 
@@ -362,7 +392,7 @@ def test_runs_without_a_partner_and_phases_of_one_side_are_named():
     """Broken: runs without a partner, or phases of one side, are dropped silently."""
     test = side(pairs=7, at=1)
     test[2].phases = (*test[2].phases, phase(name="large"))
-    comparison = compare(side(), test, 0)
+    comparison = compare(side(), test)
     assert comparison.pairs == 6
     assert len(comparison.excluded) == 2
     assert any("large" in text for text in comparison.excluded)
@@ -372,13 +402,13 @@ def test_pairs_are_made_in_the_order_of_time():
     """Broken: a drift of the machine affects one side more than the other."""
     control = [run(phase(factor=2.0**number), started_s=number) for number in range(6)]
     test = [run(phase(factor=2.0**number), started_s=number + 0.5) for number in reversed(range(6))]
-    assert set(compare(control, test, 0).metrics["ratio"].round(6)) == {1.0}
+    assert set(compare(control, test).metrics["ratio"].round(6)) == {1.0}
 
 
 def test_no_common_phase_is_an_error():
     """Broken: sides without a common phase give an empty report."""
     with pytest.raises(ValueError, match="no phase is common to all runs"):
-        compare([run(phase(name="small"))], [run(phase(name="large"))], 0)
+        compare([run(phase(name="small"))], [run(phase(name="large"))])
 
 
 def test_stacks_that_vanished_and_that_are_new():
@@ -393,7 +423,7 @@ def test_the_same_code_in_another_installation_and_on_another_line_is_the_same_s
     """Broken: the same function in another installation or on another line is called new."""
     control = side(stack="work@/opt/server/lib/python3.12/site-packages/sgl_jax/a.py:7")
     test = side(stack="work@/opt/baseline/lib/python3.12/site-packages/sgl_jax/a.py:9", at=1)
-    comparison = compare(control, test, 0)
+    comparison = compare(control, test)
     assert len(comparison.stacks) == 1
     assert tables.stacks_table(comparison).empty
 

@@ -33,11 +33,11 @@ def on(runs, *values, name="host"):
 def test_side_with_an_environment_of_its_own_is_refused(name, values, what):
     """Broken: control ran on one machine and test on another, and the difference is called the branch's."""
     one, other = values
-    comparison = compare(on(side(), one, name=name), on(side(at=1), other, name=name), 0)
+    comparison = compare(on(side(), one, name=name), on(side(at=1), other, name=name))
     assert kinds(comparison) == {what: "unlike"}
     with pytest.raises(ParameterError, match=what):
         refuse_incomparable(CompareParameters(), comparison.incomparable)
-    both = compare(on(side(), one, other, name=name), on(side(at=1), one, other, name=name), 0)
+    both = compare(on(side(), one, other, name=name), on(side(at=1), one, other, name=name))
     assert kinds(both) == {what: "noted"}, "each side met both"
     assert f"noted: {what}" in verdict_markdown(report_of(both)).replace("\\_", "_")
 
@@ -47,28 +47,26 @@ def test_node_of_a_pod_is_its_host():
     control, test = on(side(), "pod-a"), on(side(at=1), "pod-b")
     for one in (*control, *test):
         one.run.provenance["node"] = "node-1"
-    assert kinds(compare(control, test, 0)) == {}
+    assert kinds(compare(control, test)) == {}
 
 
 def test_busier_machine_before_one_side_is_noted():
     """Broken: something else ran before every launch of test."""
     name = "load_average_before"
-    busy = compare(on(side(), 0.2, name=name), on(side(at=1), 3.1, name=name), 0)
+    busy = compare(on(side(), 0.2, name=name), on(side(at=1), 3.1, name=name))
     row = busy.comparability.iloc[0]
     assert (row["what"], row["kind"]) == ("load before the run", "noted")
     assert (row["control"], row["test"]) == ("0.2 on average", "3.1 on average")
-    assert kinds(compare(on(side(), 0.2, 0.9, name=name), on(side(at=1), 0.4, name=name), 0)) == {}
+    assert kinds(compare(on(side(), 0.2, 0.9, name=name), on(side(at=1), 0.4, name=name))) == {}
 
 
 def test_cold_compile_cache_and_another_image_are_noted():
     """Broken: one side found its programs compiled, or ran in another image, and nobody is told."""
     cold, warm = {"folder": "/cache", "entries": 0}, {"folder": "/cache", "entries": 40}
-    comparison = compare(
-        on(side(), cold, name="compile_cache"), on(side(at=1), warm, name="compile_cache"), 0
-    )
+    comparison = compare(on(side(), cold, name="compile_cache"), on(side(at=1), warm, name="compile_cache"))
     assert kinds(comparison) == {"compile cache": "noted"}
     images = compare(
-        on(side(), {"kit_commit": "a"}, name="image"), on(side(at=1), {"kit_commit": "b"}, name="image"), 0
+        on(side(), {"kit_commit": "a"}, name="image"), on(side(at=1), {"kit_commit": "b"}, name="image")
     )
     assert kinds(images) == {"image": "noted"}
 

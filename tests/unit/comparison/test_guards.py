@@ -42,7 +42,7 @@ def test_one_failure_in_twelve_of_one_phase_of_four_blocks():
 
     control = [launch(number, 0, 1.0, 0) for number in range(6)]
     test = [launch(number, 1, 0.7, 1) for number in range(6)]
-    comparison = compare(control, test, 0)
+    comparison = compare(control, test)
     assert blocking(comparison) == [("failures", "large")]
     assert comparison.verdict == BLOCKED
     assert IMPROVEMENT not in set(comparison.metrics["verdict"]) | set(comparison.phase_verdicts["verdict"])
@@ -77,7 +77,7 @@ def test_small_scores_that_change_by_a_factor_of_twelve_are_other_scores():
     """Broken: an absolute tolerance of 2^-7 calls 0.006 -> 0.0005 the same."""
     control = with_scores(side(), two_labels(0.006, 0.004))
     test = with_scores(side(0.7, at=1), two_labels(0.0005, 0.004))
-    comparison = compare(control, test, 0)
+    comparison = compare(control, test)
     assert blocking(comparison) == [("scores", "small")]
     assert comparison.correctness.scores.iloc[0]["largest_logit_change"] == pytest.approx(2.49, abs=0.01)
 
@@ -102,7 +102,7 @@ def test_reordered_items_block_also_when_the_scores_are_nearly_equal():
     """Broken: items in another order, whose scores differ by less than the tolerance, are the same answer."""
     control = with_scores(side(), two_labels(0.501, 0.502, 0.503, 0.504))
     test = with_scores(side(0.7, at=1), two_labels(0.504, 0.501, 0.502, 0.503))
-    comparison = compare(control, test, 0)
+    comparison = compare(control, test)
     assert blocking(comparison) == [("scores", "small")]
     assert "items in another order" in sentence(report_of(comparison))
 
@@ -130,10 +130,61 @@ def test_no_shared_payload_is_not_checked_and_blocks():
     test = side(0.7, at=1)
     for one in test:
         one.phases[0].phase.requests["payload"] += 100
-    comparison = compare(side(), test, 0)
+    comparison = compare(side(), test)
     assert blocking(comparison) == [("scores", "small")]
     assert "not checked" in sentence(report_of(comparison))
     assert guards_table(comparison).iloc[0]["result"] == "BLOCKS"
+
+
+PAYLOADS = 2000
+
+
+def with_new_requests(runs, answered, seed, repeats=20, skewed=(), skew=0.0):
+    """The runs with ``answered`` requests that are all new, and some of them once more. Their logits are
+    rounded as in bfloat16; those of the payloads ``skewed`` are ``skew`` larger."""
+    for at, one in enumerate(runs):
+        noise = np.random.default_rng([seed, at])
+        table = one.phases[0].phase.requests
+        number = np.concatenate([np.arange(answered), np.arange(repeats)])
+        logits = np.random.default_rng(0).normal(2.5, 1.5, (PAYLOADS, 4))[number] + noise.normal(
+            0, 0.012, (len(number), 4)
+        )
+        logits[np.isin(number, skewed)] += skew
+        step = 2.0 ** (np.floor(np.log2(np.abs(logits))) - 7)
+        p = 1 / (1 + np.exp(-np.round(logits / step) * step))
+        new = table.loc[np.zeros(len(number), dtype=int)].reset_index(drop=True)
+        one.phases[0].phase.requests = new.assign(
+            payload=number,
+            repeat=np.arange(len(number)) >= answered,
+            scores=list(np.stack([p, 1 - p], axis=2)),
+        )
+    return runs
+
+
+def test_thousands_of_new_requests_are_compared_where_both_sides_sent_them():
+    """Broken: each request is new, the faster side sends more of them, and its further requests or the
+    rounding of a few are other scores."""
+    control = with_new_requests(side(pairs=1), PAYLOADS - 500, 1)
+    test = with_new_requests(side(0.7, at=1, pairs=1), PAYLOADS, 2)
+    comparison = compare(control, test)
+    row = comparison.correctness.scores.iloc[0]
+    assert (row["payloads"], row["only_one_side"]) == (PAYLOADS - 500, 500)
+    assert row["test_answers"] == PAYLOADS - 500 + 20, "repeats count too"
+    assert row["test_deviating"] > 0, "of rounding alone"
+    assert row["same"]
+    assert blocking(comparison) == []
+
+
+@pytest.mark.parametrize(
+    ("skewed", "skew"), [((7,), 0.5), (range(0, PAYLOADS, 40), 0.12)], ids=["one far off", "many a little"]
+)
+def test_other_scores_among_thousands_of_new_requests_block(skewed, skew):
+    """Broken: what is allowed for rounding hides a wrong answer, or a change of one payload in forty."""
+    control = with_new_requests(side(pairs=2), PAYLOADS, 1)
+    test = with_new_requests(side(0.7, at=1, pairs=2), PAYLOADS, 2, skewed=skewed, skew=skew)
+    comparison = compare(control, test)
+    assert blocking(comparison) == [("scores", "small")]
+    assert "other scores" in sentence(report_of(comparison))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +192,7 @@ def test_no_shared_payload_is_not_checked_and_blocks():
 )
 def test_more_hits_of_the_prefix_cache_on_one_side_block(control, test, blocks):
     """Broken: a side that found its prompts in the cache did less work, and is called faster."""
-    comparison = compare(side(cached=control), side(0.7, cached=test, at=1), 0)
+    comparison = compare(side(cached=control), side(0.7, cached=test, at=1))
     assert blocking(comparison) == ([("prefix cache", "small")] if blocks else [])
 
 

@@ -74,7 +74,7 @@ def test_outlier_pair_is_named_and_the_robust_ratio_hardly_moves():
     assert odd_pair(np.zeros(6)) is None
     test = [run(phase(factor=1 + 0.5 * (n == 3)), started_s=1e9 + 100 * n + 1) for n in range(6)]
     control = [run(phase(factor=1 + 0.001 * (n % 2)), started_s=1e9 + 100 * n) for n in range(6)]
-    comparison = compare(control, test, 0)
+    comparison = compare(control, test)
     assert any("pair 4 is an outlier" in text for text in caveats(comparison))
     assert stability_table(comparison).iloc[0]["odd pair"] == "pair 4"
     mean = comparison.metrics.set_index("metric").loc["mean"]
@@ -109,5 +109,5 @@ def test_two_levels_do_not_hide_in_the_report():
     values = [1.0, 1.2, 1.001, 1.201, 1.002, 1.202]
     control = [run(phase(factor=value), started_s=1e9 + 100 * n) for n, value in enumerate(values)]
     assert any(
-        "launches of control have two levels" in text for text in caveats(compare(control, side(at=1), 0))
+        "launches of control have two levels" in text for text in caveats(compare(control, side(at=1)))
     )

@@ -119,3 +119,15 @@ def test_too_few_requests_for_p90_are_said():
     comparison = compared(side(requests=20), side(requests=20, at=1))
     assert verdicts(comparison)["p90"] == NOT_KNOWN
     assert "fewer than 29 requests" in comparison.excluded[0]
+
+
+def test_a_warm_up_that_nobody_saw_the_compiles_of_did_not_fail():
+    """Broken: a server without a log is said to have been cold, or a cold one is not."""
+    said = [
+        any("the warm-up did not suffice" in text for text in caveats(comparison))
+        for comparison in (
+            compared(side(compiles=None, warm=False), side(at=1)),
+            compared(side(compiles=9, warm=False), side(at=1)),
+        )
+    ]
+    assert said == [False, True]

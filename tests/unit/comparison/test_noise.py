@@ -37,14 +37,14 @@ def launched(noise, pairs, seed=5):
 
 def test_noise_between_launches_is_what_was_put_in():
     """Broken: the noise is that of a pair, which is 1.4 times that of a launch."""
-    plan = compare(*launched(0.03, 40), 0).launches.plan.iloc[0]
+    plan = compare(*launched(0.03, 40)).launches.plan.iloc[0]
     assert plan["low"] <= 0.03 <= plan["high"]
     assert plan["launch_noise"] == pytest.approx(0.03, rel=0.25)
 
 
 def test_a_smaller_change_takes_more_pairs_and_minutes():
     """Broken: the plan of a change is not that of its size."""
-    comparison = compare(*launched(0.03, 12), 0)
+    comparison = compare(*launched(0.03, 12))
     plan = comparison.launches.plan.set_index("wanted")
     assert plan.loc[0.1, "pairs"] > plan.loc[0.2, "pairs"] >= 6
     assert (plan["minutes"] == 2 * plan["pairs"]).all(), "a launch takes a minute"
@@ -57,7 +57,7 @@ def test_sides_that_are_the_same_are_an_aa_comparison(tmp_path):
     comparison, _ = written(tmp_path)
     assert comparison.is_aa
     assert "No bias was seen" in noise_markdown(report_of(comparison))
-    biased = compare(side(), side(1.1, at=1), 0)
+    biased = compare(side(), side(1.1, at=1))
     assert "Bias: sides that are the same differ in mean of small +" in noise_markdown(report_of(biased))
     other = compared(test=side(at=1, parameters={"server_flags": "--x 1"}))
     assert not other.is_aa
@@ -76,7 +76,7 @@ def test_launches_that_vary_more_than_in_the_aa_comparison_are_named(tmp_path):
     """Broken: another job ran on the machine, and the A/A comparison does not tell."""
     _, path = written(tmp_path)
     noise = read_noise(path)
-    noisy = compare(*launched(0.1, 6), 0, noise=noise)
+    noisy = compare(*launched(0.1, 6), noise=noise)
     assert any("between launches, and by" in text for text in caveats(noisy))
     assert caveats(compared(noise=noise)) == []
 

@@ -168,7 +168,7 @@ def sides(test_small, test_large=None, control=lambda number: {}):
 def test_largest_component_is_the_cause_and_the_difference_is_named():
     """Broken: the headline says "slower", and not why, nor what was compared."""
     control, test = side(), side(path={**BASE, "tokenize": 14.0}, at=1, parameters={"server_flags": "--x 1"})
-    text = sentence(report_of(compare(control, test, 0)))
+    text = sentence(report_of(compare(control, test)))
     assert "Largest cause: tokenize +10." in text
     assert "The sides differ in server_flags (none -> --x 1)" in text
     assert text.index("worse in mean of small") < text.index("Largest cause")
@@ -177,7 +177,7 @@ def test_largest_component_is_the_cause_and_the_difference_is_named():
 def test_noisy_phase_is_open_and_named_beside_an_improvement():
     """Broken: one noisy phase makes a clear improvement inconclusive."""
     noisy = [0.7, 1.4, 0.8, 1.3, 0.75, 1.35]
-    comparison = compare(*sides([0.8] * 6, noisy), 0)
+    comparison = compare(*sides([0.8] * 6, noisy))
     assert comparison.verdict == IMPROVEMENT
     assert "open: mean of large" in sentence(report_of(comparison))
     assert dict(comparison.phase_verdicts[["phase", "verdict"]].to_numpy()) == {
@@ -194,7 +194,7 @@ def test_mean_sees_what_the_median_does_not():
     for one in test:
         table = one.phases[0].requests.table
         table.loc[table.index % 3 == 0, "latency_ms"] *= 133 / 75
-    rows = compare(control, test, 0).metrics.set_index("metric")
+    rows = compare(control, test).metrics.set_index("metric")
     assert rows.loc["mean", "verdict"] == REGRESSION
     assert rows.loc["mean", "ratio"] == pytest.approx(1 + (133 / 75 - 1) * 14 / 40, rel=0.03)
 
@@ -206,7 +206,7 @@ def test_compiles_are_apart_from_the_headline():
         table = one.phases[0].requests.table
         table.loc[0, "latency_ms"] = 8000.0
         table.loc[0, "compile_hit"] = True
-    comparison = compare(control, test, 0)
+    comparison = compare(control, test)
     assert comparison.metrics.set_index("metric").loc["mean", "verdict"] == NO_CHANGE
 
 
@@ -250,13 +250,13 @@ def test_never_passes_everything():
 
 def test_not_shown_equal_needs_every_phase_to_be_shown():
     """Broken: an improvement of one phase passes a branch whose other phase may be much worse."""
-    open_ = compare(*sides([0.8] * 6, [0.7, 1.4, 0.8, 1.3, 0.75, 1.35]), 0)
+    open_ = compare(*sides([0.8] * 6, [0.7, 1.4, 0.8, 1.3, 0.75, 1.35]))
     assert not report_of(open_, fail_on="not_improved").gate_fails
     assert report_of(open_, fail_on="not_shown_equal").gate_fails
-    shown = compare(*sides([0.8] * 6), 0)
+    shown = compare(*sides([0.8] * 6))
     assert not report_of(shown, fail_on="not_shown_equal").gate_fails
-    faster = compare(*sides([0.9 + 0.06 * (number % 2) for number in range(6)]), 0)
+    faster = compare(*sides([0.9 + 0.06 * (number % 2) for number in range(6)]))
     assert not report_of(faster, fail_on="not_shown_equal").gate_fails, "it may be open how much faster it is"
     rng = np.random.default_rng(1)
-    slightly = compare(*sides(list(1.06 * np.exp(rng.normal(0, 0.03, 6)))), 0)
+    slightly = compare(*sides(list(1.06 * np.exp(rng.normal(0, 0.03, 6)))))
     assert report_of(slightly, fail_on="not_shown_equal").gate_fails
