@@ -1,6 +1,8 @@
 # make report       profile the real server and write a report         (PARAMS, RUN_DIR)
 # make compare      compare existing runs                              (CONTROL, TEST, PARAMS, COMPARE_DIR)
 # make ab           demo of a comparison: overlap scheduling on or off (PARAMS, COMPARE_DIR)
+# make noise        compare the demo server with itself: noise between launches, bias, pairs needed (PARAMS, COMPARE_DIR)
+# make power        simulate comparisons with known changes and print how often each verdict is right
 # make load         demo of an open loop: latency over the rate         (PARAMS, RUN_DIR)
 # make explore      what a py-spy recording of your own shows         (RECORDING, PARAMS, EXPLORE_DIR)
 # make lab          open the notebooks in JupyterLab
@@ -37,6 +39,7 @@ EXPLORE_DIR ?= explorations/latest
 compare: COMPARE_DIR ?= comparisons/latest
 table: COMPARE_DIR ?= comparisons/table
 ab: COMPARE_DIR ?= comparisons/demo
+noise: COMPARE_DIR ?= comparisons/noise
 
 export SCOREPROF_SERVER_PYTHON ?= $(CURDIR)/$(SERVER)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -44,7 +47,7 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report load compare ab explore lab image image-check job start table test test-all lint unit coverage truth interval-coverage setup clean help
+.PHONY: report load compare ab noise power explore lab image image-check job start table test test-all lint unit coverage truth interval-coverage setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -69,13 +72,20 @@ table: setup
 
 ab: setup
 	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
-	  -p pairs 5 -p phases single,small -p phase_s 8 -p warmup_s 30 \
+	  -p pairs_at_most 6 -p phases single,small -p phase_s 8 -p warmup_s 30 \
 	  -p control_label overlap -p test_label 'no overlap' -p test_server_flags ' --disable-overlap-schedule' $(PARAMS)
 
 explore: setup
 	@test -n "$(RECORDING)" || { echo "usage: make explore RECORDING=recording.speedscope.json"; exit 42; }
 	@$(KIT)/bin/python -m scoreprof_nb $(EXPLORE) $(EXPLORE_DIR)/out.ipynb -p output_dir $(EXPLORE_DIR) \
 	  -p recording '$(RECORDING)' $(PARAMS)
+
+noise: setup
+	@$(KIT)/bin/python -m scoreprof_nb $(COMPARE) $(COMPARE_DIR)/out.ipynb -p compare_dir $(COMPARE_DIR) \
+	  -p pairs_at_most 6 -p control_label same -p test_label 'same again' $(PARAMS)
+
+power: setup
+	@$(KIT)/bin/python -m tests.truth.power
 
 test: lint unit
 	@$(KIT)/bin/python -m pytest tests/integration -m 'not slow' $(PYTEST_ARGS)

@@ -32,7 +32,8 @@ def attempt_s(parameters: Parameters | CompareParameters) -> int:
     if isinstance(parameters, Parameters):
         runs_s = run_s(parameters)
     else:
-        launches = 2 * len(parameters.pair_numbers) if parameters.captures else 0
+        numbers = parameters.pair_numbers(parameters.most_pairs)
+        launches = 2 * len(numbers) if parameters.captures else 0
         runs_s = launches * run_s(parameters.of_run(CONTROL, Path("unused"))) + REPORT_S
     return math.ceil((START_S + runs_s + parameters.hold_s) / ROUND_S) * ROUND_S
 

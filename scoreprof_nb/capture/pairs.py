@@ -34,28 +34,30 @@ class PairRun:
             return False
 
 
-def planned(parameters: CompareParameters) -> Iterator[PairRun]:
-    """The runs in the order of capture: control, test, test, control, ..."""
+def planned(parameters: CompareParameters, pairs: int) -> Iterator[PairRun]:
+    """The runs of so many pairs in the order of capture: control, test, test, control, ..."""
     folder = Path(parameters.compare_dir) / RUNS
-    for pair in parameters.pair_numbers:
+    for pair in parameters.pair_numbers(pairs):
         for side in SIDES if pair % 2 else reversed(SIDES):
             yield PairRun(pair, side, folder / f"pair-{pair:02d}-{side}")
 
 
 def capture_pairs(
     parameters: CompareParameters,
+    pairs: int,
     log_progress: LogProgress,
     check: Callable[[Mapping[str, Mapping[str, Any]]], None],
     captured: Callable[[Parameters], None],
 ) -> str | None:
-    """Capture the missing runs; return why it stopped early, None if all are captured.
+    """Capture the missing runs of the first ``pairs`` pairs; return why it stopped early, None if all are
+    captured.
 
     ``check`` is called with the provenance of both sides before anything is launched; ``captured`` with
     the parameters of each run that this call completes. Raises ParameterError, for either
     side, before anything is launched.
     """
     _restore_stopped(parameters)
-    runs = list(planned(parameters))
+    runs = list(planned(parameters, pairs))
     for run in runs:
         _refuse_other_run(parameters, run)
     missing = [run for run in runs if not run.complete()]
@@ -136,8 +138,8 @@ def _time_left(elapsed_s: float, done: int, total: int) -> str:
     return f", about {left_s / 60:.0f} min left" if left_s >= 90 else f", about {left_s:.0f} s left"
 
 
-def complete_pairs(parameters: CompareParameters) -> tuple[list[Path], list[Path]]:
-    """The folders of control and of test, of those pairs whose two runs are complete."""
-    runs = {(run.pair, run.side): run for run in planned(parameters) if run.complete()}
-    both = [pair for pair in parameters.pair_numbers if all((pair, side) in runs for side in SIDES)]
+def complete_pairs(parameters: CompareParameters, pairs: int) -> tuple[list[Path], list[Path]]:
+    """The folders of control and of test, of those of the first ``pairs`` pairs whose runs are complete."""
+    runs = {(run.pair, run.side): run for run in planned(parameters, pairs) if run.complete()}
+    both = [pair for pair in parameters.pair_numbers(pairs) if all((pair, side) in runs for side in SIDES)]
     return [runs[pair, CONTROL].folder for pair in both], [runs[pair, TEST].folder for pair in both]

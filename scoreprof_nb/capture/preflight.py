@@ -109,15 +109,16 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         command = ENGINE.command(parameters, python, version, model, port, _flags(parameters), api_key)
     else:
         notes = [f"attached to {parameters.server_url}: versions are taken from {python}"]
+    environment = _environment(parameters, server_environment)
     return Plan(
         command=command,
-        environment=traceable(_environment(parameters, server_environment)),
+        environment=traceable(environment),
         port=port,
         attached=attached,
         recorder=recorder,
         workloads=workloads,
         provenance={
-            **redact.deep(provenance.collect(server, parameters.device, chip, notes)),
+            **redact.deep(provenance.collect(server, parameters.device, chip, notes, environment)),
             "command": redact(" ".join(attached.command() if attached else command)),
             "label_token_ids": labels,
             "model_dtype": _model_dtype(model),

@@ -79,10 +79,12 @@ def chip_from_environment(device: str) -> str:
     return next(filter(None, types), f"{device} (type unknown)")
 
 
-def collect(server: Mapping[str, Any], device: str, chip: str, notes: list[str]) -> dict[str, Any]:
+def collect(
+    server: Mapping[str, Any], device: str, chip: str, notes: list[str], environment: Mapping[str, str]
+) -> dict[str, Any]:
     """The fields of provenance.json that do not depend on the launch.
 
-    ``server``: what ``inspect_server.py versions`` printed.
+    ``server``: what ``inspect_server.py versions`` printed. ``environment``: of the server.
     """
     packages = server["packages"]
     return {
@@ -97,6 +99,7 @@ def collect(server: Mapping[str, Any], device: str, chip: str, notes: list[str])
         "device": device,
         "chip": chip,
         "host": platform.node(),
+        "node": os.environ.get("NODE_NAME"),  # of a Pod, whose host name is its own
         "kernel": platform.release(),
         "os": platform.platform(),
         "cpu": _cpu_model(),
@@ -110,8 +113,21 @@ def collect(server: Mapping[str, Any], device: str, chip: str, notes: list[str])
             "ptrace_scope": ptrace_scope(),
         },
         "load_average_before": os.getloadavg()[0],
+        "compile_cache": _compile_cache(environment),
         "notes": notes,
     }
+
+
+def _compile_cache(environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """JAX's compile cache on disk, and how many programs it has before the launch; None without one."""
+    folder = environment.get("JAX_COMPILATION_CACHE_DIR")
+    if not folder:
+        return None
+    try:
+        entries = sum(1 for _ in Path(folder).iterdir())
+    except OSError:  # it does not exist yet
+        entries = 0
+    return {"folder": folder, "entries": entries}
 
 
 def _kit_commit() -> str | None:

@@ -16,8 +16,8 @@ from scoreprof_nb.comparison.paired import t_interval
 from scoreprof_nb.stacks.table import short_path
 
 CHANGE_COLUMNS = (
-    *("phase", "component", "control_ms", "test_ms", "change_ms", "low", "high", "p"),
-    *("pairs", "method"),
+    *("phase", "component", "control_ms", "test_ms", "change_ms", "queued_change_ms"),
+    *("low", "high", "p", "pairs", "method"),
 )
 METHODS = ("joint", "marginal")  # of a request path
 WHOLE_PATH = "request path"  # in place of a component, where no pair has a path
@@ -27,6 +27,7 @@ FUNCTION_COLUMNS = (
     *(f"{which}_{side}_ms" for which in ("self", "cumulative") for side in ("control", "test", "change")),
 )
 STACK_COLUMNS = ("phase", "stack", "control_ms", "test_ms", "control_samples", "test_samples")
+_NOTHING = (0.0, 0.0, 0.0, 0.0)
 FEWEST_SAMPLES = 5  # of a stack that only one side has: fewer may be chance
 
 
@@ -47,30 +48,50 @@ def path_change(phase: str, control: Sequence[PhaseAnalysis], test: Sequence[Pha
     paths come from two methods, so their difference would not be the server's: only pairs of the method
     that more pairs have are used. Without any such pair the table is one row of NaN for the whole path
     (WHOLE_PATH).
+
+    With several requests in flight a component has its own time and what requests wait behind it. Both count,
+    so that the components sum to the latency; ``queued_change_ms`` is the part of the change that is queued.
     """
     pairs = [(before.path, after.path) for before, after in zip(control, test, strict=True)]
     of_method = {
         method: [pair for pair in pairs if all(path.method == method for path in pair)] for method in METHODS
     }
     method = max(METHODS, key=lambda name: len(of_method[name]))
-    used = [[path.as_mapping() for path in pair] for pair in of_method[method]]
+    used = [[_own_and_queued(path) for path in pair] for pair in of_method[method]]
     excluded = None
     if len(used) < len(control):
         lacking = _lacking(phase, [run.path for run in (*control, *test)])
         excluded = f"{lacking}; {len(used)} of {len(control)} pairs used"
     if not used:
-        row = (phase, WHOLE_PATH, *[math.nan] * 6, 0, None)
+        row = (phase, WHOLE_PATH, *[math.nan] * 7, 0, None)
         return PathChange(pd.DataFrame([row], columns=list(CHANGE_COLUMNS)), excluded)
-    nothing = (0.0, 0.0, 0.0)
     rows = []
     for component in dict.fromkeys(name for pair in used for path in pair for name in path):
-        left, right = (np.array([pair[side].get(component, nothing) for pair in used]) for side in (0, 1))
+        left, right = (np.array([pair[side].get(component, _NOTHING) for pair in used]) for side in (0, 1))
         low, high, p = _change_interval(left, right)
         means = float(left[:, 0].mean()), float(right[:, 0].mean())
-        rows.append((phase, component, *means, means[1] - means[0], low, high, p, len(used), method))
+        queued = float((right[:, 3] - left[:, 3]).mean())
+        rows.append((phase, component, *means, means[1] - means[0], queued, low, high, p, len(used), method))
     table = pd.DataFrame(rows, columns=list(CHANGE_COLUMNS))
     order = table["change_ms"].abs().sort_values(ascending=False, kind="stable").index
     return PathChange(table.loc[order].reset_index(drop=True), excluded)
+
+
+def _own_and_queued(path: RequestPath) -> dict[str, tuple[float, float, float, float]]:
+    """Component to the mean of its own and queued ms, the interval (low, high), and the queued ms.
+
+    The bounds of the two parts are added: they are of the same requests, and how they vary together is not
+    known.
+    """
+    own, queued = path.as_mapping(), path.queued_mapping()
+    parts = {
+        name: (own.get(name, _NOTHING[:3]), queued.get(name, _NOTHING[:3]))
+        for name in dict.fromkeys((*own, *queued))
+    }
+    return {
+        name: (first[0] + second[0], first[1] + second[1], first[2] + second[2], second[0])
+        for name, (first, second) in parts.items()
+    }
 
 
 def _lacking(phase: str, paths: Sequence[RequestPath]) -> str:
@@ -89,7 +110,7 @@ def _lacking(phase: str, paths: Sequence[RequestPath]) -> str:
 
 
 def _change_interval(left: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float, float]:
-    """``left``, ``right``: mean, low, high of each run, shape (runs, 3)."""
+    """``left``, ``right``: mean, low, high (and more) of each run, shape (runs, at least 3)."""
     if len(left) > 1:
         low, high, p = map(float, t_interval(right[:, 0] - left[:, 0]))
         return low, high, p

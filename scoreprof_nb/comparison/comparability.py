@@ -1,5 +1,6 @@
 """Whether runs may be compared: which conditions must be equal, and which are the subject."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ _COMPARED_PARAMETERS = ("server_python", "server_flags", "server_environment")
 _PLACES = ("model_path", "requests_file", "server_url")
 _CAPTURE = tuple(name for name in MEASURED if name not in (*_COMPARED_PARAMETERS, *_PLACES))
 COMPARABILITY_COLUMNS = ("what", "kind", "control", "test")
-COMPARED, UNLIKE = "compared", "unlike"
+# compared: the subject of the comparison; unlike: it must be the same, and is not; noted: it may explain a
+# difference, but both sides met it, or it cannot be controlled.
+COMPARED, UNLIKE, NOTED = "compared", "unlike", "noted"
+# What may vary from run to run as long as both sides meet the same: a side on a host of its own is confounded
+# with the host.
+_ENVIRONMENT = ("host", "kernel", "CPU quota", "memory limit")
+_OF_EACH_RUN = ("image", "compile cache")
+_LOAD = "load before the run"
+_SAME_LOAD = 1.0  # processes, between the means of the sides
 
 
 def comparability(
@@ -29,7 +38,9 @@ def comparability(
 
     ``kind`` is ``compared`` for what the comparison is about (commit, branch, flags, and the names in
     ``compared``), and ``unlike`` for conditions that must be the same for all runs, or for all runs of a
-    side, and are not. Several values of one side are joined by " / ".
+    side, and are not. A host, kernel or quota that only one side met is ``unlike``: it is confounded with the
+    side. ``noted`` is what varied on both sides alike, and what only explains. Several values of one side are
+    joined by " / ".
     """
     sides = [
         [
@@ -53,12 +64,28 @@ def differences(sides: Sequence[Sequence[Mapping[str, str]]], compared: Collecti
         values = [list(dict.fromkeys(run.get(what, "none") for run in side)) for side in sides]
         if _same(what, {*values[0], *values[1]}):
             continue
+        if what == _LOAD:
+            rows += _load_row([[float(run[what]) for run in side if what in run] for side in sides])
+            continue
+        if (what in _ENVIRONMENT and set(values[0]) == set(values[1])) or what in _OF_EACH_RUN:
+            rows.append((what, NOTED, " / ".join(values[0]), " / ".join(values[1])))
+            continue
         # The runs of a side may have several labels, but not several commits.
         mixed = what != "label" and any(len(of_side) > 1 for of_side in values)
         kind = COMPARED if what in compared and not mixed else UNLIKE
         rows.append((what, kind, " / ".join(values[0]), " / ".join(values[1])))
-    rows.sort(key=lambda row: row[1] == COMPARED)
+    rows.sort(key=lambda row: (UNLIKE, COMPARED, NOTED).index(row[1]))
     return pd.DataFrame(rows, columns=list(COMPARABILITY_COLUMNS))
+
+
+def _load_row(loads: Sequence[Sequence[float]]) -> list[tuple[str, str, str, str]]:
+    """A row if one side was measured on a busier machine."""
+    if not all(loads):
+        return []
+    control, test = (sum(of_side) / len(of_side) for of_side in loads)
+    if abs(test - control) <= _SAME_LOAD:
+        return []
+    return [(_LOAD, NOTED, f"{control:.1f} on average", f"{test:.1f} on average")]
 
 
 def _same(what: str, values: set[str]) -> bool:
@@ -78,7 +105,24 @@ def conditions_of(parameters: Mapping[str, Any], provenance: Mapping[str, Any]) 
         for name, version in packages.items()
         if name not in ("sglang-jax", *_VERSIONS)
     }
+    facts |= _environment(provenance)
     return {**facts, "model": _text(str(parameters.get("model_path", "")).rstrip("/").rpartition("/")[2])}
+
+
+def _environment(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Where a run was made, as far as it is recorded."""
+    limits, cache = provenance.get("limits") or {}, provenance.get("compile_cache") or {}
+    facts = {
+        "host": provenance.get("node") or provenance.get("host"),
+        "kernel": provenance.get("kernel"),
+        "CPU quota": limits.get("cgroup_cpu_max"),
+        "memory limit": limits.get("cgroup_memory_max"),
+        "image": json.dumps(provenance.get("image")) if provenance.get("image") else None,
+        "compile cache": ("warm" if cache.get("entries") else "cold") if cache else None,
+    }
+    known = {name: _text(value) for name, value in facts.items()}
+    load = provenance.get("load_average_before")
+    return known if load is None else {**known, _LOAD: str(load)}
 
 
 def _workload(phase: PhaseAnalysis) -> str:

@@ -1,7 +1,7 @@
 """What the cells of the comparing notebook call, besides what the profiling notebook's do."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from IPython.display import clear_output
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, stopped_runs
-from scoreprof_nb.comparison.comparability import check_comparability
+from scoreprof_nb.comparison.compare import NONE_STOPPED, Comparison
 from scoreprof_nb.comparison.history import past_runs
+from scoreprof_nb.comparison.looks import LookBook
 from scoreprof_nb.comparison.noise import read_noise
-from scoreprof_nb.comparison.run_comparison import make_comparison
+from scoreprof_nb.comparison.run_comparison import check_before_capture, make_comparison
 from scoreprof_nb.notebook.profile import (
     CaptureFailed,
     absolute,
@@ -61,25 +62,22 @@ def start(namespace: Mapping[str, Any]) -> CompareParameters:
 
 
 def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str | None]:
-    """Capture the pairs that are missing, then compare; returns the report, and why pairs are missing.
+    """Capture the pairs that are missing and compare them, until the verdict is settled; returns the report,
+    and why pairs are missing.
 
     The report is None when only a history is wanted, or no pair is complete.
     """
     log_progress = progress_logger()
     failure: str | None = None
-    stopped: Mapping[str, Sequence[str]] = dict.fromkeys(SIDES, ())
-    analyses: dict[Path, RunAnalysis] = {}  # of the runs captured now, by folder
     if parameters.captures:
-        failure = _capture_pairs(parameters, analyses, log_progress)
-        control, test = complete_pairs(parameters)
-        stopped = stopped_runs(Path(parameters.compare_dir))
+        comparison, failure = _capture_until_settled(parameters, log_progress)
     else:
-        control, test = (list(parameters.runs_of(side)) for side in SIDES)
-    report = None
-    if control and test:
-        rules = rules_of(parameters)
-        comparison = make_comparison(parameters, rules, (control, test), stopped, analyses, log_progress)
-        report = ComparisonReport(parameters, comparison, failure)
+        folders = parameters.runs_of(SIDES[0]), parameters.runs_of(SIDES[1])
+        comparison = None
+        if all(folders):
+            rules = rules_of(parameters)
+            comparison = make_comparison(parameters, rules, folders, NONE_STOPPED, {}, log_progress)
+    report = None if comparison is None else ComparisonReport(parameters, comparison, failure)
     clear_output()
     if report is not None:
         comparison_files.write_files(report)
@@ -89,10 +87,43 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
     return report, failure
 
 
+def _capture_until_settled(
+    parameters: CompareParameters, log_progress: LogProgress
+) -> tuple[Comparison | None, str | None]:
+    """Look at the comparison after each number of pairs that is planned, until its verdict is settled.
+
+    Returns the last comparison, None if no pair is complete, and why pairs are missing.
+    """
+    folder = Path(parameters.compare_dir)
+    book, rules = LookBook(folder, parameters.published_dir), rules_of(parameters)
+    analyses: dict[Path, RunAnalysis] = {}  # by folder
+    comparison: Comparison | None = None
+    for look in book.looks(parameters.pairs, parameters.most_pairs):
+        failure = _capture_pairs(parameters, look.pairs, analyses, log_progress)
+        folders = complete_pairs(parameters, look.pairs)
+        if all(folders):
+            comparison = make_comparison(
+                parameters, rules, folders, stopped_runs(folder), analyses, log_progress, look.level
+            )
+            analyses |= {run.run.folder: run for run in (*comparison.control, *comparison.test)}
+        if failure is not None:
+            return comparison, failure
+        book.take(look.pairs)
+        if comparison is not None and comparison.settled:
+            return comparison, None
+        if look.pairs < parameters.most_pairs:
+            log_progress(f"not settled after {look.pairs} pairs: capturing more")
+    return comparison, None
+
+
 def _capture_pairs(
-    parameters: CompareParameters, analyses: dict[Path, RunAnalysis], log_progress: LogProgress
+    parameters: CompareParameters,
+    pairs: int,
+    analyses: dict[Path, RunAnalysis],
+    log_progress: LogProgress,
 ) -> str | None:
-    """Capture the missing runs, each with its own report, and add the analysis of each to ``analyses``.
+    """Capture the missing runs of the first ``pairs`` pairs, each with its own report, and add the analysis
+    of each to ``analyses``.
 
     Returns why pairs are missing, None if none is.
     """
@@ -104,8 +135,8 @@ def _capture_pairs(
         sync_run(Path(run.run_dir), run.results_dir, log_progress)
 
     with errors_without_secrets(parameters.as_dict()):
-        check = partial(check_comparability, parameters)
-        return capture_pairs(parameters, log_progress, check, publish)
+        check = partial(check_before_capture, parameters)
+        return capture_pairs(parameters, pairs, log_progress, check, publish)
 
 
 def finish(parameters: CompareParameters, report: ComparisonReport | None, failure: str | None) -> None:

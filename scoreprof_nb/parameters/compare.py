@@ -26,11 +26,12 @@ CONTROL, TEST = "control", "test"
 SIDES = (CONTROL, TEST)
 COMPARISONS = "comparisons"  # where a comparison is put that names no folder
 MARGIN = 0.05  # a smaller relative change is not meaningful
-FEWEST_PAIRS = 5  # with fewer, an exact sign-flip test cannot come near 5 %
+FEWEST_PAIRS = 5  # a verdict needs as many: with fewer, the variation between launches is not known
+FIRST_LOOK = 6  # pairs after which a comparison that is being captured can end
 # The parameters of a run that each side sets separately: control_label, test_server_flags and so on.
 OF_SIDE = ("label", "server_python", "server_flags", "server_environment", "model_path")
 
-FailOn = Annotated[Text, one_of("never", "regression", "not_improved")]
+FailOn = Annotated[Text, one_of("never", "regression", "not_improved", "not_shown_equal")]
 BUCKET = (
     "mount the bucket and name its folder, or fetch the summaries and name theirs: "
     "gcloud storage rsync --recursive --exclude='^(?!.*summary\\.json$).*' gs://BUCKET/runs runs"
@@ -48,7 +49,13 @@ class ComparisonParameters(ParameterSet):
         "", description="folder of the comparison; finished runs in it are kept. Empty: comparisons/<time>"
     )
     pairs: Whole = Field(
-        6, ge=1, le=1000, description=f"pairs of runs to capture; a verdict needs at least {FEWEST_PAIRS}"
+        FIRST_LOOK,
+        ge=1,
+        le=1000,
+        description=f"pairs of runs to capture first: 1, or even; at least {FIRST_LOOK} for a verdict",
+    )
+    pairs_at_most: Whole = Field(
+        16, ge=1, le=1000, description="capture goes on up to this many pairs while a phase is open; even"
     )
     pair_index: Whole = Field(
         -1, ge=-1, le=999, description="capture this pair only, counted from 0, on this node. -1: all pairs"
@@ -68,12 +75,14 @@ class ComparisonParameters(ParameterSet):
     )
     noise_from: Text = Field(
         "",
-        description="comparison.json of an A/A comparison: its noise floor replaces delta where it is larger",
+        description="comparison.json of make noise on the same machine, to check the noise between launches",
     )
     allow_unlike: Flag = Field(
         False, description="compare captures that differ in their conditions; every figure is marked"
     )
-    fail_on: FailOn = Field("never", description="exit with code 3 on: never, regression, or not_improved")
+    fail_on: FailOn = Field(
+        "never", description="exit with code 3 on: never, regression, not_improved, or not_shown_equal"
+    )
     history: Text = Field("", description="folder with earlier runs, shown as a table and a plot over time")
 
 
@@ -87,6 +96,10 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
         if bool(self.control) != bool(self.test):
             name = TEST if self.control else CONTROL
             raise ParameterError(name, "", "set both control and test, or neither")
+        for name in ("pairs", "pairs_at_most"):
+            if getattr(self, name) > 1 and getattr(self, name) % 2:
+                problem = "must be even, so that each side is measured first equally often (or 1)"
+                raise ParameterError(name, getattr(self, name), problem)
         if self.rates == AUTO and self.captures:
             raise ParameterError(
                 "rates", AUTO, "would send to each run at rates of its own: set rates such as 2,5,10"
@@ -104,9 +117,9 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
             raise ParameterError(
                 "fail_on", self.fail_on, "needs a comparison, and only a history is requested"
             )
-        if self.captures and 1 < self.pairs < FEWEST_PAIRS:
+        if self.captures and 1 < self.pairs < FIRST_LOOK:
             raise ParameterError(
-                "pairs", self.pairs, f"fail_on needs a verdict, and a verdict at least {FEWEST_PAIRS} pairs"
+                "pairs", self.pairs, f"fail_on needs a verdict, and a verdict at least {FIRST_LOOK} pairs"
             )
 
     def _check_pair_index(self) -> None:
@@ -118,12 +131,11 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
             problem = "one pair has no verdict: set it where all pairs are compared"
             raise ParameterError("fail_on", self.fail_on, problem)
 
-    @property
-    def pair_numbers(self) -> range:
-        """The numbers, from 1, of the pairs to capture here."""
+    def pair_numbers(self, pairs: int) -> range:
+        """The numbers, from 1, of the pairs to capture here, of so many pairs."""
         if self.pair_index >= 0:
             return range(self.pair_index + 1, self.pair_index + 2)
-        return range(1, self.pairs + 1)
+        return range(1, pairs + 1)
 
     @property
     def published_dir(self) -> str:
@@ -139,6 +151,16 @@ class CompareParameters(MeasurementParameters, ComparisonParameters):
     def captures(self) -> bool:
         """Whether pairs are captured: no existing runs are named, and more than a history is wanted."""
         return not self.control and not (self.history and not self._names_a_side())
+
+    @property
+    def most_pairs(self) -> int:
+        """The most pairs that are captured. With too few pairs for a verdict, or a single one on this node,
+        there is nothing to wait for."""
+        return (
+            self.pairs
+            if self.pairs < FIRST_LOOK or self.pair_index >= 0
+            else max(self.pairs, self.pairs_at_most)
+        )
 
     @property
     def compared(self) -> tuple[str, ...]:

@@ -3,10 +3,12 @@
 from scoreprof_nb.plots.components import plot_cpu, plot_hot_functions, plot_request_path, plot_threads
 from scoreprof_nb.plots.device import plot_device
 from scoreprof_nb.plots.flame import plot_flame
+from scoreprof_nb.plots.history import plot_history
 from scoreprof_nb.plots.latency import plot_latency, plot_latency_timeline, plot_observer_effect
+from scoreprof_nb.plots.launches import plot_launches
 from scoreprof_nb.plots.load import plot_latency_over_rate
 from scoreprof_nb.plots.server import plot_batching, plot_utilisation
-from scoreprof_nb.plots.sides import plot_history, plot_path_change, plot_run_values, plot_verdicts
+from scoreprof_nb.plots.sides import plot_path_change, plot_verdicts
 from scoreprof_nb.plots.timeline import plot_timeline
 
 __all__ = [
@@ -19,10 +21,10 @@ __all__ = [
     "plot_latency",
     "plot_latency_over_rate",
     "plot_latency_timeline",
+    "plot_launches",
     "plot_observer_effect",
     "plot_path_change",
     "plot_request_path",
-    "plot_run_values",
     "plot_threads",
     "plot_timeline",
     "plot_utilisation",

@@ -1,6 +1,5 @@
-"""Figures of a comparison: verdicts, the request path of both sides, runs, and runs over time."""
+"""Figures of a comparison: verdicts, and the request path of both sides."""
 
-from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from scoreprof_nb.components import palette
 from scoreprof_nb.components.catalog import CATALOG
@@ -29,7 +28,6 @@ from scoreprof_nb.plots.layout import (
     new_figure,
     number,
     panel_column,
-    panel_grid,
     panel_row,
     plain,
     shorten,
@@ -53,7 +51,6 @@ _VERDICT_MARKS = MappingProxyType(
         "not known": (_GREY, "x"),
     }
 )
-_SIDE_MARKS = MappingProxyType({"control": ("#000000", "o"), "test": ("#D55E00", "D")})
 # Ticks by the span of the axis (right / left): the first span that is wide enough. None overlap.
 _RATIO_TICKS = (
     (1.3, (0.8, 0.85, 0.9, 0.95, 1, 1.05, 1.1, 1.15, 1.2, 1.25)),
@@ -63,8 +60,6 @@ _RATIO_TICKS = (
 _LABEL_LENGTH = 40
 _LARGEST_CHANGES = 8
 _SMALLEST_CHANGE = 0.005  # of the longest bar: smaller ones are in the table
-_LABELLED_RUNS = 12
-_UNKNOWN_LENGTH = 400  # of the list of runs without a p50
 
 
 def plot_verdicts(metrics: pd.DataFrame, mark: str = "") -> Figure:
@@ -231,129 +226,3 @@ def _changes(axes: Axes, rows: pd.DataFrame, catalog: Catalog) -> None:
 
 def _signed(value: float) -> str:
     return ("+" if value > 0 else "") + number(value)
-
-
-def plot_run_values(runs: pd.DataFrame, mark: str = "") -> Figure:
-    """p50 of every run: how much launches of one side differ, with the two runs of each pair joined.
-
-    ``runs``: phase, side (control or test), pair, p50_ms.
-    """
-    title = f"{mark}p50 of every run, the two of a pair joined"
-    known = known_rows(runs, "p50_ms")
-    if known.empty:
-        return missing_data(title, "no run has a p50")
-    phases = by_phase(known)
-    handles: list[Artist] = [
-        Line2D([], [], color=colour, marker=shape, linestyle="", label=side)
-        for side, (colour, shape) in _SIDE_MARKS.items()
-    ]
-    figure = new_figure(
-        title,
-        f"ms per request, without py-spy; n = {known['pair'].nunique()} pairs of runs; scales differ"
-        + _unknown_runs(runs, [f"{row['side']} {row['pair']}" for row in runs.to_dict("records")]),
-        height_for(2.1 * -(-len(phases) // 2), len(handles)),
-    )
-    for axes, (phase, rows) in zip(panel_grid(figure, len(phases), handles, "side"), phases, strict=True):
-        for _, pair in rows.groupby("pair"):
-            axes.plot(pair["pair"], pair["p50_ms"], color="#999999", linewidth=1)
-        for side, (colour, shape) in _SIDE_MARKS.items():
-            of_side = rows[rows["side"] == side]
-            axes.plot(
-                of_side["pair"], of_side["p50_ms"], color=colour, marker=shape, linestyle="", markersize=5
-            )
-        axes.set_title(plain(phase), loc="left", fontsize=SMALL + 1)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
-        axes.set_xlabel("pair", fontsize=SMALL)
-        axes.set_ylabel("p50, ms", fontsize=SMALL)
-        axes.tick_params(labelsize=SMALL)
-        axes.margins(y=0.2)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def plot_history(runs: pd.DataFrame, paths: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
-    """p50 and the request path of many runs over time, one panel per phase.
-
-    ``runs``: run_id, label, started_at (UTC timestamps), phase, p50_ms (NaN = not known); ``paths``:
-    run_id, phase, component, mean_ms. A bar is a run's request path, a mark its p50.
-    """
-    title = "p50 and request path of each run, in order of time"
-    known = known_rows(runs, "p50_ms")
-    if known.empty:
-        return missing_data(title, "no run has a p50")
-    runs = finite(runs)
-    phases = by_phase(runs)
-    drawn = known_rows(paths, "mean_ms")
-    catalog = catalog.covering(drawn["component"] if len(drawn) else ())  # runs may have other rules
-    order = runs.drop_duplicates("run_id").sort_values("started_at", kind="stable")
-    place = {run_id: x for x, run_id in enumerate(order["run_id"])}
-    started = order["started_at"].dt.strftime("%m-%d %H:%M")
-    names = [plain(f"{shorten(label, 13)}\n{at}") for label, at in zip(order["label"], started, strict=True)]
-    step = -(-len(place) // _LABELLED_RUNS)
-    p50_mark = Line2D(
-        [], [], color="black", marker="D", linestyle="", markersize=5, label="p50 without py-spy"
-    )
-    handles = [*([] if drawn.empty else component_handles(drawn["component"], catalog)), p50_mark]
-    figure = new_figure(
-        title,
-        f"n = {len(place)} runs; bars: mean milliseconds per profiled request, by component; times are UTC"
-        + (f"; one run in {step} is labelled" if step > 1 else "")
-        + _unknown_runs(runs, list(runs["run_id"]))
-        + ("\nno request path is known" if drawn.empty else _unknown_components(paths)),
-        height_for(1.9 * len(phases) + 0.5, len(handles)),
-    )
-    panels = panel_column(figure, [1] * len(phases), handles, "component")
-    for axes, (phase, rows) in zip(panels, phases, strict=True):
-        if not drawn.empty:
-            _draw_run_bars(axes, drawn[drawn["phase"] == phase], place, catalog)
-        axes.plot(
-            rows["run_id"].map(place),
-            rows["p50_ms"],
-            color="black",
-            marker="D",
-            markersize=5,
-            linestyle="-",
-            linewidth=0.8,
-        )
-        axes.set_title(plain(phase), loc="left", fontsize=SMALL + 1)
-        axes.set_ylabel("ms", fontsize=SMALL)
-        axes.set_xlim(-0.6, len(place) - 0.4)
-        axes.set_xticks(range(0, len(place), step), names[::step], fontsize=7)
-        axes.tick_params(axis="y", labelsize=SMALL)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def _draw_run_bars(axes: Axes, rows: pd.DataFrame, place: Mapping[str, int], catalog: Catalog) -> None:
-    """A vertical bar for each run that has a place; negative values go below 0."""
-    ends: dict[tuple[str, bool], float] = {}
-    for row in bars.in_order(rows[rows["run_id"].isin(place)], catalog).to_dict("records"):
-        end = row["run_id"], row["mean_ms"] >= 0
-        axes.bar(
-            place[row["run_id"]],
-            row["mean_ms"],
-            bottom=ends.get(end, 0.0),
-            width=0.6,
-            color=catalog[row["component"]].colour,
-            hatch=palette.hatch(row["component"]),
-            hatchcolor="#777777",
-            edgecolor="white",
-            linewidth=0.5,
-        )
-        ends[end] = ends.get(end, 0.0) + row["mean_ms"]
-
-
-def _unknown_components(paths: pd.DataFrame) -> str:
-    """The components that are not known in some run, each named once."""
-    unknown = finite(paths).query("mean_ms.isna()").drop_duplicates(["phase", "component"])
-    return unknown_line(unknown, "mean_ms")
-
-
-def _unknown_runs(runs: pd.DataFrame, names: Sequence[str]) -> str:
-    """The runs without a known p50, by phase; ``names``: of each row. Empty if all are known."""
-    missing = [
-        f"{phase}: {name}"
-        for phase, name, value in zip(runs["phase"], names, finite(runs)["p50_ms"], strict=True)
-        if pd.isna(value)
-    ]
-    return f"\np50 not known: {shorten(', '.join(missing), _UNKNOWN_LENGTH)}" if missing else ""

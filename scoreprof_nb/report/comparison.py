@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scoreprof_nb.comparison.compare import Comparison
-from scoreprof_nb.comparison.verdict import fails_gate, verdict_of
+from scoreprof_nb.comparison.verdict import fails_gate
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.run_folder.files import RUNS
 from scoreprof_nb.run_folder.sync import published_path
@@ -30,13 +30,13 @@ class ComparisonReport:
 
     @property
     def verdict(self) -> str:
-        """The verdict on the whole comparison, as ``verdict_of`` gives it."""
-        return verdict_of(self.comparison)
+        """The verdict on the whole comparison."""
+        return self.comparison.verdict
 
     @property
     def gate_fails(self) -> bool:
         """Whether the comparison fails its ``fail_on`` gate, which is exit code 3."""
-        return fails_gate(self.verdict, self.parameters.fail_on)
+        return fails_gate(self.verdict, self.comparison.not_worse, self.parameters.fail_on)
 
     @property
     def mark(self) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from scoreprof_nb.comparison import paired
+from scoreprof_nb.comparison.claims import NO_CHANGE
 from scoreprof_nb.comparison.history import History
-from scoreprof_nb.comparison.noise import Noise
 from scoreprof_nb.flamegraph.differential import Side, diff_flame_graph
 from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST
 from scoreprof_nb.report.comparison import ComparisonReport
+from scoreprof_nb.report.comparison_caveats import caveats
 from scoreprof_nb.report.comparison_schema import SCHEMA_VERSION
 from scoreprof_nb.report.comparison_tables import (
     COMPONENTS,
@@ -23,7 +23,7 @@ from scoreprof_nb.report.comparison_tables import (
     scores_table,
     stacks_table,
 )
-from scoreprof_nb.report.comparison_verdict import caveats, conditions_markdown, sentence
+from scoreprof_nb.report.comparison_verdict import conditions_markdown, phases_markdown, sentence
 from scoreprof_nb.report.format import escape_markdown, number
 from scoreprof_nb.report.markdown import markdown_table
 from scoreprof_nb.run_folder.files import (
@@ -72,17 +72,22 @@ def as_json(report: ComparisonReport) -> dict[str, Any]:
         "verdict": report.verdict,
         "sentence": sentence(report),
         "blocked": comparison.blocked,
+        "not_worse": comparison.not_worse,
+        "settled": comparison.settled,
         "missing": report.missing,
         "stopped": {side: list(comparison.stopped[side]) for side in SIDES},
         "unlike": not comparison.incomparable.empty,
         "pairs": comparison.pairs,
         "delta": report.parameters.delta,
-        "noise": _by_phase(comparison.noise),
+        "level": comparison.level,
+        "machine": dict(comparison.machine),
         CONTROL: _side(report, CONTROL),
         TEST: _side(report, TEST),
         "left_out": list(comparison.excluded),
-        "mind": caveats(report),
+        "mind": caveats(comparison, report.missing),
         "differences": _records(comparison.comparability),
+        "phases": _records(comparison.phase_verdicts),
+        "guards": _records(comparison.guards),
         "metrics": _records(comparison.metrics),
         "components": _records(comparison.components),
         "scores": _records(comparison.correctness.scores),
@@ -90,7 +95,11 @@ def as_json(report: ComparisonReport) -> dict[str, Any]:
         "batching": _records(comparison.batching),
         "functions": _records(functions_table(comparison)),
         "stacks": _records(stacks_table(comparison)),
-        "runs": _records(comparison.runs),
+        "runs": _records(comparison.launches.runs),
+        "launches": _records(comparison.launches.values),
+        "stability": _records(comparison.launches.stability),
+        "observer": _records(comparison.launches.observer),
+        "plan": _records(comparison.launches.plan),
     }
 
 
@@ -101,13 +110,6 @@ def _side(report: ComparisonReport, side: str) -> dict[str, Any]:
         "runs": [run.run.manifest.run_id for run in runs],
         "folders": [str(report.published(Path(run.run.folder))) for run in runs],
     }
-
-
-def _by_phase(noise: Noise) -> dict[str, dict[str, float]]:
-    by_phase: dict[str, dict[str, float]] = {}
-    for (phase, name), share in noise.items():
-        by_phase.setdefault(phase, {})[name] = share
-    return by_phase
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -121,13 +123,14 @@ def as_markdown(report: ComparisonReport) -> str:
     comparison = report.comparison
     components = components_table(comparison)
     if not components.empty:
-        components = components[components["verdict"] != paired.NO_CHANGE].head(COMPONENTS)
+        components = components[components["verdict"] != NO_CHANGE].head(COMPONENTS)
     return "\n".join(
         [
             f"# {report.mark}{report.verdict}",
             "",
             escape_markdown(sentence(report)),
             "",
+            *phases_markdown(comparison),
             *conditions_markdown(report),
             "",
             *markdown_table(_texts(metrics_table(comparison), _METRIC_COLUMNS)),
@@ -146,9 +149,9 @@ def as_markdown(report: ComparisonReport) -> str:
 
 def _correctness_line(report: ComparisonReport) -> str:
     comparison = report.comparison
-    if comparison.correctness.changed:
-        return "Scores or failures CHANGED: see the report."
-    return f"Scores: {', '.join(dict.fromkeys(scores_table(comparison)['same']))}."
+    blocking = ", ".join(dict.fromkeys(comparison.guards.loc[comparison.guards["blocks"], "guard"]))
+    scores = f"Scores: {', '.join(dict.fromkeys(scores_table(comparison)['same']))}."
+    return f"{scores} BLOCKED by: {blocking}." if blocking else scores
 
 
 def _texts(table: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -1,18 +1,26 @@
 """The structure of comparison.json: each key with its meaning and unit.
 
-``docs/comparison.schema.json`` is generated from these models. Within schema version 1 keys may be added;
+``docs/comparison.schema.json`` is generated from these models. Within schema version 2 keys may be added;
 none is removed or changes its meaning. A number that is not known is null.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-SCHEMA_VERSION = 1
-Count = Annotated[int, Field(ge=0)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-P = Annotated[float, Field(ge=0, le=1)]
-SideName = Literal["control", "test"]
+from scoreprof_nb.report.launches_schema import (
+    Count,
+    Finite,
+    Launch,
+    Observer,
+    P,
+    Plan,
+    Row,
+    SideName,
+    Stability,
+)
+
+SCHEMA_VERSION = 2
 RowVerdict = Literal[
     "improvement",
     "regression",
@@ -25,20 +33,18 @@ RowVerdict = Literal[
     "insufficient",
     "not known",
 ]
+_P = "of the verdict's claim, or of the nearest one, corrected; a claim is shown below 0.025"
+WholeVerdict = RowVerdict | Literal["mixed"]
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Stopped(_Row):
+class Stopped(Row):
     """By side, each run that did not finish, and why."""
 
     control: list[str]
     test: list[str]
 
 
-class Side(_Row):
+class Side(Row):
     """The runs of a side, in the order of the pairs."""
 
     label: str
@@ -46,35 +52,45 @@ class Side(_Row):
     folders: list[str] = Field(description="run folders")
 
 
-class Difference(_Row):
+class Difference(Row):
     """A condition that differs between the runs."""
 
     what: str
-    kind: Literal["compared", "unlike"] = Field(description="unlike: it should be the same for all runs")
+    kind: Literal["compared", "unlike", "noted"] = Field(
+        description="unlike: it should be the same for all runs; noted: it only explains"
+    )
     control: str
     test: str
 
 
-class Metric(_Row):
+class Metric(Row):
     """A metric of a phase."""
 
     phase: str
-    metric: str = Field(description="p50, p90, throughput, CPU per request or device busy per request")
+    metric: str = Field(
+        description="mean, mean of <kind>, p50, p90, throughput, CPU per request or device busy per request"
+    )
+    role: Literal["headline", "beside"]
     unit: str
+    lower_is_better: bool
     control: Finite | None = Field(description="mean over the runs, in ``unit``")
     test: Finite | None = Field(description="mean over the runs, in ``unit``")
     ratio: Finite | None = Field(description="test / control")
     low: Finite | None = Field(description="95 % interval of the ratio")
     high: Finite | None = Field(description="95 % interval of the ratio")
+    hodges_lehmann: Finite | None = Field(description="ratio that an odd pair hardly moves")
     pairs: Count
-    p_sign_flip: P | None = Field(description="sign-flip test, uncorrected")
-    p_corrected: P | None = Field(description="paired t-test, corrected over all rows (Holm)")
-    detectable: Finite | None = Field(description="minimum detectable effect, relative, at 80 % power")
-    delta: Finite = Field(description="the margin, relative: the parameter delta, or the noise if larger")
+    agreeing: Count = Field(description="pairs that changed in the direction of ``ratio``")
+    p: P | None = Field(description=_P)
+    detectable: Finite | None = Field(description="change called a regression with 80 % power, relative")
+    pairs_needed: Finite | None = Field(description="pairs to show no meaningful change with 80 % power")
+    launch_noise: Finite | None = Field(description="standard deviation between launches, relative")
+    delta: Finite = Field(description="the margin, relative")
+    not_worse: bool = Field(description="shown not to be worse by more than the margin")
     verdict: RowVerdict
 
 
-class Component(_Row):
+class Component(Row):
     """A component of the request path of a phase."""
 
     phase: str
@@ -82,17 +98,17 @@ class Component(_Row):
     control_ms: Finite | None = Field(description="ms per request")
     test_ms: Finite | None = Field(description="ms per request")
     change_ms: Finite | None = Field(description="test - control, ms per request")
+    queued_change_ms: Finite | None = Field(description="of change_ms: waiting behind the component")
     low: Finite | None = Field(description="95 % interval of the change, ms per request")
     high: Finite | None = Field(description="95 % interval of the change, ms per request")
-    p: P | None = Field(description="paired t-test, uncorrected")
+    p: P | None = Field(description=_P)
     pairs: Count = Field(description="pairs with a request path on both sides")
-    method: Literal["joint", "marginal"] | None
-    p_corrected: P | None = Field(description="paired t-test, corrected over all rows (Holm)")
+    method: str | None = Field(description="of the request path, such as joint or marginal")
     margin_ms: Finite | None = Field(description="a smaller change is not meaningful, ms per request")
     verdict: RowVerdict
 
 
-class Scores(_Row):
+class Scores(Row):
     """The scores of a phase. Scores are probabilities."""
 
     phase: str
@@ -100,15 +116,17 @@ class Scores(_Row):
     only_one_side: Count = Field(description="payloads answered on one side only")
     shape_differs: Count = Field(description="payloads with another number of scores")
     largest_difference: Finite | None = Field(description="between the medians of a payload")
+    largest_logit_change: Finite | None = Field(description="between the medians of a payload")
+    reordered: Count = Field(description="payloads with control's scores in another order of the items")
     control_deviating: Count = Field(description="answers further than the tolerance from control's median")
     control_answers: Count
     test_deviating: Count = Field(description="answers further than the tolerance from control's median")
     test_answers: Count
-    tolerance: Finite
-    same: bool | None = Field(description="null: no payload in common")
+    logit_tolerance: Finite = Field(description="of the model's number format")
+    same: bool | None = Field(description="null: not checked, no payload in common")
 
 
-class Counts(_Row):
+class Counts(Row):
     """How many requests of a phase failed, were hit by a compile, or were split over batches."""
 
     phase: str
@@ -121,7 +139,7 @@ class Counts(_Row):
     changed: bool | None
 
 
-class Batching(_Row):
+class Batching(Row):
     """A count per run of a phase, by the server's log."""
 
     phase: str
@@ -135,7 +153,7 @@ class Batching(_Row):
     pairs: Count
 
 
-class Function(_Row):
+class Function(Row):
     """A function whose time changed most."""
 
     phase: str
@@ -147,7 +165,7 @@ class Function(_Row):
     change_ms: Finite = Field(description="test - control, ms per request")
 
 
-class Stack(_Row):
+class Stack(Row):
     """A stack that only one side has."""
 
     model_config = ConfigDict(frozen=True, serialize_by_alias=True)
@@ -160,7 +178,7 @@ class Stack(_Row):
     stack: str = Field(alias="stack, innermost first", description="the six innermost frames")
 
 
-class Run(_Row):
+class Run(Row):
     """A phase of a run."""
 
     phase: str
@@ -173,28 +191,46 @@ class Run(_Row):
     requests: Count = Field(description="requests without py-spy")
 
 
-class ComparisonSummary(_Row):
-    """comparison.json, schema version 1: a comparison for tools. Keys may be added within a version."""
+class PhaseVerdict(Row):
+    """The verdict on a phase."""
 
-    schema_version: Literal[1]
-    verdict: RowVerdict | Literal["mixed"] = Field(description="the verdict on the whole comparison")
+    phase: str
+    verdict: WholeVerdict
+    not_worse: bool = Field(description="shown not to be worse by more than the margin")
+
+
+class Guarded(Row):
+    """What must hold before anything is called an improvement."""
+
+    guard: Literal["stopped runs", "failures", "scores", "prefix cache"]
+    phase: str | None = Field(description="null: of the whole comparison")
+    blocks: bool
+    reason: str = Field(description="what was seen")
+
+
+class ComparisonSummary(Row):
+    """comparison.json, schema version 2: a comparison for tools. Keys may be added within a version."""
+
+    schema_version: Literal[2]
+    verdict: WholeVerdict = Field(description="the verdict on the whole: the worst that was shown")
     sentence: str = Field(description="the verdict in one sentence")
-    blocked: bool = Field(
-        description="test returns other scores, fails more, or more of its runs did not finish"
-    )
+    blocked: bool = Field(description="a guard blocks: no change is called an improvement")
+    not_worse: bool = Field(description="every phase was shown not to be worse by more than the margin")
+    settled: bool = Field(description="further pairs could not change the verdict")
     missing: str | None = Field(description="why pairs of runs were not captured")
     stopped: Stopped
     unlike: bool = Field(description="captures were compared that are not alike")
     pairs: Annotated[int, Field(ge=1)]
     delta: Finite = Field(description="parameter: the smallest relative change that is meaningful")
-    noise: dict[str, dict[str, Finite]] = Field(
-        description="phase, then metric or component: noise floor, relative; of a component to mean latency"
-    )
+    level: Finite = Field(description="the part of the error of 2.5 % that this look could spend")
+    machine: dict[str, str] = Field(description="what the noise between launches depends on")
     control: Side
     test: Side
     left_out: list[str] = Field(description="what could not be compared, and why")
     mind: list[str] = Field(description="caveats")
     differences: list[Difference]
+    phases: list[PhaseVerdict]
+    guards: list[Guarded]
     metrics: list[Metric]
     components: list[Component]
     scores: list[Scores]
@@ -203,3 +239,7 @@ class ComparisonSummary(_Row):
     functions: list[Function]
     stacks: list[Stack]
     runs: list[Run]
+    launches: list[Launch]
+    stability: list[Stability]
+    observer: list[Observer]
+    plan: list[Plan]

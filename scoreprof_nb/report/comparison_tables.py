@@ -7,14 +7,37 @@ from scoreprof_nb.comparison.attribution import only_one_side
 from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.parameters.compare import SIDES
 from scoreprof_nb.report import format
+from scoreprof_nb.report.comparison_verdict import agreement_text, pairs_text
 
 FUNCTIONS, STACKS, COMPONENTS = 12, 10, 8
 _CUMULATIVE = ("cumulative_control_ms", "cumulative_test_ms")
 _ENTRY_SHARE = 0.95
 
 
+def phases_table(comparison: Comparison) -> pd.DataFrame:
+    """The verdict on each phase. Columns: phase, verdict, shown not to be worse."""
+    words = {True: "yes", False: "no"}
+    table = comparison.phase_verdicts
+    return pd.DataFrame(
+        {
+            "phase": table["phase"],
+            "verdict": table["verdict"],
+            "shown not to be worse": [words[shown] for shown in table["not_worse"]],
+        }
+    )
+
+
+def guards_table(comparison: Comparison) -> pd.DataFrame:
+    """What must hold before anything is called an improvement. Columns: guard, phase, result, reason."""
+    table = comparison.guards
+    return table.assign(
+        phase=table["phase"].fillna("all"),
+        blocks=[("passes", "BLOCKS")[blocks] for blocks in table["blocks"]],
+    ).rename(columns={"blocks": "result"})
+
+
 def metrics_table(comparison: Comparison) -> pd.DataFrame:
-    """One row per phase and metric: the mean of each side, the ratio with its interval, p-values, verdict."""
+    """One row per phase and metric: the mean of each side, the ratio with its interval, and the verdict."""
     return pd.DataFrame(
         [
             {
@@ -23,10 +46,11 @@ def metrics_table(comparison: Comparison) -> pd.DataFrame:
                 "control": row["control"],
                 "test": row["test"],
                 "test / control": format.ratio(row["ratio"], row["low"], row["high"]),
-                "p (sign-flip)": format.p_value(row["p_sign_flip"]),
-                "p (paired t, corrected)": format.p_value(row["p_corrected"]),
-                "minimum detectable effect": format.percent(row["detectable"]),
-                "margin": format.percent(row["delta"]),
+                "Hodges-Lehmann": format.number(row["hodges_lehmann"], 3),
+                "pairs": agreement_text(row["agreeing"], row["pairs"]) if row["pairs"] > 1 else row["pairs"],
+                "p": format.p_value(row["p"]),
+                "smallest detectable change": format.percent(row["detectable"]),
+                "pairs for the margin": format.number(row["pairs_needed"], 0),
                 "verdict": row["verdict"],
             }
             for row in comparison.metrics.to_dict("records")
@@ -35,8 +59,10 @@ def metrics_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def components_table(comparison: Comparison) -> pd.DataFrame:
-    """The request path side by side, the largest changes of each phase first."""
+    """The request path side by side, the largest changes of each phase first. What waits behind a component
+    is part of its ms, and also in a column of its own if anything waits."""
     table = comparison.components.groupby("phase", sort=False).head(COMPONENTS)
+    queued = table["queued_change_ms"].fillna(0).any()
     return pd.DataFrame(
         [
             {
@@ -45,7 +71,8 @@ def components_table(comparison: Comparison) -> pd.DataFrame:
                 "control ms": row["control_ms"],
                 "test ms": row["test_ms"],
                 "change ms": format.change(row["change_ms"], row["low"], row["high"]),
-                "p (paired t, corrected)": format.p_value(row["p_corrected"]),
+                **({"of it queued ms": row["queued_change_ms"]} if queued else {}),
+                "p": format.p_value(row["p"]),
                 "margin ms": row["margin_ms"],
                 "verdict": row["verdict"],
             }
@@ -103,8 +130,8 @@ def stacks_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def scores_table(comparison: Comparison) -> pd.DataFrame:
-    """Columns SCORE_COLUMNS, with ``same`` in words: same, CHANGED or not known."""
-    words = {True: "same", False: "CHANGED", None: "not known"}
+    """Columns SCORE_COLUMNS, with ``same`` in words: same, CHANGED or not checked."""
+    words = {True: "same", False: "CHANGED", None: "not checked"}
     table = comparison.correctness.scores
     return table.assign(same=[words[same] for same in table["same"]])
 
@@ -143,9 +170,48 @@ def batching_table(comparison: Comparison) -> pd.DataFrame:
 
 def runs_table(comparison: Comparison) -> pd.DataFrame:
     """One row per run and phase, by start time: columns RUN_COLUMNS, with ``started_at`` in UTC."""
-    table = comparison.runs.sort_values("started_s", kind="stable")
+    table = comparison.launches.runs.sort_values("started_s", kind="stable")
     started = [format.timestamp(at) for at in table["started_s"]]
     return table.assign(started_at=started).drop(columns="started_s")
+
+
+def stability_table(comparison: Comparison) -> pd.DataFrame:
+    """A row per headline: drift, effect of the order, two levels, and the odd pair."""
+    return pd.DataFrame(
+        [
+            {
+                "phase": row["phase"],
+                "metric": row["metric"],
+                "drift per launch": format.percent_change(1 + row["drift"]),
+                "p (drift)": format.p_value(row["drift_p"]),
+                "second of a pair": format.percent_change(1 + row["order_effect"]),
+                "p (order)": format.p_value(row["order_p"]),
+                "two levels": ", ".join(row["two_levels"]) or "no",
+                "odd pair": "none" if pd.isna(row["odd_pair"]) else f"pair {row['odd_pair']:.0f}",
+                "change": format.percent_change(row["ratio"]),
+                "change without it": format.percent_change(row["ratio_without"]),
+            }
+            for row in comparison.launches.stability.to_dict("records")
+        ]
+    )
+
+
+def plan_table(comparison: Comparison) -> pd.DataFrame:
+    """The noise between launches, and the pairs and minutes that a wanted change takes, a column each."""
+    rows = []
+    for (phase, metric), of in comparison.launches.plan.groupby(["phase", "metric"], sort=False):
+        first = of.iloc[0]
+        row = {
+            "phase": phase,
+            "metric": metric,
+            "noise between launches": format.share(first["launch_noise"], first["low"], first["high"]),
+        }
+        for wanted in of.to_dict("records"):
+            name = f"{wanted['wanted']:.0%} change" if wanted["wanted"] else "no meaningful change"
+            minutes = f" ({format.number(wanted['minutes'], 0)} min)" if wanted["pairs"] > 0 else ""
+            row[name] = f"{pairs_text(wanted['pairs'])}{minutes}"
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _count_text(hits: int, n: int) -> str:

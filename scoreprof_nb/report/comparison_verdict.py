@@ -1,21 +1,35 @@
-"""The verdict on a comparison in words: one sentence, what was compared, and the caveats."""
+"""The verdict on a comparison in words: one sentence, what was compared, and how it was measured."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from scoreprof_nb.analysis.run_analysis import RunAnalysis
-from scoreprof_nb.comparison import paired
+from scoreprof_nb.comparison import claims
+from scoreprof_nb.comparison.comparability import COMPARED
 from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.comparison.history import History
-from scoreprof_nb.parameters.compare import CONTROL, FEWEST_PAIRS, SIDES, TEST
+from scoreprof_nb.comparison.metrics import HEADLINE
+from scoreprof_nb.parameters.compare import FEWEST_PAIRS, FIRST_LOOK, TEST
 from scoreprof_nb.report.comparison import ComparisonReport
-from scoreprof_nb.report.format import escape_markdown, percent, percent_change
+from scoreprof_nb.report.comparison_caveats import caveats
+from scoreprof_nb.report.format import (
+    SMALLEST_P,
+    escape_markdown,
+    number,
+    one_line,
+    p_value,
+    percent,
+    percent_change,
+    signed,
+)
 
 NO_COMPARISON = "No comparison: no pair of runs is complete, or only a history is requested."
 _NO_HISTORY = "*No history: set the parameter `history` to a folder of runs.*"
+_CONDITION_LENGTH = 80
+_OPEN = (claims.INCONCLUSIVE, claims.INSUFFICIENT, claims.NOT_KNOWN)
 
 
 def verdict_markdown(report: ComparisonReport | None) -> str:
@@ -27,10 +41,19 @@ def verdict_markdown(report: ComparisonReport | None) -> str:
         [
             f"**{report.mark}{report.verdict}.** {escape_markdown(sentence(report))}",
             "",
+            *phases_markdown(comparison),
             f"- {comparison.pairs} run(s) per side, phases {escape_markdown(', '.join(comparison.phases))}",
             *conditions_markdown(report),
         ]
     )
+
+
+def phases_markdown(comparison: Comparison) -> list[str]:
+    """A Markdown list: the verdict on each phase."""
+    return [
+        f"- phase {escape_markdown(row['phase'])}: **{row['verdict']}**"
+        for row in comparison.phase_verdicts.to_dict("records")
+    ]
 
 
 def conditions_markdown(report: ComparisonReport) -> list[str]:
@@ -41,117 +64,164 @@ def conditions_markdown(report: ComparisonReport) -> list[str]:
         for row in comparison.comparability.to_dict("records")
     ]
     lines += [f"excluded: {text}" for text in comparison.excluded]
-    return [f"- {escape_markdown(line)}" for line in (*lines, *caveats(report))]
+    return [f"- {escape_markdown(line)}" for line in (*lines, *caveats(comparison, report.missing))]
 
 
 def sentence(report: ComparisonReport) -> str:
-    """The verdict in one sentence of plain text."""
-    names, comparison = report.names, report.comparison
-    if comparison.blocked:
-        return _why_blocked(report)
+    """The verdict in plain text: what was shown, what is open, the cause, and what the sides differ in."""
+    comparison = report.comparison
+    parts = [f"{report.names[TEST]} against {report.names['control']}: {_what_was_shown(comparison)}"]
+    cause = cause_text(comparison)
+    if cause:
+        parts.append(cause)
+    parts.append(difference_text(comparison.comparability))
+    return f"{'. '.join(parts)}."
+
+
+def _what_was_shown(comparison: Comparison) -> str:
     changes = changes_text(comparison.metrics, comparison.pairs)
-    if not changes:
-        return f"{names[TEST]} is as fast as {names[CONTROL]}: p50 shows no meaningful change in any phase."
     weak = " (suggestive only: one run per side)" if comparison.pairs == 1 else ""
-    return f"{names[TEST]} against {names[CONTROL]}: {changes}{weak}."
-
-
-def _why_blocked(report: ComparisonReport) -> str:
-    names, comparison = report.names, report.comparison
-    correctness, stopped = comparison.correctness, comparison.stopped
-    if not correctness.changed:
-        return (
-            f"{names[TEST]}: {len(stopped[TEST])} run(s) did not finish; "
-            f"{names[CONTROL]}: {len(stopped[CONTROL])}. Last: {stopped[TEST][-1]}"
-        )
-    what = "other scores" if correctness.scores_changed else "more failures"
-    return f"{names[TEST]} returns {what} than {names[CONTROL]}: see 'Is test still correct?' first."
+    if not comparison.blocked:
+        return f"{changes}{weak}"
+    reasons = "; ".join(
+        f"{row['reason']}{f' in {row["phase"]}' if isinstance(row['phase'], str) else ''}"
+        for row in comparison.guards[comparison.guards["blocks"]].to_dict("records")
+    )
+    return f"{reasons}: see 'Is test still correct?' first. Apart from that: {changes}{weak}"
 
 
 def changes_text(metrics: pd.DataFrame, pairs: int) -> str:
-    """What changed and what is open, such as "better in p50 of small -9.0%; inconclusive: p50 of large
-    (minimum detectable effect 12.0%)". Empty when no p50 changed. ``metrics``: columns METRIC_COLUMNS."""
+    """What was shown and what is open, the worst first. ``metrics``: columns METRIC_COLUMNS.
+
+    Such as "better in mean of small -9.0% (44.0 -> 40.0 ms, -10.1% to -7.9%, p < 0.001, all 6 pairs agree);
+    open: mean of large (smallest detectable change 12.0%; ±5% would take 14 pairs)".
+    """
     rows = metrics.to_dict("records")
-    p50 = [row for row in rows if row["metric"] == "p50"]
-    too_few = f"too few pairs for a verdict ({pairs}; at least {FEWEST_PAIRS}, better 6):"
+    headlines = [row for row in rows if row["role"] == HEADLINE]
+    too_few = f"too few pairs for a verdict ({pairs}; at least {FEWEST_PAIRS}, better {FIRST_LOOK}):"
+
+    def of(word: str, chosen: Sequence[Mapping[Any, Any]] = headlines) -> list[Mapping[Any, Any]]:
+        return [row for row in chosen if row["verdict"].endswith(word)]
+
+    worse = of(claims.REGRESSION)
+    slower = {row["phase"] for row in worse}  # the other metrics of these phases only repeat it
+    beside = [row for row in rows if row["role"] != HEADLINE and row["phase"] not in slower]
     parts = (
-        ("worse in", [row for row in rows if row["verdict"].endswith(paired.REGRESSION)]),
-        ("better in", [row for row in rows if row["verdict"].endswith(paired.IMPROVEMENT)]),
-        ("changed, size uncertain:", [row for row in p50 if row["verdict"] == paired.SIZE_UNCERTAIN]),
-        ("inconclusive:", [row for row in p50 if row["verdict"] == paired.INCONCLUSIVE]),
-        (too_few, [row for row in p50 if row["verdict"] == paired.INSUFFICIENT]),
-        ("not known:", [row for row in p50 if row["verdict"] == paired.NOT_KNOWN]),
+        ("worse in", [*worse, *of(claims.REGRESSION, beside)]),
+        ("better in", of(claims.IMPROVEMENT)),
+        ("faster, but blocked:", of("blocked")),
+        ("changed, size uncertain:", of(claims.SIZE_UNCERTAIN)),
+        ("no meaningful change in", of(claims.NO_CHANGE)),
+        ("open:", of(claims.INCONCLUSIVE)),
+        (too_few, of(claims.INSUFFICIENT)),
+        ("not known:", of(claims.NOT_KNOWN)),
     )
     return "; ".join(f"{words} {', '.join(map(_change_text, chosen))}" for words, chosen in parts if chosen)
 
 
 def _change_text(row: Mapping[Any, Any]) -> str:
-    """Such as "p50 of small +3.1% (+1.0% to +5.2%)"."""
-    text = f"{row['metric']} of {row['phase']}"
-    if row["verdict"] in (paired.INCONCLUSIVE, paired.INSUFFICIENT):
-        smallest = row["detectable"]
-        return f"{text} (minimum detectable effect {percent(smallest)})" if math.isfinite(smallest) else text
-    if not math.isfinite(row["ratio"]):
-        return text
-    text += f" {percent_change(row['ratio'])}"
-    if row["verdict"] != paired.SIZE_UNCERTAIN:
-        return text
-    return f"{text} ({percent_change(row['low'])} to {percent_change(row['high'])})"
+    name = row_name(row)
+    if row["verdict"] == claims.NOT_KNOWN or not math.isfinite(row["ratio"]):
+        return name
+    if row["verdict"] in _OPEN:
+        return f"{name} ({open_text(row)})" if math.isfinite(row["detectable"]) else name
+    evidence = [f"{number(row['control'])} -> {number(row['test'])} {row['unit']}"]
+    if math.isfinite(row["low"]):
+        evidence.append(f"{percent_change(row['low'])} to {percent_change(row['high'])}")
+    if math.isfinite(row["p"]):
+        evidence.append(f"p < {SMALLEST_P}" if row["p"] < SMALLEST_P else f"p = {p_value(row['p'])}")
+    if row["pairs"] > 1 and row["verdict"] != claims.NO_CHANGE:
+        evidence.append(agreement_text(row["agreeing"], row["pairs"]))
+    return f"{name} {percent_change(row['ratio'])} ({', '.join(evidence)})"
 
 
-def caveats(report: ComparisonReport) -> list[str]:
-    """Limits of the numbers, as plain-text sentences."""
-    comparison = report.comparison
-    runs = (*comparison.control, *comparison.test)
-    return [
-        *([f"some pairs were not captured: {report.missing}"] if report.missing else []),
-        *(f"{side} did not finish: {text}" for side in SIDES for text in comparison.stopped[side]),
-        *_design_caveats(comparison, report.parameters.delta),
-        *_run_caveats(runs),
+def row_name(row: Mapping[Any, Any]) -> str:
+    """Such as "mean of small", "p90 of large" or "mean of large in mixed"."""
+    joined = "in" if " of " in row["metric"] else "of"
+    return f"{row['metric']} {joined} {row['phase']}"
+
+
+def open_text(row: Mapping[Any, Any]) -> str:
+    """How much a row without a verdict could have shown, and what it would take."""
+    return (
+        f"smallest detectable change {percent(row['detectable'])}; "
+        f"±{percent(row['delta'], 0)} would take {pairs_text(row['pairs_needed'])}"
+    )
+
+
+def pairs_text(pairs: float) -> str:
+    """``14 pairs``, of a number that is NaN when even 400 would not do."""
+    return f"{pairs:.0f} pairs" if math.isfinite(pairs) else "more than 400 pairs"
+
+
+def agreement_text(agreeing: int, pairs: int) -> str:
+    """``all 6 pairs agree``, or ``5 of 6 pairs agree``."""
+    return f"all {pairs} pairs agree" if agreeing == pairs else f"{agreeing} of {pairs} pairs agree"
+
+
+def cause_text(comparison: Comparison) -> str:
+    """The component whose change explains most of the change of the headline that changed most; empty when no
+    headline changed, or no component is known."""
+    changed = comparison.metrics[
+        (comparison.metrics["role"] == HEADLINE)
+        & ~comparison.metrics["verdict"].isin([claims.NO_CHANGE, *_OPEN])
+        & comparison.metrics["ratio"].notna()
     ]
+    if changed.empty:
+        return ""
+    row = changed.iloc[int(np.abs(np.log(changed["ratio"].to_numpy(dtype=np.float64))).argmax())]
+    slower = row["ratio"] > 1
+    components = comparison.components[
+        (comparison.components["phase"] == row["phase"])
+        & ((comparison.components["change_ms"] > 0) == slower)
+        & comparison.components["change_ms"].notna()
+    ]
+    if components.empty:
+        return ""
+    largest = components.iloc[int(components["change_ms"].abs().to_numpy().argmax())]
+    change = f"{largest['component']} {signed(largest['change_ms'])} ms per request of {row['phase']}"
+    shown = not largest["verdict"].endswith(tuple(_OPEN)) and largest["verdict"] != claims.NO_CHANGE
+    if shown:
+        return f"Largest cause: {change}"
+    return f"No component alone was shown to be the cause; the largest change is {change}"
 
 
-def _design_caveats(comparison: Comparison, delta: float) -> list[str]:
-    """The caveats that follow from how the runs were made and analysed."""
-    sentences = []
-    if comparison.pairs > 1 and not _alternated(comparison):
-        sentences.append("the sides were not measured alternately: drift of the machine looks like a change")
-    if not comparison.noise:
-        sentences.append(
-            "the noise floor was not measured (parameter noise_from): two launches of the same server "
-            f"may differ by more than {percent(delta, 0)}"
+def difference_text(comparability: pd.DataFrame) -> str:
+    """What the sides differ in by intent. ``comparability``: columns COMPARABILITY_COLUMNS."""
+    rows = [
+        row for row in comparability.to_dict("records") if row["kind"] == COMPARED and row["what"] != "label"
+    ]
+    if not rows:
+        return "The sides are the same but for their labels"
+    texts = [
+        f"{row['what']} ({one_line(row['control'], _CONDITION_LENGTH)} -> "
+        f"{one_line(row['test'], _CONDITION_LENGTH)})"
+        for row in rows
+    ]
+    return f"The sides differ in {', '.join(texts)}"
+
+
+def noise_markdown(report: ComparisonReport | None) -> str:
+    """Markdown: what an A/A comparison says about the noise and a bias; how to make one otherwise."""
+    if report is None:
+        return NO_COMPARISON
+    comparison = report.comparison
+    if not comparison.is_aa:
+        return (
+            "The sides differ. `make noise` compares a server with itself and shows a bias, if there is one."
         )
-    marginal = comparison.components.query("method == 'marginal'")["phase"].unique()
-    if len(marginal):
-        sentences.append(
-            f"the request path of {', '.join(marginal)} is marginal on both sides: it chains the shares of "
-            "the threads and cannot show what overlaps"
-        )
-    if comparison.pairs == 1:
-        sentences.append(
-            "one run per side: intervals cover the variation within a run only; two launches differ by more"
-        )
-    return sentences
-
-
-def _alternated(comparison: Comparison) -> bool:
-    """Whether the start times of the two sides interleave."""
-    started = {side: [run.run.manifest.started_s for run in runs] for side, runs in comparison.sides.items()}
-    first, second = started[CONTROL], started[TEST]
-    return max(first) >= min(second) and max(second) >= min(first)
-
-
-def _run_caveats(runs: Sequence[RunAnalysis]) -> list[str]:
-    """The caveats about the runs themselves."""
-    sentences = []
-    statuses = {run.status() for run in runs}
-    if statuses - {"complete"}:
-        sentences.append(f"not all runs are complete: {', '.join(sorted(statuses))}")
-    checks = [check for run in runs for phase in run.phases for check in phase.quality.checks]
-    failed = sum(check.passed is False for check in checks)
-    if failed:
-        sentences.append(f"{failed} checks failed in these runs: see Runs, and summary.md of each run")
-    return sentences
+    biased = [
+        f"{row_name(row)} {percent_change(row['ratio'])}"
+        for row in comparison.metrics.to_dict("records")
+        if row["role"] == HEADLINE and not row["low"] <= 1 <= row["high"]
+    ]
+    bias = (
+        f"**Bias: sides that are the same differ in {escape_markdown(', '.join(biased))}.**"
+        if biased
+        else "No bias was seen: every 95 % interval of a headline includes 1."
+    )
+    minutes = comparison.minutes_per_pair
+    return f"This is an A/A comparison. {bias} A pair takes {number(minutes)} minutes."
 
 
 def history_markdown(history: History | None) -> str:

@@ -24,6 +24,7 @@ DEVICE_REQUESTS = "device-requests.parquet"  # the requests of the trace, like r
 RUNS = "runs"
 PAIRS = "pairs"  # in a results folder: a folder per pair that another node captured
 STOPPED = "stopped.tsv"  # a line per run that did not end: its side, when and why
+LOOKS_TAKEN = "looks.json"  # after how many pairs a comparison was looked at, and the error each look spent
 COMPARISON = "comparison.json"
 COMPARISON_MARKDOWN = "comparison.md"
 HISTORY = "history.csv"

@@ -54,7 +54,10 @@ def phase(
     requests=40,
     workload="8 small x 4; SHA-256 0123456789abcdef",
     compiles=2,
+    warm=True,
     prefills=1.0,
+    observer=1.02,
+    cached=None,
 ):
     """One phase: every request takes the sum of the path."""
     latency_ms = sum(path.values()) * factor
@@ -89,15 +92,17 @@ def phase(
         name=name,
         phase=SimpleNamespace(
             requests=sent(*plain),
-            record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles)),
+            record=SimpleNamespace(workload=workload, warmup=SimpleNamespace(compiles=compiles, warm=warm)),
         ),
         batching=SimpleNamespace(summary={"compiles": 0, "prefills_per_request": prefills}),
         requests=requests_sent,
         latency=SimpleNamespace(
             table=pd.DataFrame(_latency_rows(name, latency_ms, requests, failed)),
             throughput=(1e3 / latency_ms, 4e3 / latency_ms),
+            observer_effect=SimpleNamespace(mean_ratio=observer),
         ),
         path=RequestPath(table, "joint"),
+        prefix_cache=SimpleNamespace(cached_share=cached),
         threads=SimpleNamespace(
             cpu=cpu,
             served=20.0,
@@ -128,7 +133,11 @@ def run(*phases, started_s=1e9, provenance=None, label="run", **parameters):
     return SimpleNamespace(
         run=SimpleNamespace(
             manifest=SimpleNamespace(
-                run_id=f"{label}-{started_s:.0f}", label=label, started_s=started_s, parameters=shown
+                run_id=f"{label}-{started_s:.0f}",
+                label=label,
+                started_s=started_s,
+                finished_s=started_s + 60,
+                parameters=shown,
             ),
             provenance={
                 "jax": "0.8.0",
@@ -158,7 +167,7 @@ def side(factor=1.0, pairs=PAIRS, at=0.0, label="run", provenance=None, paramete
 
 
 def compared(control=None, test=None, **how):
-    return compare(control or side(), test or side(at=1), 0, **how)
+    return compare(control or side(), test or side(at=1), **how)
 
 
 def verdicts(comparison):

@@ -4,11 +4,12 @@ Python imports this module at start-up if its folder is on PYTHONPATH. SCOREPROF
 
     MODULE:CLASS.METHOD:spin|sleep:MILLISECONDS[:extend|:every_second]
     MODULE:CLASS.METHOD:skew:AMOUNT          added to each score that the coroutine returns
+    MODULE:CLASS.METHOD:fail:N               each N-th call of the coroutine raises an error
 
-``extend``: only in calls whose batch is a prefill; ``every_second``: only in every second call. The wrapper has the function's names, so that a stack
-sampled during the cost looks as if the function itself had it. On a busy machine a cost takes longer than
-MILLISECONDS: each call adds a line with its start (epoch) and its duration, both in ns, to the file
-SCOREPROF_INJECT_CALLS, if that is set.
+``extend``: only in calls whose batch is a prefill; ``every_second``: only in every second call. Several are
+separated by commas. The wrapper has the function's names, so that a stack sampled during the cost looks as if
+the function itself had it. On a busy machine a cost takes longer than MILLISECONDS: each call adds a line with
+its start (epoch) and its duration, both in ns, to the file SCOREPROF_INJECT_CALLS, if that is set.
 """
 
 import asyncio
@@ -51,6 +52,18 @@ def skewed(original, amount):
     async def wrapper(*args, **kwargs):
         scores = await original(*args, **kwargs)
         return [[score + amount for score in labels] for labels in scores]
+
+    return wrapper
+
+
+def failing(original, every):
+    calls = itertools.count(1)
+
+    @functools.wraps(original)
+    async def wrapper(*args, **kwargs):
+        if next(calls) % every == 0:
+            raise RuntimeError("injected failure")
+        return await original(*args, **kwargs)
 
     return wrapper
 
@@ -107,10 +120,12 @@ class PatchOnImport(importlib.abc.MetaPathFinder):
         return spec
 
 
-if SPEC:
-    module, path, kind, amount, *condition = SPEC.split(":")
+for spec in filter(None, SPEC.split(",")):
+    module, path, kind, amount, *condition = spec.split(":")
     if kind == "skew":
         patch = functools.partial(skewed, amount=float(amount))
+    elif kind == "fail":
+        patch = functools.partial(failing, every=int(amount))
     else:
         cost = {"spin": injected_spin, "sleep": injected_sleep}[kind]
         cost = recorded(cost) if CALLS else cost

@@ -15,6 +15,8 @@ from scoreprof_nb.run_folder.sync import copy_results
 from tests.support.progress import quiet
 from tests.support.stored_run import make_run
 
+PAIRS = 3
+
 
 def from_mapping(**values):
     return CompareParameters.from_mapping(values)
@@ -45,19 +47,19 @@ def alike(provenance):
 
 def test_sides_alternate_so_that_drift_affects_both():
     """Broken: a drift of the machine affects one side more than the other."""
-    order = [run.side for run in planned(from_mapping(pairs=4, compare_dir="c"))]
+    order = [run.side for run in planned(from_mapping(compare_dir="c"), 4)]
     assert order == ["control", "test", "test", "control", "control", "test", "test", "control"]
 
 
 def test_every_run_is_captured_once_and_resumed_if_it_stopped(tmp_path, captured):
     """Broken: runs are captured twice, or a stopped one is not resumed."""
-    parameters = from_mapping(pairs=3, compare_dir=str(tmp_path))
-    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
+    parameters = from_mapping(compare_dir=str(tmp_path))
+    assert capture_pairs(parameters, PAIRS, quiet, alike, lambda of_run: None) is None
     assert len(captured) == 6
     make_run(tmp_path / "runs" / "pair-02-test", requested=("single", "small"))
-    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
+    assert capture_pairs(parameters, PAIRS, quiet, alike, lambda of_run: None) is None
     assert [Path(of_run.run_dir).name for of_run in captured[6:]] == ["pair-02-test"]
-    control, test = complete_pairs(parameters)
+    control, test = complete_pairs(parameters, PAIRS)
     assert [path.name for path in control] == [f"pair-{pair:02d}-control" for pair in (1, 2, 3)]
     assert [path.name for path in test] == [f"pair-{pair:02d}-test" for pair in (1, 2, 3)]
 
@@ -70,10 +72,10 @@ def test_server_failure_ends_the_capture_and_complete_pairs_are_compared(tmp_pat
         return CaptureResult((), "the server died") if len(captured) == 3 else finish(parameters, say)
 
     monkeypatch.setattr(session, "capture", fail_third)
-    parameters = from_mapping(pairs=3, compare_dir=str(tmp_path))
-    failure = capture_pairs(parameters, quiet, alike, lambda of_run: None)
+    parameters = from_mapping(compare_dir=str(tmp_path))
+    failure = capture_pairs(parameters, PAIRS, quiet, alike, lambda of_run: None)
     assert failure == "control of pair 2: the server died"
-    assert [len(paths) for paths in complete_pairs(parameters)] == [1, 1]
+    assert [len(paths) for paths in complete_pairs(parameters, PAIRS)] == [1, 1]
 
 
 def test_next_attempt_on_another_machine_knows_what_stopped_a_run(tmp_path, captured, monkeypatch):
@@ -82,14 +84,14 @@ def test_next_attempt_on_another_machine_knows_what_stopped_a_run(tmp_path, capt
     monkeypatch.setattr(session, "capture", lambda parameters, say: CaptureResult((), "the server died\nlog"))
     first, results = tmp_path / "first", tmp_path / "results"
     first.mkdir()
-    parameters = from_mapping(pairs=1, compare_dir=str(first), results_dir=str(results))
-    capture_pairs(parameters, quiet, alike, lambda of_run: None)
+    parameters = from_mapping(compare_dir=str(first), results_dir=str(results))
+    capture_pairs(parameters, PAIRS, quiet, alike, lambda of_run: None)
     copy_results(first, results)
     monkeypatch.setattr(session, "capture", finish)
     second = tmp_path / "second"
     second.mkdir()
-    parameters = from_mapping(pairs=1, compare_dir=str(second), results_dir=str(results))
-    assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
+    parameters = from_mapping(compare_dir=str(second), results_dir=str(results))
+    assert capture_pairs(parameters, PAIRS, quiet, alike, lambda of_run: None) is None
     (text,) = stopped_runs(second)["control"]
     assert text.startswith("pair 1, 20")
     assert text.endswith(": the server died")
@@ -98,10 +100,10 @@ def test_next_attempt_on_another_machine_knows_what_stopped_a_run(tmp_path, capt
 
 def test_runs_measured_with_other_parameters_are_refused(tmp_path, captured):
     """Broken: the folder's old runs are compared as if they had the new flags."""
-    capture_pairs(from_mapping(pairs=1, compare_dir=str(tmp_path)), quiet, alike, lambda of_run: None)
-    other = from_mapping(pairs=1, compare_dir=str(tmp_path), test_server_flags="--x 1")
+    capture_pairs(from_mapping(compare_dir=str(tmp_path)), PAIRS, quiet, alike, lambda of_run: None)
+    other = from_mapping(compare_dir=str(tmp_path), test_server_flags="--x 1")
     with pytest.raises(ParameterError, match="test_server_flags='--x 1'"):
-        capture_pairs(other, quiet, alike, lambda of_run: None)
+        capture_pairs(other, PAIRS, quiet, alike, lambda of_run: None)
 
 
 def test_sides_are_checked_against_each_other_before_the_first_launch(tmp_path, captured):
@@ -111,7 +113,7 @@ def test_sides_are_checked_against_each_other_before_the_first_launch(tmp_path, 
         raise ParameterError("allow_unlike", False, "not alike")
 
     with pytest.raises(ParameterError, match="not alike"):
-        capture_pairs(from_mapping(compare_dir=str(tmp_path)), quiet, refuse, lambda of_run: None)
+        capture_pairs(from_mapping(compare_dir=str(tmp_path)), PAIRS, quiet, refuse, lambda of_run: None)
     assert captured == []
 
 
@@ -125,7 +127,7 @@ def test_mistake_on_the_second_side_is_reported_before_the_first_launch(tmp_path
 
     monkeypatch.setattr(pairs, "prepare", prepare)
     with pytest.raises(ParameterError, match="test_server_python"):
-        capture_pairs(from_mapping(compare_dir=str(tmp_path)), quiet, alike, lambda of_run: None)
+        capture_pairs(from_mapping(compare_dir=str(tmp_path)), PAIRS, quiet, alike, lambda of_run: None)
     assert captured == []
 
 
@@ -135,8 +137,8 @@ def test_node_captures_its_own_pair_in_its_place_of_the_order(tmp_path, captured
     for index in (1, 0):
         of_node = {"compare_dir": str(tmp_path / f"node-{index}"), "results_dir": str(results)}
         parameters = from_mapping(pairs=2, pair_index=index, **of_node)
-        assert capture_pairs(parameters, quiet, alike, lambda of_run: None) is None
-        assert [[path.name for path in paths] for paths in complete_pairs(parameters)] == [
+        assert capture_pairs(parameters, 2, quiet, alike, lambda of_run: None) is None
+        assert [[path.name for path in paths] for paths in complete_pairs(parameters, 2)] == [
             [f"pair-0{index + 1}-{side}"] for side in ("control", "test")
         ]
     assert [Path(of_run.results_dir) for of_run in captured] == [

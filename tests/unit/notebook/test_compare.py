@@ -1,10 +1,13 @@
 """The start of the comparing notebook: every file it is given is checked before hours of capture."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from scoreprof_nb.notebook import compare
+from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.schema import ParameterError
 
 CAPTURES = {"test_server_flags": "--x 1"}
@@ -59,3 +62,72 @@ def test_folder_of_the_comparison_is_made(tmp_path, published, monkeypatch):
     assert (tmp_path / "c").is_dir()
     assert published == [(str(tmp_path / "c"), "", 0.0)]
     assert parameters.compare_dir == str(tmp_path / "c")
+
+
+# ---- looks
+
+
+@pytest.fixture
+def looked(monkeypatch):
+    """Replace capture and comparison; lists the (pairs, level) of each look. A comparison is settled after
+    ``looked.settled`` pairs."""
+    looks = []
+
+    def make_comparison(parameters, rules, folders, stopped, analyses, log_progress, level):
+        looks.append((len(folders[0]), level))
+        settled = len(folders[0]) >= state.settled
+        return SimpleNamespace(control=(), test=(), settled=settled, pairs=len(folders[0]))
+
+    state = SimpleNamespace(looks=looks, settled=6, failure=None)
+    monkeypatch.setattr(compare, "capture_pairs", lambda *arguments: state.failure)
+    monkeypatch.setattr(
+        compare, "complete_pairs", lambda _, pairs: ([Path("c")] * pairs, [Path("t")] * pairs)
+    )
+    monkeypatch.setattr(compare, "make_comparison", make_comparison)
+    monkeypatch.setattr(compare.comparison_files, "write_files", lambda report: None)
+    return state
+
+
+def looking(folder, **values):
+    report, failure = compare.compare(CompareParameters.from_mapping({"compare_dir": str(folder), **values}))
+    return report.comparison.pairs, failure
+
+
+def test_clear_case_ends_at_the_first_look(tmp_path, looked):
+    """Broken: sixteen pairs are captured although the verdict was settled after six."""
+    assert looking(tmp_path) == (6, None)
+    assert [pairs for pairs, _ in looked.looks] == [6]
+
+
+def test_open_case_goes_on_to_the_last_pair_and_no_further(tmp_path, looked):
+    """Broken: an open comparison ends early, or never, or spends more than its error."""
+    looked.settled = 100
+    assert looking(tmp_path) == (16, None)
+    assert [pairs for pairs, _ in looked.looks] == [6, 8, 12, 16]
+    assert sum(level for _, level in looked.looks) < 0.025
+
+
+def test_finished_comparison_is_analysed_again_without_another_look(tmp_path, looked):
+    """Broken: reading the report again spends error, or begins another capture."""
+    looked.settled = 8
+    looking(tmp_path)
+    before = (tmp_path / "looks.json").read_text()
+    assert looking(tmp_path) == (8, None)
+    assert looked.looks[-1] == looked.looks[-2]
+    assert (tmp_path / "looks.json").read_text() == before
+
+
+def test_extending_by_hand_goes_on_from_the_last_look(tmp_path, looked):
+    """Broken: more pairs, captured because the verdict was open, are judged as if nobody had looked."""
+    looked.settled = 100
+    looking(tmp_path)
+    assert looking(tmp_path, pairs_at_most=20) == (20, None)
+    assert [pairs for pairs, _ in looked.looks] == [6, 8, 12, 16, 16, 20]
+    assert looked.looks[-1][1] < 0.0025
+
+
+def test_failure_ends_the_looks(tmp_path, looked):
+    """Broken: a server that died is launched again for the next look."""
+    looked.settled, looked.failure = 100, "test of pair 2: the server died"
+    assert looking(tmp_path) == (6, looked.failure)
+    assert len(looked.looks) == 1

@@ -99,7 +99,22 @@ def test_a_gate_needs_enough_pairs_for_a_verdict():
     """Broken: a branch that is twice as slow passes with four pairs."""
     with pytest.raises(ParameterError, match="pairs"):
         from_mapping(fail_on="regression", pairs=4)
-    assert from_mapping(fail_on="regression", pairs=5).captures
+    assert from_mapping(fail_on="regression", pairs=6).captures
+
+
+@pytest.mark.parametrize("name", ["pairs", "pairs_at_most"])
+def test_numbers_of_pairs_are_even(name):
+    """Broken: one side is measured first more often, and a drift of the machine is called its change."""
+    with pytest.raises(ParameterError, match=f"parameter {name}="):
+        from_mapping(**{name: 9})
+    assert from_mapping(**{name: 1}).captures
+
+
+def test_capture_goes_on_only_where_a_verdict_may_follow():
+    """Broken: one pair, for a quick look, takes 32 launches."""
+    assert from_mapping(pairs=1).most_pairs == 1
+    assert from_mapping().most_pairs == 16
+    assert from_mapping(pairs=20).most_pairs == 20
 
 
 def test_each_run_has_a_results_folder_of_its_own():

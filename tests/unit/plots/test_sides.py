@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from scoreprof_nb import plots
-from scoreprof_nb.comparison import compare, history, metrics, paired
+from scoreprof_nb.comparison import claims, component_verdicts, history, launches, metrics, verdict
 from scoreprof_nb.components.catalog import CATALOG
 from tests.support.figures import assert_fits, segments_of
 
@@ -53,7 +53,7 @@ METRICS = table(
     ],
 )
 CHANGES = table(
-    compare.COMPONENT_COLUMNS,
+    component_verdicts.COMPONENT_COLUMNS,
     [
         {
             "phase": phase,
@@ -68,21 +68,28 @@ CHANGES = table(
         for component, ms in PATH_MS.items()
     ],
 )
-RUNS = table(
-    compare.RUN_COLUMNS,
+LAUNCHES = table(
+    launches.LAUNCH_COLUMNS,
     [
         {
             "phase": phase,
+            "metric": "mean",
             "side": side,
             "pair": pair,
+            "launch": 2 * pair - 1 + later,
             "run_id": f"{side}-{pair}",
-            "p50_ms": ms + 3 * pair + more,
+            "value": ms + 3 * pair + 4 * later,
         }
         for phase, ms in P50_MS.items()
-        for side, more in (("control", 0.0), ("test", 4.0))
+        for side, later in (("control", 0), ("test", 1))
         for pair in (1, 2, 3)
     ],
 )
+VERDICTS = [
+    *(claims.IMPROVEMENT, claims.REGRESSION, claims.NO_CHANGE, claims.SIZE_UNCERTAIN, claims.INCONCLUSIVE),
+    *(claims.INSUFFICIENT, claims.NOT_KNOWN, verdict.BLOCKED),
+    *(claims.SUGGESTIVE + word for word in (claims.IMPROVEMENT, claims.REGRESSION)),
+]
 TIMES = pd.to_datetime(["2026-11-20T10:00Z", "2026-11-21T03:00Z", "2026-11-22T09:30Z"])
 HISTORY = table(
     history.RUN_COLUMNS,
@@ -119,7 +126,7 @@ def plot_history(runs):
 FIGURES = [
     (plots.plot_verdicts, METRICS, ["low", "high"], ["ratio"]),
     (plots.plot_path_change, CHANGES, ["low", "high"], ["control_ms", "test_ms"]),
-    (plots.plot_run_values, RUNS, [], ["p50_ms"]),
+    (plots.plot_launches, LAUNCHES, [], ["value"]),
     (plot_history, HISTORY, [], ["p50_ms"]),
 ]
 BY_NAME = pytest.mark.parametrize(
@@ -172,14 +179,17 @@ def many_metrics(count):
     return rows.assign(phase=[f"{phase}{at // 4}" for at, phase in enumerate(rows["phase"])])
 
 
-def many_runs(count):
+def many_launches(count):
     rows = [
-        {"phase": phase, "side": side, "pair": pair, "p50_ms": 100.0 + pair % 7}
+        {
+            **{"phase": phase, "metric": "mean", "side": side, "pair": pair},
+            **{"launch": 2 * pair - 1 + later, "value": 100.0 + pair % 7},
+        }
         for pair in range(1, count + 1)
-        for side in ("control", "test")
+        for later, side in enumerate(("control", "test"))
         for phase in P50_MS
     ]
-    return table(compare.RUN_COLUMNS, rows)
+    return table(launches.LAUNCH_COLUMNS, rows)
 
 
 def long_history(count):
@@ -250,23 +260,23 @@ def test_dollar_signs_are_text_and_no_mathematics(plot, data, optional, needed):
     assert any("$\\frac{$" in text for text in texts_of(figure))
 
 
-@pytest.mark.parametrize("plot", [plots.plot_verdicts, plots.plot_path_change, plots.plot_run_values])
+@pytest.mark.parametrize("plot", [plots.plot_verdicts, plots.plot_path_change, plots.plot_launches])
 def test_unlike_captures_are_marked(plot):
-    data = {"plot_verdicts": METRICS, "plot_path_change": CHANGES, "plot_run_values": RUNS}[plot.__name__]
+    data = {"plot_verdicts": METRICS, "plot_path_change": CHANGES, "plot_launches": LAUNCHES}[plot.__name__]
     assert plot(data, "UNLIKE CAPTURES: ").get_suptitle().startswith("UNLIKE CAPTURES: ")
     assert plot(data.iloc[:0], "UNLIKE CAPTURES: ").get_suptitle().startswith("UNLIKE CAPTURES: ")
 
 
-@pytest.mark.parametrize("verdict", [*paired.VERDICTS, compare.BLOCKED])
-def test_every_verdict_of_the_analysis_can_be_drawn(verdict):
+@pytest.mark.parametrize("word", VERDICTS)
+def test_every_verdict_of_the_analysis_can_be_drawn(word):
     """Broken: a verdict without a mark ends the report."""
-    figure = plots.plot_verdicts(METRICS.assign(verdict=verdict))
+    figure = plots.plot_verdicts(METRICS.assign(verdict=word))
     (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
-    assert [text.get_text() for text in legend.get_texts()] == [verdict, "not meaningful"]
+    assert [text.get_text() for text in legend.get_texts()] == [word, "not meaningful"]
 
 
 def test_verdicts_differ_by_shape_not_by_colour_alone():
-    names = [*paired.VERDICTS, compare.BLOCKED]
+    names = VERDICTS
     figure = plots.plot_verdicts(
         pd.concat([METRICS.head(1)] * len(names)).assign(verdict=names).reset_index()
     )
@@ -338,14 +348,14 @@ def test_no_change_is_said():
 
 
 def test_the_runs_of_a_pair_are_joined():
-    """Broken: no line joins the p50 of a pair's control and test."""
-    single, large = panels_of(drawn(plots.plot_run_values))
+    """Broken: no line joins the control and the test of a pair."""
+    single, large = panels_of(drawn(plots.plot_launches))
     for axes, ms in ((single, 105.0), (large, 590.0)):
         joined = [tuple(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "-"]
         assert joined == [(ms + 3 * pair, ms + 3 * pair + 4) for pair in (1, 2, 3)]
         shapes = {line.get_marker() for line in axes.lines if line.get_linestyle() == "None"}
         assert len(shapes) == 2, "sides are told apart by shape"
-    assert "n = 3 pairs" in drawn(plots.plot_run_values).get_supxlabel()
+    assert "n = 3 pairs" in drawn(plots.plot_launches).get_supxlabel()
 
 
 def test_history_has_a_bar_and_a_mark_for_each_run_in_the_order_of_time():
@@ -432,7 +442,7 @@ def test_a_negative_rest_is_drawn_left_of_zero():
 
 
 def test_pair_numbers_of_forty_pairs_do_not_overlap():
-    figure = plots.plot_run_values(many_runs(40))
+    figure = plots.plot_launches(many_launches(40))
     figure.draw_without_rendering()
     panels = panels_of(figure)
     assert len(panels) >= 1
@@ -442,8 +452,8 @@ def test_pair_numbers_of_forty_pairs_do_not_overlap():
 
 
 def test_a_run_without_a_p50_is_named():
-    runs = RUNS.assign(p50_ms=[NAN, *RUNS["p50_ms"][1:]])
-    assert "p50 not known: single: control 1" in plots.plot_run_values(runs).get_supxlabel()
+    runs = LAUNCHES.assign(value=[NAN, *LAUNCHES["value"][1:]])
+    assert "not known: single: control 1" in plots.plot_launches(runs).get_supxlabel()
     runs = HISTORY.assign(p50_ms=[NAN, *HISTORY["p50_ms"][1:]])
     figure = plots.plot_history(runs, PATHS)
     assert "p50 not known: single: run-main" in figure.get_supxlabel()

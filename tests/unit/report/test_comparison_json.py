@@ -27,7 +27,7 @@ def written():
     """Of two sides that differ in everything that has a table."""
     control = side(stack="main@a.py > old@b.py", parameters={"server_flags": "--x 1"})
     test = side(2.0, stack="main@a.py > new@b.py", at=1)
-    return as_json(report_of(compared(control, test, noise={("small", "p50"): 0.1})))
+    return as_json(report_of(compared(control, test)))
 
 
 def test_output_matches_the_shipped_schema(written):
