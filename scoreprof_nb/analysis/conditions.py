@@ -80,7 +80,7 @@ def _trend_check(phase: str, found: Trend | None) -> Check:
     name = f"latency changes by at most {MOST_DRIFT:.0%} over the blocks"
     if found is None:
         return Check(phase, name, None, f"fewer than {FEWEST_BLOCKS} blocks with requests")
-    text = f"{found.change:+.1%} (95 % interval {found.low:+.1%} to {found.high:+.1%}; p = {found.p:.3f})"
+    text = f"{found.change:+.1%} (95 % interval {found.low:+.1%} to {found.high:+.1%}; p {_p_value(found.p)})"
     drifts = abs(found.change) > MOST_DRIFT and found.p < DRIFT_SIGNIFICANCE
     return Check(phase, name, not drifts, text)
 
@@ -119,3 +119,7 @@ def trend(requests: MeasuredRequests) -> Trend | None:
     change = float(slope[0])
     p = 2 * float(stats.t.sf(abs(change) / error, degrees)) if error > 0 else float(abs(change) < 1e-9)
     return Trend(change, change - half, change + half, p)
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

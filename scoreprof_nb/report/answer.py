@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from scoreprof_nb.analysis.quality import Check
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.components.catalog import IPC_AND_WAKEUP, UNCLASSIFIED
 from scoreprof_nb.report.component_findings import ComponentFinding
@@ -77,9 +78,7 @@ def trust(report: Report) -> str:
     if not failed:
         parts.append(f"All {ran} checks of sums, samples and counts passed")
     else:
-        shown = "; ".join(f"{check.phase}: {check.name} ({check.text})" for check in failed[:3])
-        more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
-        parts.append(f"{len(failed)} of {ran} checks failed: {shown}{more}")
+        parts.append(f"{len(failed)} of {ran} checks failed: {_by_name(failed)}")
     not_run = len(checks) - ran
     if not_run:
         parts[-1] += f" ({not_run} could not be run)"
@@ -93,6 +92,14 @@ def trust(report: Report) -> str:
     elif False in consistent:
         parts.append("equal requests got DIFFERENT scores")
     return ". ".join(part[0].upper() + part[1:] for part in parts) + "."
+
+
+def _by_name(failed: Sequence[Check]) -> str:
+    """The checks with the phases in which they failed; their texts are in the section about quality."""
+    phases: dict[str, list[str]] = {}
+    for check in failed:
+        phases.setdefault(check.name, []).append(check.phase)
+    return "; ".join(f"{name} (not in {', '.join(where)})" for name, where in phases.items())
 
 
 def _observer(phases: Sequence[PhaseAnalysis]) -> list[str]:
