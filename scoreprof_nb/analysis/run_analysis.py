@@ -1,6 +1,5 @@
 """All tables of a run, computed from its folder alone."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -33,9 +32,8 @@ from scoreprof_nb.analysis.scores import Scores, dtype_of, scores, tolerance_of
 from scoreprof_nb.analysis.state_checks import state_checks
 from scoreprof_nb.analysis.thread_states import STATE_COLUMNS, BlockStates, phase_states, state_table
 from scoreprof_nb.analysis.ticks import PhaseTicks, joint, phase_ticks
-from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
 from scoreprof_nb.components.component import Catalog
-from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
+from scoreprof_nb.components.rules import RuleSet
 from scoreprof_nb.device.trace import TraceTables, Unreadable
 from scoreprof_nb.run_folder.records import Load
 from scoreprof_nb.run_folder.store import Phase, Run
@@ -266,42 +264,3 @@ def _with_stacks(requests: MeasuredRequests, ticks: PhaseTicks) -> MeasuredReque
     as profiled: the path sums to the mean latency of those that do."""
     readable = requests.table["block"].isin([block.block.number for block in ticks.blocks])
     return MeasuredRequests(requests.table.assign(profiled=requests.table["profiled"] & readable))
-
-
-def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -> pd.DataFrame:
-    """The most frequent unclassified stacks, each with a rule that can be pasted into a rules file.
-
-    Columns: phase, process, thread, samples, share (of the thread's samples in the phase), stack
-    (innermost frame first, eight frames), rule (empty for a stack without frames).
-    """
-    keys = ["phase", "process", "thread"]
-    rows, all_samples = [], Counter[tuple[str, str, str]]()
-    for phase in analysis.phases:
-        for block in phase.ticks.blocks:
-            activities = classify(block.table, rules)
-            for activity in activities:
-                role = activity.role
-                all_samples[phase.name, role.process, role.thread] += activity.samples.ticks
-            for (role, stack_id), samples in unclassified_stacks(activities, rules.catalog).items():
-                frames = block.table.stack(stack_id)[-8:]
-                text = " < ".join(f"{frame.name} ({frame.file}:{frame.line})" for frame in reversed(frames))
-                rule = rule_text(rules, role.process, role.thread, frames[-1]) if frames else ""
-                row = (phase.name, role.process, role.thread, text or "(no Python frame)", rule, samples)
-                rows.append(row)
-    table = pd.DataFrame(rows, columns=[*keys, "stack", "rule", "samples"])
-    summed = table.groupby([*keys, "stack", "rule"])[["samples"]].sum().reset_index()
-    top = summed.sort_values("samples", ascending=False, ignore_index=True).head(limit)
-    of_thread = [all_samples[key] for key in top[keys].itertuples(index=False, name=None)]
-    top["share"] = top["samples"] / of_thread
-    return top[[*keys, "samples", "share", "stack", "rule"]]
-
-
-def unmatched_rules(analysis: RunAnalysis, rules: RuleSet) -> list[str]:
-    """The rules of the user's file that decided no stack of the run: file and number of each."""
-    if not rules.user_rules:
-        return []
-    used = set[Rule]()
-    for phase in analysis.phases:
-        for block in phase.ticks.blocks:
-            used |= deciding_rules(block.table, rules)
-    return [rule.where for rule in rules.user_rules if rule not in used]

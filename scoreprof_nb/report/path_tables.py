@@ -12,21 +12,6 @@ from scoreprof_nb.report.profile import Report
 ALL_REQUESTS = "all"
 
 
-def path_sections(report: Report) -> list[tuple[str, pd.DataFrame]]:
-    """The tables that have rows, each with what it shows."""
-    tables = {
-        "Own time, and time queued behind other requests, ms per request (95 % interval):": queue_table(
-            report
-        ),
-        "Which requests: what all of them wait for, and some (95 % interval):": group_table(report),
-        "How busy the threads are, and the throughput that each allows:": capacity_table(report),
-        "Cost per item: n items cost the fixed ms plus n times the ms per item (95 % interval):": (
-            cost_per_item_table(report)
-        ),
-    }
-    return [(title, table) for title, table in tables.items() if not table.empty]
-
-
 def queue_table(report: Report) -> pd.DataFrame:
     """Own and queued ms per component of the phases with more than one request in flight.
 

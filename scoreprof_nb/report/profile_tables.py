@@ -4,7 +4,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis import memory
 from scoreprof_nb.analysis.latency import QUANTILES, Throughput
-from scoreprof_nb.analysis.run_analysis import unclassified_table
+from scoreprof_nb.analysis.rule_matches import unclassified_table
 from scoreprof_nb.report import format
 from scoreprof_nb.report.findings import latency_with_interval
 from scoreprof_nb.report.format import with_interval

@@ -1,6 +1,7 @@
 """What a reader must know besides the answer: the limits of the numbers, and what is missing."""
 
-from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, unmatched_rules
+from scoreprof_nb.analysis.rule_matches import unmatched_rules
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.report.answer import trust
 from scoreprof_nb.report.device_tables import device_sentence
 from scoreprof_nb.report.findings import MARGINAL, busiest_thread
