@@ -12,7 +12,7 @@ from scoreprof_nb.capture import resume, session
 from scoreprof_nb.capture.preflight import Plan, prepare
 from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST, CompareParameters, with_names_of
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.run_folder.files import RUNS, STOPPED
+from scoreprof_nb.run_folder.files import PAIRS, RUNS, STOPPED
 from scoreprof_nb.run_folder.folder import RunFolder, write_text
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import RunFolderError
@@ -101,6 +101,29 @@ def stopped_runs(compare_dir: Path) -> Mapping[str, Sequence[str]]:
             if side in stopped:
                 stopped[side].append(text)
     return stopped
+
+
+def stopped_beside(folders: tuple[Sequence[Path], Sequence[Path]]) -> Mapping[str, Sequence[str]]:
+    """The same for existing runs: what stopped in the comparisons that captured them, on one node or on
+    several. A stopped run counts for the side that has its comparison's finished runs of the same kind.
+
+    ``folders``: the run folders of control and of test.
+    """
+    stopped: dict[str, list[str]] = {}
+    for side, runs in zip(SIDES, folders, strict=True):
+        captured = {(run.parent.parent, _side_of(run)) for run in runs if run.parent.name == RUNS}
+        stopped[side] = [
+            text
+            for compare_dir, captured_as in sorted(captured)
+            for folder in (compare_dir, *sorted((compare_dir / PAIRS).glob("*")))
+            for text in stopped_runs(folder).get(captured_as, ())
+        ]
+    return stopped
+
+
+def _side_of(run: Path) -> str:
+    """The end of the name of a run's folder: of ``pair-01-test``, the side that was captured."""
+    return run.name.rpartition("-")[2]
 
 
 def _record_stopped(parameters: CompareParameters, run: PairRun, failure: str) -> None:
