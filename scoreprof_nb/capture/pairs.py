@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from scoreprof_nb.capture import resume, session
 from scoreprof_nb.capture.preflight import Plan, prepare
+from scoreprof_nb.capture.split_pairs import forget_if_split, host_of
 from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST, CompareParameters, with_names_of
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.run_folder.files import PAIRS, RUNS, STOPPED
@@ -65,7 +68,12 @@ def capture_pairs(
         log_progress(f"all {len(runs)} runs are complete; nothing to capture")
         return None
     log_progress("checking both sides")
-    check({side: _provenance(parameters, side, missing[0].folder) for side in SIDES})
+    provenance = {side: _provenance(parameters, side, missing[0].folder) for side in SIDES}
+    check(provenance)
+    for pair, of_pair in groupby(runs, key=attrgetter("pair")):
+        copies = [_copies(parameters, run) for run in of_pair]
+        forget_if_split(pair, copies, host_of(provenance[CONTROL]), log_progress)
+    missing = [run for run in runs if not run.complete()]
     started = time.monotonic()
     for done, run in enumerate(missing):
         time_left = _time_left(time.monotonic() - started, done, len(missing))
@@ -80,6 +88,11 @@ def capture_pairs(
             return f"{run.side} of pair {run.pair}: {result.failure}"
         captured(run_parameters)
     return None
+
+
+def _copies(parameters: CompareParameters, run: PairRun) -> list[RunFolder]:
+    published = parameters.of_run(run.side, run.folder).results_dir
+    return [RunFolder(run.folder), *([RunFolder(Path(published))] if published else [])]
 
 
 def _provenance(parameters: CompareParameters, side: str, folder: Path) -> Mapping[str, Any]:
