@@ -32,7 +32,8 @@ def phase_tracks(analysis: PhaseAnalysis, log: pd.DataFrame) -> tuple[Track, ...
     return (
         block_track(analysis.phase),
         *request_tracks("warm-up requests", requests[requests["warmup"]]),
-        *request_tracks("requests", requests[~requests["warmup"]]),
+        *request_tracks("requests", requests[~requests["warmup"] & ~requests["repeat"]]),
+        *request_tracks("repeated requests", requests[requests["repeat"]]),
         *request_tracks("requests of the device trace", analysis.phase.device_requests()),
         *log_tracks(analysis.phase, log),
         *core_tracks(analysis.ticks, SERVER),

@@ -362,7 +362,11 @@ def scripted(tmp_path, monkeypatch, words):
     text.write_text(words)
     output.write_text("{}")
     program = tmp_path / "py-spy"
-    program.write_text(f"#!/bin/sh\ntrap 'exit 0' INT\ncat {text}\nwhile :; do sleep 0.05; done\n")
+    # Not a shell script: a shell cannot trap what is ignored when it starts, as in a background job.
+    program.write_text(
+        f"#!{sys.executable} -S\nimport signal, sys, time\nsignal.signal(2, lambda *_: sys.exit(0))\n"
+        f"print(open({str(text)!r}).read(), end='', flush=True)\nwhile True:\n    time.sleep(0.05)\n"
+    )
     program.chmod(0o755)
     monkeypatch.setattr(pyspy, "executable", lambda: str(program))
     return output
