@@ -5,6 +5,9 @@
 server-main.txt pins what sglang-jax's main branch (or COMMIT) needs on a TPU, for the image; server.txt what
 its release 0.0.2 needs, for `make` and for an image of that release: the newest versions that fit. Needs git
 and uv: run it with build/uv/bin/python, after `make setup`.
+
+Run it before a release, and whenever the extra `server` of pyproject.toml changes, then `make test`. To keep
+the versions that are there, copy the file and name the copy in UV_CONSTRAINT, as constraints for uv.
 """
 
 import argparse

@@ -159,6 +159,10 @@ def _parallel(
         what = "pairs" if isinstance(run, CompareParameters) else "index files"
         raise Refused(f"PARALLEL={text!r} must be from 1 to {most}, the number of {what}")
     if isinstance(run, CompareParameters):
+        if any(name == "pairs_at_most" for name, _ in request.parameters):
+            raise Refused(
+                "pairs_at_most has no effect with PARALLEL, where no Pod sees the verdict: set pairs"
+            )
         if not run.captures:
             raise Refused(f"PARALLEL={text}: runs that exist are compared at once")
         for name in _OF_LAST_STEP:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from k8s.render.settings import Refused, Settings
 from scoreprof_nb.parameters.compare import CONTROL, CompareParameters
+from scoreprof_nb.parameters.load import LADDER
 from scoreprof_nb.parameters.profile import Parameters
 
 START_S = 900  # to pull the image, mount the buckets and attach the chips
@@ -24,7 +25,9 @@ def run_s(parameters: Parameters) -> float:
     """The longest that one run may take, in seconds: every limit of its parameters used up."""
     trace_s = parameters.device_trace_s + TRACE_S if parameters.device_trace_s else 0
     phase_s = parameters.warmup_s + MEASURED * parameters.phase_s + trace_s + PHASE_S
-    return parameters.startup_s + len(parameters.phase_names()) * phase_s + parameters.request_s + REPORT_S
+    of_ladder = len(parameters.ladder_kinds()) * (1 + len(LADDER))  # the capacity, and its rates
+    phases = len(parameters.phase_names()) + of_ladder
+    return parameters.startup_s + phases * phase_s + parameters.request_s + REPORT_S
 
 
 def attempt_s(parameters: Parameters | CompareParameters) -> int:

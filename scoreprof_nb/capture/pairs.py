@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from scoreprof_nb.capture import resume, session
 from scoreprof_nb.capture.preflight import Plan, prepare
+from scoreprof_nb.capture.split_pairs import forget_if_split, host_of
 from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST, CompareParameters, with_names_of
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.run_folder.files import RUNS, STOPPED
+from scoreprof_nb.run_folder.files import PAIRS, RUNS, STOPPED
 from scoreprof_nb.run_folder.folder import RunFolder, write_text
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import RunFolderError
@@ -65,7 +68,12 @@ def capture_pairs(
         log_progress(f"all {len(runs)} runs are complete; nothing to capture")
         return None
     log_progress("checking both sides")
-    check({side: _provenance(parameters, side, missing[0].folder) for side in SIDES})
+    provenance = {side: _provenance(parameters, side, missing[0].folder) for side in SIDES}
+    check(provenance)
+    for pair, of_pair in groupby(runs, key=attrgetter("pair")):
+        copies = [_copies(parameters, run) for run in of_pair]
+        forget_if_split(pair, copies, host_of(provenance[CONTROL]), log_progress)
+    missing = [run for run in runs if not run.complete()]
     started = time.monotonic()
     for done, run in enumerate(missing):
         time_left = _time_left(time.monotonic() - started, done, len(missing))
@@ -80,6 +88,11 @@ def capture_pairs(
             return f"{run.side} of pair {run.pair}: {result.failure}"
         captured(run_parameters)
     return None
+
+
+def _copies(parameters: CompareParameters, run: PairRun) -> list[RunFolder]:
+    published = parameters.of_run(run.side, run.folder).results_dir
+    return [RunFolder(run.folder), *([RunFolder(Path(published))] if published else [])]
 
 
 def _provenance(parameters: CompareParameters, side: str, folder: Path) -> Mapping[str, Any]:
@@ -101,6 +114,29 @@ def stopped_runs(compare_dir: Path) -> Mapping[str, Sequence[str]]:
             if side in stopped:
                 stopped[side].append(text)
     return stopped
+
+
+def stopped_beside(folders: tuple[Sequence[Path], Sequence[Path]]) -> Mapping[str, Sequence[str]]:
+    """The same for existing runs: what stopped in the comparisons that captured them, on one node or on
+    several. A stopped run counts for the side that has its comparison's finished runs of the same kind.
+
+    ``folders``: the run folders of control and of test.
+    """
+    stopped: dict[str, list[str]] = {}
+    for side, runs in zip(SIDES, folders, strict=True):
+        captured = {(run.parent.parent, _side_of(run)) for run in runs if run.parent.name == RUNS}
+        stopped[side] = [
+            text
+            for compare_dir, captured_as in sorted(captured)
+            for folder in (compare_dir, *sorted((compare_dir / PAIRS).glob("*")))
+            for text in stopped_runs(folder).get(captured_as, ())
+        ]
+    return stopped
+
+
+def _side_of(run: Path) -> str:
+    """The end of the name of a run's folder: of ``pair-01-test``, the side that was captured."""
+    return run.name.rpartition("-")[2]
 
 
 def _record_stopped(parameters: CompareParameters, run: PairRun, failure: str) -> None:

@@ -25,6 +25,7 @@ from scoreprof_nb.parameters.schema import ParameterError
 
 WANTED = (0.0, 0.1, 0.15, 0.2)  # relative changes to plan for; 0: to show that nothing changed
 PLAN_COLUMNS = ("phase", "metric", "launch_noise", "low", "high", "wanted", "pairs", "minutes")
+NODE = "a node of Kubernetes"
 _MACHINE = ("host", "chip", "cpu", "cpus")  # of provenance.json
 
 
@@ -40,8 +41,11 @@ class Noise:
 
 
 def machine_of(parameters: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
-    """What the noise between launches depends on: machine, chip, model and phase length."""
-    known = {**provenance, "host": provenance.get("node") or provenance.get("host")}
+    """What the noise between launches depends on: machine, chip, model and phase length.
+
+    A node of Kubernetes is made for a Job and gone after it, so its chip and its CPUs say what it is.
+    """
+    known = {**provenance, "host": NODE if provenance.get("node") else provenance.get("host")}
     facts = {name: str(known.get(name) or "not known") for name in _MACHINE}
     model = str(parameters.get("model_path") or "").rstrip("/").rpartition("/")[2]
     return {**facts, "model": model or "demo", "phase_s": str(parameters.get("phase_s"))}

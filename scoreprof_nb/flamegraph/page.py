@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
+from scoreprof_nb.flamegraph.svg import showable
+
 _HEIGHT = re.compile(r'<svg [^>]*?height="(\d+)"')
 _CONTROLS_PX, _MOST_PX = 50, 900
 _PAGE = (files(__package__) / "page.html").read_text(encoding="utf-8")
@@ -44,8 +46,8 @@ def flame_frame(views: Sequence[View]) -> str:
 
 def _view(view: View) -> str:
     data: Mapping[str, str] = {
-        "view": view.name,
-        "threads": json.dumps(list(view.threads)),
+        "view": showable(view.name),
+        "threads": json.dumps(list(map(showable, view.threads))),  # as in the picture
         "components": json.dumps(list(view.components)),
     }
     attributes = " ".join(f'data-{name}="{escape(value)}"' for name, value in data.items())

@@ -19,6 +19,7 @@ from xml.sax.saxutils import escape, quoteattr
 from scoreprof_nb.components import palette
 from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.component import Catalog
+from scoreprof_nb.run_folder.plain_text import plain_text
 
 _ROOT = "all"
 MARGIN_PX = 10
@@ -27,7 +28,7 @@ _CHARACTER_PX = 6.7  # of the 11 px monospace font
 _MIN_WIDTH_PX = 0.1  # narrower frames are not drawn; a note says how much they hold
 _BORDERED_PX = 3  # wide enough for a white border that tells it from its neighbours
 _MIN_CHARACTERS = 3  # of a label; fewer are not readable
-_NOT_SHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_NOT_ON_A_LINE = re.compile("[\x00-\x1f\x85\u2028\u2029\ufffe\uffff]")  # the last two: not in XML
 _FONT = "DejaVu Sans Mono, Menlo, Consolas, monospace"
 _TITLE_FONT = "DejaVu Sans, Helvetica, Arial, sans-serif"
 _HATCH = (
@@ -206,8 +207,8 @@ def _quoted(component: str) -> str:
 
 
 def showable(text: str) -> str:
-    """The text with a replacement character for what XML cannot hold, and for text-direction controls."""
-    return _NOT_SHOWABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+    """The text as plain text in one line, with a replacement character for what XML cannot hold."""
+    return _NOT_ON_A_LINE.sub("\N{REPLACEMENT CHARACTER}", plain_text(text))
 
 
 def clip(text: str, room_px: float) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from IPython.display import clear_output
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis
-from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, stopped_runs
-from scoreprof_nb.comparison.compare import NONE_STOPPED, Comparison
+from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, stopped_beside, stopped_runs
+from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.comparison.history import past_runs
 from scoreprof_nb.comparison.looks import LookBook
 from scoreprof_nb.comparison.noise import read_noise
@@ -76,7 +76,9 @@ def compare(parameters: CompareParameters) -> tuple[ComparisonReport | None, str
         comparison = None
         if all(folders):
             rules = rules_of(parameters)
-            comparison = make_comparison(parameters, rules, folders, NONE_STOPPED, {}, log_progress)
+            comparison = make_comparison(
+                parameters, rules, folders, stopped_beside(folders), {}, log_progress
+            )
     report = None if comparison is None else ComparisonReport(parameters, comparison, failure)
     clear_output()
     if report is not None:

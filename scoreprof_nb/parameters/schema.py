@@ -112,6 +112,8 @@ def _text(value: Any) -> str:
         return str(value)
     if value is None:
         return ""
+    if isinstance(value, bool):
+        raise ValueError("must be a string: put quotes around it in YAML, which reads off and no as False")
     raise _wrong_type("a string", value)
 
 

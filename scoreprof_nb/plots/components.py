@@ -265,7 +265,7 @@ def _write_beside(axes: Axes, y: float, self_time: str, cumulative: str) -> None
 def _marginal_phases(path: pd.DataFrame) -> list[str]:
     if "method" not in path:
         return []
-    return [plain(phase) for phase, rows in by_phase(path) if (rows["method"] == "marginal").any()]
+    return [phase for phase, rows in by_phase(path) if (rows["method"] == "marginal").any()]
 
 
 def _time_labels(value: str) -> bars.Labels:

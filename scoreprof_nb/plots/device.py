@@ -20,7 +20,6 @@ from scoreprof_nb.plots.layout import (
     new_figure,
     number,
     panel_row,
-    plain,
 )
 
 # Not the colours of components: a device's time is not a component of the host's.
@@ -50,7 +49,7 @@ def plot_device(parts: pd.DataFrame) -> Figure:
     (axes,) = panel_row(figure, [1], handles, "")
     for y, (_, rows) in enumerate(phases):
         _draw(axes, y, rows.set_index("part"))
-    label_rows(axes, [plain(phase) for phase, _ in phases])
+    label_rows(axes, [phase for phase, _ in phases])
     axes.set_xlim(0, 1.3 * float(known["wall_ms"].max()))
     axes.set_xlabel("milliseconds per request")
     return figure

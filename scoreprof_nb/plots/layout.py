@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from scoreprof_nb.components import palette
 from scoreprof_nb.components.component import Catalog
+from scoreprof_nb.run_folder.plain_text import plain_text
 
 WIDTH_IN = 10.0
 DPI = 100  # 1000 px wide
@@ -27,8 +28,8 @@ def new_figure(title: str, denominator: str, height_in: float) -> Figure:
     """A figure with its title above and, below, what its numbers are relative to and how many there are."""
     layout = ConstrainedLayoutEngine(h_pad=0.07)
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout=layout)
-    figure.suptitle(textwrap.fill(title, 95), x=0.008, ha="left", fontsize=12, fontweight="bold")
-    lines = [textwrap.fill(line, 150) for line in denominator.splitlines()]
+    figure.suptitle(textwrap.fill(plain(title), 95), x=0.008, ha="left", fontsize=12, fontweight="bold")
+    lines = [textwrap.fill(line, 150) for line in plain(denominator).splitlines()]
     figure.supxlabel("\n".join(lines), x=0.008, ha="left", fontsize=SMALL, color="#444444")
     return figure
 
@@ -137,7 +138,7 @@ def component_handles(components: Iterable[str], catalog: Catalog) -> list[Artis
             hatch=palette.hatch(name),
             hatchcolor="#777777",
             edgecolor="#777777" if palette.hatch(name) else "white",
-            label=name,
+            label=plain(name),
         )
         for name in sorted(set(components), key=catalog.index.__getitem__)
     ]
@@ -197,5 +198,5 @@ def shorten(text: str, length: int) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib does not read as mathematics: function names may contain dollar signs."""
-    return text.replace("$", r"\$")
+    """Plain text that matplotlib does not read as mathematics: function names may contain dollar signs."""
+    return plain_text(text).replace("$", r"\$")

@@ -31,7 +31,7 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
     """
     folder = RunFolder(run_dir)
     manifest = folder.read_manifest()
-    synced = _manifest_in(results_dir)
+    synced = manifest_in(results_dir)
     synced_sha256 = dict(synced.sha256) if synced is not None else {}
     results_dir.mkdir(parents=True, exist_ok=True)
     copied = 0
@@ -91,7 +91,7 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
     whose files differ from their checksums is left out, so that it is captured again. Raises
     ResultsError when both folders hold phases, of different runs.
     """
-    synced = _manifest_in(results_dir)
+    synced = manifest_in(results_dir)
     folder = RunFolder(run_dir)
     if synced is None:
         return ()
@@ -121,8 +121,8 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
     return folder.read_manifest().phases_done
 
 
-def _manifest_in(results_dir: Path) -> Manifest | None:
-    """None when it is missing or damaged: an interrupted upload is not a run.
+def manifest_in(results_dir: Path) -> Manifest | None:
+    """The manifest of a run; None when it is missing or damaged: an interrupted upload is not a run.
 
     Raises OSError for a temporary read error: the manifest may exist.
     """

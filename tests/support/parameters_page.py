@@ -33,7 +33,8 @@ the parameter, its value and the fix.
   .venv/bin/python -m scoreprof_nb notebooks/profile_score_api.ipynb out.ipynb -p label main -p phase_s 60
   ```
 
-- **A YAML file** with `name: value` lines: `-f parameters.yaml` instead of `-p`.
+- **A YAML file** with `name: value` lines: `-f parameters.yaml` instead of `-p`. Put quotes around `"off"`, which YAML reads
+  as False.
 - **JupyterLab**: the first code cell of the notebook.
 - **Kubernetes**: see [kubernetes.md](kubernetes.md#start-a-run).
 

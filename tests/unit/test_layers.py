@@ -24,8 +24,8 @@ MAY_IMPORT = {
     "analysis": {"components", "device", "engines", "run_folder", "stacks"},
     "comparison": {"analysis", "components", "engines", "parameters", "run_folder", "stacks"},
     "timeline": {"analysis", "run_folder", "stacks"},
-    "plots": {"components"},
-    "flamegraph": {"components"},
+    "plots": {"components", "run_folder"},
+    "flamegraph": {"components", "run_folder"},
     "report": {
         *("analysis", "comparison", "components", "engines", "flamegraph", "parameters", "run_folder"),
         *("stacks", "timeline"),

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from scoreprof_nb.capture import pairs, session
-from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, planned, stopped_runs
+from scoreprof_nb.capture.pairs import capture_pairs, complete_pairs, planned, stopped_beside, stopped_runs
 from scoreprof_nb.capture.session import CaptureResult
+from scoreprof_nb.comparison.guards import stopped_guard
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.sync import copy_results
@@ -96,6 +97,52 @@ def test_next_attempt_on_another_machine_knows_what_stopped_a_run(tmp_path, capt
     assert text.startswith("pair 1, 20")
     assert text.endswith(": the server died")
     assert stopped_runs(second)["test"] == []
+
+
+def test_last_step_knows_what_stopped_on_other_nodes(tmp_path, captured, monkeypatch):
+    """Broken: test crashes on every node, its retries finish, and `make compare` shows an improvement."""
+    finish = session.capture
+    results = tmp_path / "results"
+    for index in (0, 1):
+
+        def stop_test(parameters, say):
+            stops = parameters.label == "test"
+            return CaptureResult((), "the server died") if stops else finish(parameters, say)
+
+        for attempt, capture in enumerate((stop_test, finish)):  # each time on an empty disk
+            monkeypatch.setattr(session, "capture", capture)
+            local = tmp_path / f"node-{index}-{attempt}"
+            local.mkdir()
+            parameters = from_mapping(
+                pairs=2, pair_index=index, compare_dir=str(local), results_dir=str(results)
+            )
+            capture_pairs(parameters, 2, quiet, alike, lambda of_run: None)
+            copy_results(local, Path(parameters.published_dir))
+    for run in captured:
+        copy_results(Path(run.run_dir), Path(run.results_dir))
+
+    last_step = from_mapping(control=f"{results}/runs/pair-*-control", test=f"{results}/runs/pair-*-test")
+    folders = last_step.runs_of("control"), last_step.runs_of("test")
+    assert [len(runs) for runs in folders] == [2, 2]
+    stopped = stopped_beside(folders)
+    assert [text[:6] for text in stopped["test"]] == ["pair 1", "pair 2"]
+    assert stopped["control"] == []
+    assert stopped_guard(stopped).blocks
+
+
+def test_stopped_runs_count_for_the_side_that_has_their_kind(tmp_path):
+    """Broken: crashes of a branch that is control this time count against the other, or for a run of
+    another folder."""
+    for job in ("first", "second"):
+        (tmp_path / job / "runs").mkdir(parents=True)
+        (tmp_path / job / "stopped.tsv").write_text(f"control\t{job} control\ntest\t{job} test\n")
+    folders = (
+        (tmp_path / "first" / "runs" / "pair-01-test",),
+        (tmp_path / "second" / "runs" / "pair-01-test",),
+    )
+    assert stopped_beside(folders) == {"control": ["first test"], "test": ["second test"]}
+    alone = (tmp_path / "first" / "single-test",), (tmp_path / "second" / "single-control",)
+    assert stopped_beside(alone) == {"control": [], "test": []}
 
 
 def test_runs_measured_with_other_parameters_are_refused(tmp_path, captured):

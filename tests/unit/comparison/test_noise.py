@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scoreprof_nb.comparison.compare import compare
-from scoreprof_nb.comparison.noise import check_noise, read_noise
+from scoreprof_nb.comparison.noise import check_noise, machine_of, read_noise
 from scoreprof_nb.comparison.run_comparison import check_before_capture
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.schema import ParameterError
@@ -97,6 +97,16 @@ def test_noise_of_something_else_is_refused(tmp_path, change, named):
     check_noise(path, noise, comparison.machine)
     with pytest.raises(ParameterError, match=named):
         check_noise(path, noise, {**comparison.machine, **change})
+
+
+def test_noise_of_another_node_of_the_same_kind_is_taken():
+    """Broken: the noise of one Job is refused in every other one, after hours of waiting for a TPU, since each
+    gets a node with a name of its own."""
+    nodes = [{**MACHINE, "host": f"pod-{n}", "node": f"gke-v6e-{n}"} for n in (1, 2)]
+    first, second = (machine_of({}, node) for node in nodes)
+    assert first == second
+    assert machine_of({}, {**nodes[0], "chip": "v5e"}) != first
+    assert machine_of({}, MACHINE) != first, "a machine of one's own is another one"
 
 
 def test_noise_of_something_else_is_refused_before_the_capture(tmp_path):

@@ -7,10 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.support.paths import ROOT
 
@@ -219,6 +222,19 @@ def test_pins_are_exact(name):
     assert len(pins) > 50
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][^ ;]*", pin) for pin in pins)
     assert {"jax", "jaxlib", "libtpu", "flax"} <= {pin.partition("==")[0] for pin in pins}
+
+
+def test_pins_are_what_the_release_needs():
+    """Broken: `make` installs another sglang-jax or JAX than pyproject.toml says; run constraints/lock_server.py."""
+    text = (ROOT / "constraints" / "server.txt").read_text()
+    assert text.startswith("# Made by constraints/lock_server.py: the extra server of pyproject.toml\n")
+    pins = map(Requirement, text.splitlines()[1:])
+    pinned = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in pins}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [Requirement(text) for text in project["optional-dependencies"]["server"]]
+    assert "sglang-jax" in {requirement.name for requirement in needed}
+    for requirement in needed:
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
 
 
 def test_pins_are_the_default_and_exist():

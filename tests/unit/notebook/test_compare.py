@@ -131,3 +131,23 @@ def test_failure_ends_the_looks(tmp_path, looked):
     looked.settled, looked.failure = 100, "test of pair 2: the server died"
     assert looking(tmp_path) == (6, looked.failure)
     assert len(looked.looks) == 1
+
+
+def test_existing_runs_are_compared_with_what_stopped_beside_them(tmp_path, monkeypatch):
+    """Broken: the last step of a comparison on many nodes does not block a branch that crashes."""
+    folders = [tmp_path / "job" / "runs" / f"pair-01-{side}" for side in ("control", "test")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+    (tmp_path / "job" / "pairs" / "pair-02").mkdir(parents=True)
+    (tmp_path / "job" / "pairs" / "pair-02" / "stopped.tsv").write_text("test\tpair 2: the server died\n")
+    given = []
+
+    def make_comparison(parameters, rules, folders, stopped, analyses, log_progress):
+        given.append(stopped)
+        return SimpleNamespace(pairs=1)
+
+    monkeypatch.setattr(compare, "make_comparison", make_comparison)
+    monkeypatch.setattr(compare.comparison_files, "write_files", lambda report: None)
+    looking(tmp_path / "c", control=str(folders[0]), test=str(folders[1]))
+    assert given == [{"control": [], "test": ["pair 2: the server died"]}]

@@ -137,6 +137,8 @@ def shown(name, value):
         ("trust_remote_code", 1, "True or False"),
         ("trust_remote_code", "yes", "True or False"),
         ("label", True, "a string"),
+        ("prefix_cache", False, "put quotes around it"),
+        ("label", ["a"], "a string, not list"),
         ("model_path", ["a"], "a string"),
     ],
     ids=lambda value: repr(value)[:30],

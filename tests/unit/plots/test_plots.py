@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from scoreprof_nb import plots
 from scoreprof_nb.components import palette
@@ -121,6 +122,21 @@ def texts_of(figure):
             *(text.get_text() for legend in legends for text in legend.get_texts()),
         ]
     )
+
+
+@BY_NAME
+def test_names_from_outside_are_inert_and_no_mathematics(plot, data, optional, needed):
+    """Broken: a name reads otherwise than what it says, or a figure fails at two dollar signs."""
+    hostile = "\u202e$\\frac$\x1b[2Jevil\u2066\x07"
+    names = [name for name in ("phase", "process", "thread", "function", "file", "kind") if name in data]
+    figure = plot(
+        data.assign(**{name: data[name] + hostile for name in names}, **dict.fromkeys(optional, NAN))
+    )
+    figure.draw_without_rendering()
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    assert any("evil" in text for text in texts)
+    marks = ("\u202e", "\x1b", "\u2066", "\x07")
+    assert not [text for text in texts if any(mark in text for mark in marks)]
 
 
 @BY_NAME

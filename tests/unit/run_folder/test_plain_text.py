@@ -1,10 +1,18 @@
 """Text from outside is inert wherever it is shown."""
 
+import html
+import json
+import re
+from xml.sax.saxutils import escape
+
 import pandas as pd
 import pytest
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from scoreprof_nb.capture.server_log import ServerLog
+from scoreprof_nb.flamegraph.differential import diff_flame_graph
+from scoreprof_nb.flamegraph.page import View, flame_page
+from scoreprof_nb.flamegraph.svg import flame_graph
 from scoreprof_nb.notebook.profile import progress_logger
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.report.format import code_block, escape_html, escape_markdown
@@ -47,6 +55,31 @@ def in_table(text):
 def test_every_way_into_a_report(write):
     """Broken: a label reads otherwise than what it says."""
     assert_inert(write(EVIL))
+
+
+def in_flame_graph(text):
+    return flame_graph([([text], "batch", 1.0)], title=text, subtitle=text, unit=text)
+
+
+def in_differential_flame_graph(text):
+    return diff_flame_graph([((text,), 1.0, 2.0)], widths="test", title=text, subtitle=text, unit=text)
+
+
+def in_flame_page(text):
+    """The names in a page's lists, as its script reads them: it undoes JSON's escapes."""
+    page = flame_page([View(text, in_flame_graph(text), [text], ["batch"])])
+    (threads,) = re.findall('data-threads="([^"]*)"', page)
+    names = json.loads(html.unescape(threads))
+    assert escape(names[0]) in in_flame_graph(text), "a thread that is not in the picture cannot be selected"
+    return page + "".join(names)
+
+
+@pytest.mark.parametrize("draw", [in_flame_graph, in_differential_flame_graph, in_flame_page])
+def test_flame_graphs(draw):
+    """Broken: the name of a function or a label reads otherwise than what it says in a flame graph."""
+    svg = draw(EVIL)
+    assert "txt.exe" in svg
+    assert_inert(svg)
 
 
 def test_markdown_of_a_notebook():
