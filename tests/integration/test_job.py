@@ -124,11 +124,11 @@ def stop_while_recording(process: "subprocess.Popen[str]", phase: str) -> tuple[
     assert process.stdout is not None
     lines = iter(process.stdout)
     assert any(f"phase {phase}" in line for line in lines)
-    assert any("block 1 of 4" in line and "requests" in line for line in lines)
+    assert any("block 1 of " in line and "requests" in line for line in lines)
     deadline = time.monotonic() + 10
     while not recorders(process) and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.5)
+    time.sleep(0.2)  # a block takes 1 s
     assert recorders(process), "py-spy is not recording in this block"
     sent_s = time.monotonic()
     process.send_signal(signal.SIGTERM)
@@ -142,7 +142,7 @@ def test_preempted_job_resumes_on_another_node(command: Command) -> None:
     first = command.start(*here)
     code, output, stop_s = stop_while_recording(first, "small")
     assert code == 143, output
-    assert "block 2 of 4" not in output, "it was stopped in this block"
+    assert "block 2 of " not in output, "it was stopped in this block"
     assert stop_s < STOPPED_WITHIN_S
     print(f"stopped {stop_s:.1f} s after SIGTERM")
     assert message_of(command)["error"] == "stopped by SIGTERM"
