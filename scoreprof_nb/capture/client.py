@@ -1,7 +1,10 @@
 """One client of the score endpoint: sends a request, and judges what comes back."""
 
 import math
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +15,7 @@ from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.parameters.requests_file import RequestBody
 
 MESSAGE_CHARACTERS = 400
+POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,20 @@ class ScoreClient:
         if time.monotonic() > deadline:
             return Response(None, failure=("timeout", f"no complete answer within {self._timeout_s} s"))
         return Response(answer.status_code, content)
+
+
+def send_watched(client: ScoreClient, body: RequestBody, check_alive: Callable[[], None]) -> Response:
+    """Send the request; raise what ``check_alive`` raises meanwhile.
+
+    A server that has lost a process may never answer, and the time limit of a request is minutes.
+    """
+    response: Future[Response] = Future()
+    threading.Thread(target=lambda: response.set_result(client.send(body)), daemon=True).start()
+    while True:
+        try:
+            return response.result(POLL_S)
+        except TimeoutError:
+            check_alive()
 
 
 def judge(response: Response, body: RequestBody) -> Judgement:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from scoreprof_nb.capture.blocks import BlockMeasurement, BlockRecording, block_order
-from scoreprof_nb.capture.client import ScoreClient
+from scoreprof_nb.capture.client import ScoreClient, send_watched
 from scoreprof_nb.capture.device_trace import DeviceTraceCapture
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.memory import MemoryRecorder
@@ -179,7 +179,7 @@ def _repeats(
             body = workload.request(number)
             log.sent(first + number)
             sent_ns = now_ns()
-            response = client.send(body)
+            response = send_watched(client, body, server.check_alive)
             log.answered(
                 first + number,
                 body,

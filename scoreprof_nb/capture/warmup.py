@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from scoreprof_nb.capture.client import ScoreClient
+from scoreprof_nb.capture.client import ScoreClient, send_watched
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.progress import Throttle
@@ -89,7 +89,7 @@ class PhaseWarmup:
                 self._server.check_alive()
                 body = self._workload.sized(size, number)
                 for _ in range(2):  # new, then with its prefixes in the server's cache
-                    client.send(body)
+                    send_watched(client, body, self._server.check_alive)
                     self._size_requests += 1
                 compiled = watch.read()
                 if not watch.batch_sizes:

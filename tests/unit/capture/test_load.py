@@ -7,8 +7,9 @@ import time
 import pytest
 
 from scoreprof_nb.capture import load as load_module
+from scoreprof_nb.capture.client import ScoreClient, send_watched
 from scoreprof_nb.capture.load import LoadGenerator
-from scoreprof_nb.capture.server import free_port
+from scoreprof_nb.capture.server import ServerFailed, free_port
 from scoreprof_nb.capture.workload import FileWorkload
 from scoreprof_nb.parameters.requests_file import RequestBody
 from scoreprof_nb.run_folder.records import PhaseRecord, Warmup
@@ -338,3 +339,18 @@ def test_proxy_of_the_environment_is_ignored(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     load = answered(lambda handler, body: handler.reply_json(scores_for(body)), n=1)
     assert load.rows[0]["error"] is None
+
+
+def test_request_to_a_server_that_has_died_is_not_awaited():
+    """Broken: a server that lost its scheduler during the warm-up is noticed after minutes."""
+    release = threading.Event()
+
+    def died():
+        raise ServerFailed("a process of the server ended")
+
+    with standin(lambda handler, body: release.wait(30)) as server, ScoreClient(server.url, 30.0) as client:
+        started_s = time.monotonic()
+        with pytest.raises(ServerFailed, match="a process of the server ended"):
+            send_watched(client, RequestBody("single", 1, b'{"items": ["a"]}', 2), died)
+        release.set()
+    assert time.monotonic() - started_s < 20, "it waited for the answer"
