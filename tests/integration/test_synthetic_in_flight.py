@@ -70,6 +70,7 @@ def phases(
             "run_dir": str(run),
             "phases": "single",
             "phase_s": PHASE_S,
+            "device_trace_s": 0.0,
             "concurrency": ",".join(map(str, IN_FLIGHT)),
         }
     )
@@ -77,7 +78,7 @@ def phases(
         patch.setattr(session, "prepare", prepare)
         outcome = session.capture(parameters, lambda text: None)
     assert outcome.failure is None
-    analysis = analyse(load_run(run), load_rules(), 0)
+    analysis = analyse(load_run(run), load_rules())
     return {phase.load.concurrency or 0: (phase, kept(books, phase)) for phase in analysis.phases}
 
 
