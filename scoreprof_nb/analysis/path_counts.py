@@ -133,15 +133,16 @@ class Slices:
 _FIELDS = ("own", "queued", "excess", "latency_ms", "client_ms", "requests", "block")
 
 
-def slice_edges(block: BlockTicks, mean_ms: float, wall_s: float) -> Floats:
+def slice_edges(block: BlockTicks, mean_ms: float, active_s: float) -> Floats:
     """Epoch seconds of the bounds of a block's slices.
 
-    ``wall_s``: of all blocks. Slices of SLICE_LATENCIES mean latencies are nearly independent of each
-    other; where that gives fewer than FEWEST_SLICES, they are shorter, down to one latency.
+    ``active_s``: of all blocks, the time in which requests are in flight. Slices of SLICE_LATENCIES mean
+    latencies are nearly independent of each other; where that gives fewer than FEWEST_SLICES with requests,
+    they are shorter, down to one latency.
     """
-    latencies = wall_s * 1e3 / mean_ms
+    latencies = active_s * 1e3 / mean_ms
     count = max(latencies / SLICE_LATENCIES, min(latencies, FEWEST_SLICES))
-    here = max(round(count * block.block.wall_s / wall_s), 1)
+    here = max(round(count * block.block.wall_s / active_s), 1)
     return np.linspace(block.block.start_s, block.block.stop_s, here + 1)
 
 

@@ -59,9 +59,8 @@ def joint_sums(
     ``alone``: never more than one request is in flight; else ``batches`` are needed.
     """
     rows = {name: requests["request"].isin(part["request"]).to_numpy() for name, part in chosen.items()}
-    mean_ms = float(chosen[""]["latency_ms"].mean())
     sums: dict[str, Slices] = {}
-    for block, parts, edges in _parts_by_block(ticks, requests, batches, alone, mean_ms):
+    for block, parts, edges in _parts_by_block(ticks, requests, batches, alone, chosen[""]["latency_ms"]):
         for name, wanted in rows.items():
             here = sliced(block, parts, requests, wanted, edges, UNCERTAIN_S)
             sums[name] = sums[name].together(here) if name in sums else here
@@ -82,7 +81,9 @@ def ticks_by_request(
                 "queued": parts.queued,
             }
         )
-        for block, parts, _ in _parts_by_block(ticks, requests, batches, alone, 1e3)
+        for block, parts, _ in _parts_by_block(
+            ticks, requests, batches, alone, requests["latency_ms"].dropna()
+        )
     ]
     table = pd.concat(tables, ignore_index=True)
     own_block = requests.set_index("request")["block"]
@@ -94,14 +95,20 @@ def ticks_by_request(
 
 
 def _parts_by_block(
-    ticks: PhaseTicks, requests: pd.DataFrame, batches: PrefillBatches | None, alone: bool, mean_ms: float
+    ticks: PhaseTicks,
+    requests: pd.DataFrame,
+    batches: PrefillBatches | None,
+    alone: bool,
+    latency_ms: "pd.Series[float]",
 ) -> Iterator[tuple[BlockTicks, Parts, Floats]]:
-    """The parts of the ticks of each block, and the bounds of its slices."""
-    wall_s = sum(block.block.wall_s for block in ticks.blocks)
+    """The parts of the ticks of each block, and the bounds of its slices. ``latency_ms``: of the requests
+    that are summed up."""
+    mean_ms = float(latency_ms.mean())
+    active_s = min(sum(block.block.wall_s for block in ticks.blocks), float(latency_ms.sum()) / 1e3)
     for block in ticks.blocks:
         states = server_states(block)
         pairs = in_flight(block, requests, UNCERTAIN_S)
-        edges = slice_edges(block, mean_ms, wall_s)
+        edges = slice_edges(block, mean_ms, active_s)
         if alone or batches is None:
             stages = stages_alone(states, pairs, _sent_all(block, states, pairs, batches))
         else:
