@@ -10,8 +10,7 @@ pytestmark = pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     """Broken: the intervals are of requests that wait for each other, as if each were one more observation.
 
-    They are wider than necessary, by the lugsail correction of ``dependence`` (98 % of 60 phases): more than
-    99.5 % would be too wide to be of use.
+    They are a little wider than necessary, by the lugsail correction of ``dependence``.
     """
     held = coverage(range(200))
-    assert all(0.93 <= share <= 0.995 for share in held.values()), held
+    assert all(0.93 <= share <= 0.98 for share in held.values()), held
