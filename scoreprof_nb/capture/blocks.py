@@ -19,6 +19,9 @@ from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Block, Recording, ServerProcess
 
 POLL_S = 0.1
+# py-spy attaches to the server's child processes one after another once it samples, and reads their symbols:
+# a block that began at once would measure that too.
+SETTLE_S = 0.5
 # Numbers of blocks, the best first, and the shortest block for each. Many blocks tell how much blocks differ;
 # each costs up to 0.1 s of py-spy's start and stop, and the rest of a request at both ends.
 _NUMBERS = ((16, 1.5), (8, 0.5))
@@ -108,6 +111,7 @@ class BlockMeasurement:
         with ExitStack() as stack:
             if block_recording is not None:
                 stack.enter_context(block_recording)
+                self._settle()
             start_s = self._next_answer()
             first_row = len(self._load.rows)
             before = thread_cpu.snapshot(self._pids)
@@ -121,6 +125,12 @@ class BlockMeasurement:
             f"  block {number + 1} of {self._blocks}: {requests} requests, py-spy {_state(recording)}"
         )
         return Block(number, start_s, stop_s, recording, until_s), thread_cpu.rows(number, before, after)
+
+    def _settle(self) -> None:
+        deadline = time.monotonic() + SETTLE_S
+        while time.monotonic() < deadline:
+            self._server.check_alive()
+            time.sleep(POLL_S)
 
     def _wait_until(self, number: int, end_s: float) -> None:
         throttle = Throttle()

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.server
 # Of the machine, and not of the kit: on a busy one they may fail.
 OF_THE_MACHINE = ("common ticks", "the mean with py-spy", "over the blocks")
 PHASES = ("single", "small", "large", "mixed")
+PROFILED = (1, 2, 4, 7)  # of the 8 blocks of a phase of 8 s
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +65,9 @@ def test_every_file_is_there(demo: Finished) -> None:
             "threads.parquet",
             "memory.parquet",
             "schedstat.parquet",
-            "recording-1.speedscope.json",
-            "recording-2.speedscope.json",
+            "device.xplane.pb.gz",
+            "device-requests.parquet",
+            *(f"recording-{number}.speedscope.json" for number in PROFILED),
         }
 
 
@@ -204,7 +206,7 @@ def test_report_has_figures_and_no_error(demo: Finished) -> None:
     assert not [output for output in outputs if output["output_type"] == "error"]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 7
     html = (demo.folder / "report.html").read_text()
-    assert "Where does a Score API request spend its time" in html
+    assert "demo run: where does a Score API request spend its time?" in html
     assert 'src="http' not in html, "the report must open without a network"
 
 
