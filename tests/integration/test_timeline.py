@@ -39,7 +39,7 @@ def test_timeline_holds_every_request_batch_and_compile(run: Run, phase: str) ->
         slice_.details["request"]: (slice_.start_ns, slice_.end_ns)
         for (group, name), track in tracks.items()
         if group == "client"
-        and name.startswith(("requests", "warm-up requests"))
+        and name.startswith(("requests", "warm-up requests", "repeated requests"))
         and "device trace" not in name
         for slice_ in track.slices
     }
