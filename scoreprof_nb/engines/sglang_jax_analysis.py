@@ -26,8 +26,6 @@ LOG_EVENTS = MappingProxyType(
         "compile": re.compile(r"#cache_miss: ([1-9]\d*)"),
     }
 )
-# Tokens of a prefill batch: computed now, and taken from the prefix cache.
-PREFILL_TOKENS = re.compile(r"Prefill batch\.? ?.*#new-token: (\d+).*#cached-token: (\d+)")
 # The server logs every n-th decode step, and each one that compiled (``process_batch_result_decode`` in
 # its scheduler_output_processor_mixin.py); it logs n when it starts.
 DECODE_LOG_INTERVAL = re.compile(r"\bdecode_log_interval=([1-9]\d*)")
@@ -36,6 +34,7 @@ DECODE_LOG_INTERVAL = re.compile(r"\bdecode_log_interval=([1-9]\d*)")
 SERVER_PACKAGE = "/sgl_jax/"
 # Its outermost functions, which hold everything and explain nothing.
 ENTRY_FUNCTIONS = frozenset({"main", "launch_server", "run_scheduler_process", "run_detokenizer_process"})
+
 # What a prefill batch computes and what it takes from the prefix cache: groups 1 and 2, in tokens.
 PREFILL_TOKENS = re.compile(r"Prefill batch\.? ?.*#new-token: (\d+), #cached-token: (\d+)")
 DTYPE_FLAG = "--dtype"  # of the server: the number format that the model is computed in
