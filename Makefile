@@ -20,6 +20,7 @@
 # make interval-coverage  how often the intervals of simulated phases hold the truth, and how wide they are (10 minutes)
 # make faults       send signals to random processes of real runs, and check what is left  (N, SEED; a minute each)
 # make image-check  build the image without Docker and run a profile in it (as root)
+# make audit        ask PyPI for known vulnerabilities of all pinned packages
 # make setup        only create the two virtual environments
 # make clean        remove them
 # Every target first installs what it needs: the packages pinned in constraints/, for Python 3.12.
@@ -33,6 +34,8 @@ UV_ENV := build/uv
 CREATE = $(UV_ENV)/bin/python constraints/create_environment.py
 PARALLEL := --numprocesses=2 --dist=worksteal
 COVERAGE := build/coverage
+AUDITED := kit uv server-main server
+PIP_AUDIT := pip-audit==2.10.1
 NOTEBOOK := notebooks/profile_score_api.ipynb
 COMPARE := notebooks/compare_runs.ipynb
 EXPLORE := notebooks/explore_recording.ipynb
@@ -48,7 +51,7 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report load compare ab noise power explore lab image image-check job start table test test-all lint unit coverage truth faults interval-coverage setup clean help
+.PHONY: audit report load compare ab noise power explore lab image image-check job start table test test-all lint unit coverage truth faults interval-coverage setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -100,6 +103,12 @@ lint: setup
 	@$(KIT)/bin/python -m ruff check .
 	@$(KIT)/bin/python -m ruff format --check .
 	@$(KIT)/bin/python -m mypy
+	@$(KIT)/bin/python -m bandit --quiet --configfile pyproject.toml --recursive scoreprof_nb k8s docker constraints
+
+# Fails also for a package that cannot be looked up: a check that could not run has not passed.
+audit: setup
+	@for pins in $(AUDITED); do echo "constraints/$$pins.txt" && $(UV_ENV)/bin/uv tool run $(PIP_AUDIT) \
+	  --requirement constraints/$$pins.txt --no-deps --disable-pip --strict --progress-spinner off || exit 1; done
 
 unit: setup
 	@$(KIT)/bin/python -m pytest tests/unit $(PARALLEL) --cov --cov-report= $(PYTEST_ARGS)

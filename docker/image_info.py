@@ -60,7 +60,14 @@ def sbom(root: Path, status: Path) -> dict[str, Any]:
     components = [component for name in ENVIRONMENTS for component in python_packages(root / name)]
     if status.exists():
         components += debian_packages(status)
-    return {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": components}
+    made = {"timestamp": datetime.now(UTC).isoformat(timespec="seconds")}
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": made,
+        "components": components,
+    }
 
 
 def main(commit: str, target: Path) -> None:

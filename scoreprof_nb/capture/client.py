@@ -11,10 +11,12 @@ from typing import Any, Self
 
 import requests
 
+from scoreprof_nb.capture.echoes import without_texts
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.parameters.requests_file import RequestBody
 
 MESSAGE_CHARACTERS = 400
+ANSWER_BYTES = 4_000  # of a failure, from which the message is made
 POLL_S = 0.1
 
 
@@ -93,9 +95,10 @@ def judge(response: Response, body: RequestBody) -> Judgement:
     if response.status is None:
         kind, message = response.failure or ("connection", "no answer")
         return _failed(0, kind, message)
+    content = response.content[:ANSWER_BYTES].decode(errors="replace")
     if response.status != 200:
-        return _failed(response.status, f"http_{response.status}", response.content.decode(errors="replace"))
-    start = repr(response.content[:200])
+        return _failed(response.status, f"http_{response.status}", without_texts(content, body.payload))
+    start = repr(without_texts(content[:200], body.payload))
     try:
         scores = ENGINE.scores(response.content)
         problem = _problem(scores, body)

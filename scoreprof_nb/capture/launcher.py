@@ -43,7 +43,8 @@ class Clock:
         self._cycle_start_s = 0.0
         lines = ["def clock(wait):"] + [f"    wait({slot})" for slot in range(SLOTS)]
         namespace: dict[str, Callable[[Callable[[int], None]], None]] = {}
-        exec(compile("\n".join(lines), CLOCK_FILE, "exec"), namespace)  # noqa: S102  # nosec B102: the text above
+        code = compile("\n".join(lines), CLOCK_FILE, "exec")
+        exec(code, namespace)  # noqa: S102  # nosec B102
         self._clock = namespace["clock"]
 
     def run_cycle(self) -> None:

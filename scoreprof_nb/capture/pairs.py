@@ -17,6 +17,7 @@ from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST, CompareParamet
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.run_folder.files import PAIRS, RUNS, STOPPED
 from scoreprof_nb.run_folder.folder import RunFolder, write_text
+from scoreprof_nb.run_folder.plain_text import plain_text
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import RunFolderError
 
@@ -144,7 +145,8 @@ def _record_stopped(parameters: CompareParameters, run: PairRun, failure: str) -
     at = datetime.now(UTC).isoformat(timespec="seconds")
     path = Path(parameters.compare_dir) / STOPPED
     before = path.read_text(encoding="utf-8") if path.exists() else ""
-    write_text(path, f"{before}{run.side}\tpair {run.pair}, {at}: {failure.splitlines()[0]}\n")
+    reason = plain_text(failure).splitlines()[0]
+    write_text(path, f"{before}{run.side}\tpair {run.pair}, {at}: {reason}\n")
 
 
 def _restore_stopped(parameters: CompareParameters) -> None:

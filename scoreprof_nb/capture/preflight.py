@@ -81,6 +81,7 @@ def check_folders(parameters: Parameters) -> None:
 
 def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
     """Check everything that needs this machine, and make the plan. Raises ParameterError."""
+    flags = _flags(parameters)
     server_environment = environment_of(parameters.server_environment)
     api_key = parameters.api_key()
     secrets = {**server_environment, **({"API_KEY": api_key} if api_key else {})}
@@ -106,7 +107,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         port = parameters.port or free_port()
         check_port_free(port)
         version = server["packages"][ENGINE.package]
-        command = ENGINE.command(parameters, python, version, model, port, _flags(parameters), api_key)
+        command = ENGINE.command(parameters, python, version, model, port, flags, api_key)
     else:
         notes = [f"attached to {parameters.server_url}: versions are taken from {python}"]
     environment = _environment(parameters, server_environment)
@@ -149,11 +150,15 @@ def _environment(parameters: Parameters, server_environment: Mapping[str, str]) 
 
 def _flags(parameters: Parameters) -> list[str]:
     try:
-        return shlex.split(parameters.server_flags)
+        flags = shlex.split(parameters.server_flags)
     except ValueError as error:
         raise ParameterError(
             "server_flags", parameters.server_flags, f"not in shell syntax: {error}"
         ) from error
+    if ENGINE.logs_texts(flags) and not parameters.store_texts:
+        problem = "would write texts of requests into server.log: set store_texts=True to allow it"
+        raise ParameterError("server_flags", parameters.server_flags, problem)
+    return flags
 
 
 def _server_python(parameters: Parameters, attached: AttachedServer | None) -> str:

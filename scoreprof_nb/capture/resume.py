@@ -10,7 +10,7 @@ from typing import Any
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.preflight import check_folders
 from scoreprof_nb.parameters.load import PhasePlan
-from scoreprof_nb.parameters.profile import MEASURED, Parameters, environment_of
+from scoreprof_nb.parameters.profile import MEASURED, Parameters
 from scoreprof_nb.parameters.requests_file import FILE_PHASE
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
@@ -119,19 +119,20 @@ def new_manifest(parameters: Parameters, phases: tuple[str, ...], earlier: Manif
     """The manifest of this capture. A run with finished phases keeps its id and its start."""
     now = time.time()
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    label = re.sub(r"[^\w.-]+", "-", parameters.label)
+    recorded = recorded_parameters(parameters)
+    label = re.sub(r"[^\w.-]+", "-", recorded["label"])
     continued = earlier if earlier is not None and earlier.phases_done else None
     return Manifest(
         run_id=continued.run_id if continued else f"{stamp}-{label}",
-        label=parameters.label,
-        parameters=recorded_parameters(parameters),
+        label=recorded["label"],
+        parameters=recorded,
         phases=phases,
         started_s=continued.started_s if continued else now,
     )
 
 
 def recorded_parameters(parameters: Parameters) -> dict[str, Any]:
-    """The parameters for the manifest, without the secrets in flags and environment."""
-    flags, environment = parameters.server_flags, parameters.server_environment
-    redact = Redactor.for_server(flags, environment_of(environment))
-    return {**parameters.as_dict(), "server_flags": redact(flags), "server_environment": redact(environment)}
+    """The parameters for the manifest, without secrets, wherever they stand."""
+    values: dict[str, Any] = parameters.as_dict()
+    recorded: dict[str, Any] = Redactor.for_parameters(values).deep(values)
+    return recorded

@@ -18,6 +18,7 @@ REPAIRED_VERSION = "0.0.2"  # its Score API cannot answer as released
 
 _NO_TRACE = re.compile(r"(?i)already in progress|not in progress|no permission|fail|error")
 _ANSWER_CHARACTERS = 200
+_LOG_REQUESTS = "--log-requests"
 _REFUSED = re.compile(r"launch_server.*error: (.*)|^\S+: error: (.*)")
 
 
@@ -86,6 +87,16 @@ class SglangJax:
             "sglang_jax_source": source,
             **{name: packages.get(name) for name in ("jax", "jaxlib", "libtpu")},
         }
+
+    def logs_texts(self, flags: Sequence[str]) -> bool:
+        """Whether these flags make the server write texts of requests into its log."""
+        return any(flag.partition("=")[0] == _LOG_REQUESTS for flag in flags)
+
+    def texts(self, body: bytes) -> list[str]:
+        """What a request asks about: its texts, and its token ids as JSON."""
+        request = json.loads(body)
+        parts = [request.get("query", ""), *request.get("items", [])]
+        return [part if isinstance(part, str) else json.dumps(part)[1:-1] for part in parts]
 
     def request_body(self, query: str, items: Sequence[str], label_token_ids: Sequence[int]) -> bytes:
         """The body of a score request."""

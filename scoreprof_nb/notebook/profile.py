@@ -11,6 +11,7 @@ from scoreprof_nb.capture import session
 from scoreprof_nb.capture.session import CaptureResult
 from scoreprof_nb.parameters.profile import MEASURED, Parameters
 from scoreprof_nb.parameters.secrets import errors_without_secrets
+from scoreprof_nb.redact import Redactor
 from scoreprof_nb.report.profile import Report, rules_of
 from scoreprof_nb.run_folder.event_log import ProgressLog
 from scoreprof_nb.run_folder.files import RUN_MIME, SUMMARY
@@ -79,11 +80,12 @@ def start(namespace: Mapping[str, Any]) -> Parameters:
         parameters = Parameters.from_mapping(values)
         parameters.check_files()
         rules_of(parameters)
-    run_dir = parameters.run_dir or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{parameters.label}"
+    label = Redactor.for_parameters(parameters.as_dict())(parameters.label)
+    run_dir = parameters.run_dir or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{label}"
     parameters = parameters.with_values(
         run_dir=absolute(run_dir), results_dir=absolute(parameters.results_dir)
     )
-    title = f"{parameters.label}: Score API profile"
+    title = f"{label}: Score API profile"
     publish_run_metadata(parameters.run_dir, parameters.results_dir, parameters.hold_s, title)
     return parameters
 

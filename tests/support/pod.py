@@ -1,7 +1,9 @@
 """A Pod of a rendered Job, run in the profiling image on this machine as a kubelet would run it: the container's
 arguments, environment, working folder, capabilities, mounts, termination message and signals.
 
-It needs the container that tests/image/check.sh creates. Only buckets, the Secret and the node are made up.
+It needs the container that tests/image/check.sh creates. Buckets, the Secret and the node are made up. /dev is this
+machine's, read-only, in which nothing can be mounted: the termination message is written elsewhere, and /dev/shm
+has no limit.
 """
 
 import os
@@ -23,6 +25,8 @@ from tests.support.paths import ROOT
 
 BUILDAH = ("bash", str(ROOT / "tests" / "image" / "buildah.sh"))
 HELPERS = "/helpers"
+DEVICES = "/dev/"
+TERMINATION_LOG = "/termination-log"
 INIT = "tini"
 END_S = 300
 
@@ -56,9 +60,11 @@ class Pod:
         pod = job_of(self.manifests)["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         self.termination_log.write_text("")
-        options = ["--volume", f"{self.termination_log}:/dev/termination-log"]
+        options = ["--volume", f"{self.termination_log}:{TERMINATION_LOG}"]
         options += ["--volume", f"{ROOT / 'tests' / 'support'}:{HELPERS}:ro"]
         for mount in container["volumeMounts"]:
+            if mount["mountPath"].startswith(DEVICES):
+                continue
             source = self.volume(mount["name"])
             source.mkdir(parents=True, exist_ok=True)
             read_only = ":ro" if mount.get("readOnly") else ""
@@ -94,7 +100,8 @@ class Pod:
         for variable in container["env"]:
             field = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
             variables[variable["name"]] = fields[field] if field else variable["value"]
-        return variables
+        assert variables["SCOREPROF_TERMINATION_LOG"] == f"{DEVICES}termination-log"
+        return {**variables, "SCOREPROF_TERMINATION_LOG": TERMINATION_LOG}
 
     def processes(self) -> list[psutil.Process]:
         """What runs in the container."""
@@ -125,7 +132,7 @@ class Pod:
 
     def new_node(self, root: Path) -> None:
         """What another node has: empty disks. ``root``: the container's root folder on this machine."""
-        for folder in (self.volume("scratch"), self.volume("shm"), root / "tmp", root / "root"):
+        for folder in (self.volume("scratch"), root / "tmp", root / "root"):
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 

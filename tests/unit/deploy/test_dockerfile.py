@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -279,6 +280,7 @@ def test_bill_of_materials_has_all_environments(tmp_path):
     status.write_text("Package: tini\nStatus: install\nArchitecture: amd64\nVersion: 0.19.0-1\n\n")
     bom = script("docker", "image_info").sbom(tmp_path, status)
     assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.5")
+    assert datetime.fromisoformat(bom["metadata"]["timestamp"]).tzinfo, "a list of packages has a date"
     assert [component["bom-ref"] for component in bom["components"]] == [
         "kit:pkg:pypi/py-spy@0.4.3",
         "server:pkg:pypi/jax@0.8.0",
