@@ -630,6 +630,12 @@ def test_the_check_names_what_is_missing(breakage, code, message, tmp_path):
     assert message in outcome.stdout + outcome.stderr
 
 
+def test_the_autoscaler_moves_no_run(job):
+    """Broken: a run, or the check before it, is stopped to free a node that is little used."""
+    annotations = job["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+
+
 def test_grace_is_what_a_spot_node_gives(pod):
     assert pod["terminationGracePeriodSeconds"] == 15
 
