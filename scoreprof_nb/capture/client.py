@@ -40,7 +40,9 @@ class Judgement:
 
 
 class ScoreClient:
-    """A connection that is kept open. It ignores the environment's proxies."""
+    """A connection that is kept open. It ignores the environment's proxies, and follows no redirect: what is
+    sent stays on this machine.
+    """
 
     def __init__(self, server_url: str, timeout_s: float, api_key: str = "") -> None:
         """``timeout_s``: time limit of a whole request. ``api_key``: sent as a bearer token."""
@@ -64,7 +66,9 @@ class ScoreClient:
         """Send the request and read its answer completely; never raises for what the server does."""
         deadline = time.monotonic() + self._timeout_s
         try:
-            answer = self._session.post(self._url, data=body.payload, timeout=self._timeout_s)
+            answer = self._session.post(
+                self._url, data=body.payload, timeout=self._timeout_s, allow_redirects=False
+            )
             content = answer.content
         except requests.RequestException as error:
             # The timeout of requests limits each read, and a body that stops half-way is a

@@ -115,7 +115,13 @@ class DeviceTraceCapture:
                 headers = {"Content-Type": "application/json"} if body else {}
                 if self.api_key:
                     headers["Authorization"] = f"Bearer {self.api_key}"
-                answer = session.post(self.server.url + path, data=body, headers=headers, timeout=timeout_s)
+                answer = session.post(
+                    self.server.url + path,
+                    data=body,
+                    headers=headers,
+                    timeout=timeout_s,
+                    allow_redirects=False,
+                )
                 return answer.status_code, answer.text
         except requests.Timeout as error:
             raise _TraceFailed(

@@ -92,7 +92,7 @@ class Sender:
     async def _send(self, session: aiohttp.ClientSession, arrival: Arrival) -> None:
         sent_ns = self._now_ns()
         try:
-            async with session.post(self._url, data=arrival.body) as answer:
+            async with session.post(self._url, data=arrival.body, allow_redirects=False) as answer:
                 content, status = await answer.read(), answer.status
         except TimeoutError:
             content, status = b"timeout no complete answer in time", 0

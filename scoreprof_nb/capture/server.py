@@ -243,7 +243,8 @@ def is_healthy(url: str) -> bool:
     try:
         with requests.Session() as session:
             session.trust_env = False
-            return session.get(url + ENGINE.health_path, timeout=2).status_code == 200
+            answer = session.get(url + ENGINE.health_path, timeout=2, allow_redirects=False)
+            return answer.status_code == 200
     except requests.RequestException:
         return False
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -56,3 +57,29 @@ def test_load_has_the_key(url):
             time.sleep(0.01)
     assert {row["error"] for row in load.rows} == {None}
     assert KEY not in str(load.rows) + str(load.failures)
+
+
+@contextmanager
+def redirecting(target):
+    """A server that sends every request on to another address."""
+
+    class Redirect(Handler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(307)
+            self.send_header("Location", target)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Redirect) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_no_redirect_is_followed(url):
+    """Broken: a server on this machine sends texts of requests and the API key to another machine."""
+    with redirecting(f"{url}/v1/score") as first, ScoreClient(first, 5, KEY) as client:
+        assert judge(client.send(BODY), BODY).error == "http_307"
