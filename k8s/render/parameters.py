@@ -13,6 +13,7 @@ from k8s.render.settings import Refused
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
+from scoreprof_nb.redact import Redactor
 
 Values = dict[str, Any]
 Notebook = type[Parameters] | type[CompareParameters]
@@ -83,6 +84,14 @@ def checked(kind: Notebook, values: Values, where: str = "") -> Parameters | Com
     for name in values:
         if name in FIXED:
             raise Refused(f"{where}{name}={values[name]!r}: the Job sets it itself, to {FIXED[name]}")
+    redact = Redactor()
+    for name, value in values.items():
+        if redact.deep(value) != value:
+            raise Refused(
+                f"{where}{name} holds a secret, which everybody who may read ConfigMaps would see: put it into "
+                "a Secret and name that in SECRET; its keys become environment variables (api_key_env names "
+                "that of an API key)"
+            )
     try:
         return kind.from_mapping({**values, "device": "tpu"})
     except ParameterError as error:

@@ -36,7 +36,8 @@ _ENDS_LIKE_A_SECRET = "|".join(f"(?<={ending})" for ending in _ENDINGS.split())
 # '--name', 'value'. Like all patterns here, linear in the length of a line.
 _HEAD = re.compile(
     rf"(?<![\w-])(?P<name>[\w-]++)(?:{_ENDS_LIKE_A_SECRET})"
-    r"(?:(?P<quoted>\\*['\"]?\s*[=:]\s*)(?=\\*[\"'])|(?P<sign>=|:\s?)|(?P<of_flag>\\*['\"],\s*(?=\\*['\"])|\s+)(?!--))",
+    r"(?:(?P<quoted>\\*['\"]?\s*[=:]\s*)(?=\\*[\"'])|(?P<sign>=|:\s?)"
+    r"|(?P<of_flag>\\*['\"],\s*(?=\\*['\"])|[ \t]+)(?!--))",
     re.IGNORECASE,
 )
 _QUERY = re.compile(

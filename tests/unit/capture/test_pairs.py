@@ -82,7 +82,9 @@ def test_server_failure_ends_the_capture_and_complete_pairs_are_compared(tmp_pat
 def test_next_attempt_on_another_machine_knows_what_stopped_a_run(tmp_path, captured, monkeypatch):
     """Broken: a branch that crashes now and then leaves no trace after the Job's retry."""
     finish = session.capture
-    monkeypatch.setattr(session, "capture", lambda parameters, say: CaptureResult((), "the server died\nlog"))
+    monkeypatch.setattr(
+        session, "capture", lambda parameters, say: CaptureResult((), "the \x1b[31mserver died\nlog")
+    )
     first, results = tmp_path / "first", tmp_path / "results"
     first.mkdir()
     parameters = from_mapping(compare_dir=str(first), results_dir=str(results))

@@ -295,6 +295,21 @@ def test_a_parameter_that_is_wrong_or_has_no_effect_is_refused(words, message):
     assert message in refusal(*words)
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "server_flags=--api-key s3cr3tvalue",
+        "server_environment=HF_TOKEN=s3cr3tvalue",
+        "label=x?api_key=s3cr3tvalue",
+    ],
+)
+def test_a_secret_among_the_parameters_is_refused_and_not_shown(word):
+    """Broken: a key is readable in a ConfigMap, and in the cluster's audit log."""
+    said = refusal(*(f"{name}={value}" for name, value in FILLED.items()), word)
+    assert "holds a secret" in said
+    assert "s3cr3t" not in said
+
+
 def test_two_runs_in_a_row_have_two_names():
     """Broken: a second run fails: a Job is immutable, and one of the same name cannot be applied again."""
     names = {job_of(rendered("single"))["metadata"]["name"] for _ in range(2)}
