@@ -88,7 +88,7 @@ def checked(kind: Notebook, values: Values, where: str = "") -> Parameters | Com
     for name, value in values.items():
         if redact.deep(value) != value:
             raise Refused(
-                f"{where}{name} holds a secret, which everybody who may read ConfigMaps would see: put it into "
+                f"{where}{name} holds a secret, which everybody who may read ConfigMaps sees: put it into "
                 "a Secret and name that in SECRET; its keys become environment variables (api_key_env names "
                 "that of an API key)"
             )
