@@ -16,7 +16,7 @@ import pytest
 from scoreprof_nb import demo
 from scoreprof_nb.run_folder.store import load_run
 from tests.support.job import render
-from tests.support.pod import END_S, HELPERS, Pod, in_container, root_of
+from tests.support.pod import END_S, HELPERS, Pod, in_container, root_of, run_as_docker_does
 
 CONTAINER = os.environ.get("IMAGE_CONTAINER", "")
 FLAGS = f"SERVER_FLAGS={' '.join(demo.flags('0.0.2'))}"
@@ -166,3 +166,13 @@ def test_job_whose_results_have_no_room_fails(models: Path, tmp_path: Path) -> N
     assert load_run(run).manifest.status == "complete"
     assert os.environ["IMAGE_BASELINE_COMMIT"] in (run / "provenance.json").read_text()
     assert not pod.processes()
+
+
+def test_image_without_kubernetes(tmp_path: Path) -> None:
+    """Broken: `docker run` with the image's own command, as the page shows it, leaves nothing in /outputs."""
+    short = ("phase_s", "2", "warmup_s", "40", "device_trace_s", "0", "phases", "single")
+    options = [word for at in range(0, len(short), 2) for word in ("-p", *short[at : at + 2])]
+    output = run_as_docker_does(CONTAINER, tmp_path, *options)
+    assert output.strip().splitlines()[-1] == "report: /outputs/run/report.ipynb"
+    assert load_run(tmp_path / "run").manifest.status == "complete"
+    assert (tmp_path / "run" / "report.html").exists()

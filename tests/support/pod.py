@@ -139,7 +139,18 @@ class Pod:
 
 def entrypoint_of(container: str) -> list[str]:
     """The entry point of a container's image."""
-    form = "{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}"
+    return _configured(container, "Entrypoint")
+
+
+def run_as_docker_does(container: str, outputs: Path, *extra: str) -> str:
+    """`docker run --cap-add SYS_PTRACE --volume OUTPUTS:/outputs IMAGE`, with more arguments; its output."""
+    command = [*entrypoint_of(container), *_configured(container, "Cmd"), *extra]
+    options = ("--cap-add", "CAP_SYS_PTRACE", "--volume", f"{outputs}:/outputs")
+    return _answer("run", "--isolation", "chroot", *options, container, "--", *command)
+
+
+def _configured(container: str, name: str) -> list[str]:
+    form = f"{{{{range .OCIv1.Config.{name}}}}}{{{{println .}}}}{{{{end}}}}"
     return _answer("inspect", "--format", form, container).split()
 
 
