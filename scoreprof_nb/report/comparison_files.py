@@ -61,7 +61,7 @@ def write_files(report: ComparisonReport) -> None:
 def write_history(history: History | None, folder: str) -> None:
     """Write history.csv, if there is a history."""
     if history is not None:
-        history.table().to_csv(Path(folder) / HISTORY, index=False)
+        write_text(Path(folder) / HISTORY, history.table().to_csv(index=False))
 
 
 def as_json(report: ComparisonReport) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from scoreprof_nb.run_folder import files
+from scoreprof_nb.run_folder.plain_text import plain_json
 from scoreprof_nb.run_folder.records import SCHEMA_VERSION, Manifest, RunFolderError
 
 
@@ -157,7 +158,8 @@ def read_json_if_valid(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, plain_json(text) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

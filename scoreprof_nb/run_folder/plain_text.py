@@ -20,3 +20,8 @@ _CONTROLS = re.compile(
 def plain_text(text: str) -> str:
     """The text without escape sequences; every other control character is replaced by U+FFFD."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _ANSI.sub("", text))
+
+
+def plain_json(text: str) -> str:
+    """JSON with the same characters as JSON escapes: nothing is lost, and `cat` shows them."""
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

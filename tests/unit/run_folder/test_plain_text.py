@@ -17,6 +17,7 @@ from scoreprof_nb.notebook.profile import progress_logger
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.report.format import code_block, escape_html, escape_markdown
 from scoreprof_nb.report.table_html import table_html
+from scoreprof_nb.run_folder.folder import write_json
 from scoreprof_nb.run_folder.plain_text import plain_text
 from scoreprof_nb.runner.finalize import log_error
 
@@ -45,6 +46,15 @@ def assert_inert(text):
 def test_escape_sequences_go_and_languages_stay(text, expected):
     """Broken: a label clears the screen, or a Hebrew one is mangled."""
     assert plain_text(text) == expected
+
+
+def test_json_of_a_run_folder_is_inert_and_whole(tmp_path):
+    """Broken: `cat manifest.json` obeys a label, or the label is not what the user gave."""
+    label = EVIL + "\ud800\x7f"
+    write_json(tmp_path / "manifest.json", {"label": label})
+    text = (tmp_path / "manifest.json").read_text(encoding="utf-8")
+    assert_inert(text)
+    assert json.loads(text) == {"label": label}
 
 
 def in_table(text):
