@@ -8,6 +8,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown, memory
 from scoreprof_nb.analysis.capacity import Capacity, capacity
+from scoreprof_nb.analysis.capture_checks import capture_checks
 from scoreprof_nb.analysis.conditions import condition_checks
 from scoreprof_nb.analysis.counts import RequestCounts, counts_check, request_counts, sequences_check
 from scoreprof_nb.analysis.device_phase import DeviceAnalysis, analyse_device, device_traces
@@ -206,6 +207,7 @@ def _analyse_phase(
         sequences_check(counts, load.concurrency),
         *condition_checks(phase.name, phase.record.warmup, requests, latency.observer_effect),
         *state_checks(ticks, states, threads.states),
+        *capture_checks(phase.record),
         *load_checks(phase.name, str(run.manifest.parameters.get("prefix_cache", "")), cache, step),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))

@@ -162,6 +162,10 @@ class PhaseRecord:
     cpu_quota: CpuQuota | None = None  # over the measured blocks; None: not known
     device_trace: DeviceTrace | None = None  # None: not asked for, or captured before there was one
     answered: int | None = None  # measured requests that succeeded; None: not recorded by older versions
+    planned_blocks: int | None = None  # more than there are: it was cut off; None: not recorded
+    # When the machine's clock was set while the blocks were measured, and by how many seconds; the times of a
+    # run do not follow it. None: not recorded.
+    clock_steps: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True, config=_CHECKED)
