@@ -94,9 +94,7 @@ class Bench:
         return pairs, Use(part.name, used_s / (PART_S / 2), ticks, lost)
 
     @contextmanager
-    def _running(
-        self, part: Part
-    ) -> Iterator[tuple[psutil.Process | None, Callable[[], Recording | None]]]:
+    def _running(self, part: Part) -> Iterator[tuple[psutil.Process | None, Callable[[], Recording | None]]]:
         with ExitStack() as stack:
             self._server.enable_clock(True)
             stack.callback(self._server.enable_clock, False)
@@ -187,18 +185,25 @@ def main() -> None:
 def show(path):
     import numpy as np
     from scipy import stats
+
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for part in PARTS:
-        pairs = [r for r in rows if r["part"] == part.name and "on_ms" in r and len(r["on_ms"]) >= 2 and len(r["off_ms"]) >= 2]
+        pairs = [
+            r
+            for r in rows
+            if r["part"] == part.name and "on_ms" in r and len(r["on_ms"]) >= 2 and len(r["off_ms"]) >= 2
+        ]
         uses = [r for r in rows if r["part"] == part.name and "cpu_share" in r]
-        if not pairs: continue
+        if not pairs:
+            continue
         line = f"{part.name:12s} n={len(pairs)}"
         for label, f in (("p50", statistics.median), ("mean", statistics.fmean)):
             logs = np.array([np.log(f(r["on_ms"]) / f(r["off_ms"])) for r in pairs])
             t = stats.trim_mean(logs, 0.1)
             # SE of a trimmed mean (Yuen): winsorized sd
-            w = stats.mstats.winsorize(logs, limits=(0.1, 0.1)); se = np.std(w, ddof=1) / (0.8 * np.sqrt(len(logs)))
-            line += f"  {label} {np.exp(t):.3f} +- {1.96*se:.3f} (sd {np.std(logs):.2f})"
+            w = stats.mstats.winsorize(logs, limits=(0.1, 0.1))
+            se = np.std(w, ddof=1) / (0.8 * np.sqrt(len(logs)))
+            line += f"  {label} {np.exp(t):.3f} +- {1.96 * se:.3f} (sd {np.std(logs):.2f})"
         off = statistics.median([statistics.median(r["off_ms"]) for r in pairs])
         line += f" off p50 {off:.1f} ms; cpu {np.mean([u['cpu_share'] for u in uses]):.4f} lost {np.sum([u['lost'] or 0 for u in uses])} of {np.sum([u['ticks'] or 0 for u in uses])}"
         print(line)
