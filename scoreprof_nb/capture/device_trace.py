@@ -20,7 +20,7 @@ import requests
 
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.load import LoadGenerator
-from scoreprof_nb.capture.run_clock import now_s
+from scoreprof_nb.capture.run_clock import now_s, system_ahead_s
 from scoreprof_nb.capture.server import Server, ServerFailed
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.files import DEVICE_TRACE
@@ -84,7 +84,7 @@ class DeviceTraceCapture:
             raise _TraceFailed(f"the server refused to start a trace: {refused}")
 
     def _send(self, record: DeviceTrace) -> DeviceTrace:
-        record = replace(record, started_s=now_s())
+        record = replace(record, started_s=now_s(), clock_ahead_s=system_ahead_s())
         deadline = time.monotonic() + self.seconds
         with suppress(ServerFailed), self.load:
             while time.monotonic() < deadline and len(self.load.rows) < ENOUGH_REQUESTS:

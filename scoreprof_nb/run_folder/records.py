@@ -126,6 +126,9 @@ class DeviceTrace:
     write_s: float = 0.0  # how long the server took to stop and to write it
     dropped: tuple[str, ...] = ()  # further traces that were not kept
     failure: str | None = None  # why there is no file
+    clock_ahead_s: float = (
+        0.0  # of the machine's clock, by which the file is, when the server started to trace
+    )
 
 
 @dataclass(frozen=True, config=_CHECKED)
