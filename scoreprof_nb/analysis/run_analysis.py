@@ -163,12 +163,13 @@ class RunAnalysis:
         return concat_tables(parts, (*PATH_COLUMNS, "method"))
 
     def status(self) -> str:
-        """complete, partial or failed: as captured, and partial if too many requests failed."""
+        """complete, partial or failed: as captured, and partial if too many requests failed or a phase was
+        cut off."""
         captured = self.run.manifest.status
         if captured == "capturing":
             captured = "partial" if self.phases else "failed"
         if captured == "complete" and any(
-            phase.requests.failed_share > FAILED_SHARE for phase in self.phases
+            phase.requests.failed_share > FAILED_SHARE or phase.phase.record.cut_off for phase in self.phases
         ):
             return "partial"
         return captured

@@ -170,6 +170,11 @@ class PhaseRecord:
     # run do not follow it. None: not recorded.
     clock_steps: tuple[tuple[float, float], ...] | None = None
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether it lacks blocks, because its capture was killed or its server died."""
+        return self.planned_blocks is not None and len(self.blocks) < self.planned_blocks
+
 
 @dataclass(frozen=True, config=_CHECKED)
 class Manifest:
