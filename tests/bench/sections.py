@@ -5,7 +5,11 @@ and a line here. The function may take minutes, prints nothing, and leaves nothi
 then writes its section and no other.
 """
 
-from tests.bench import import_speed
+from tests.bench import import_speed, long_capture, observer
 from tests.bench.page import Section
 
-SECTIONS = (Section("import", "Importing a recording", import_speed.measure),)
+SECTIONS = (
+    Section("import", "Importing a recording", import_speed.measure),
+    Section("observer", "What profiling costs the requests", observer.measure),
+    Section("long", "A long capture", long_capture.measure),
+)
