@@ -99,10 +99,10 @@ def judge(response: Response, body: RequestBody) -> Judgement:
     if response.status is None:
         kind, message = response.failure or ("connection", "no answer")
         return _failed(0, kind, message)
-    content = response.content[:ANSWER_BYTES].decode(errors="replace")
     if response.status != 200:
+        content = response.content[:ANSWER_BYTES].decode(errors="replace")
         return _failed(response.status, f"http_{response.status}", without_texts(content, body.payload))
-    start = repr(without_texts(content[:200], body.payload))
+    start = without_texts(repr(response.content[:200]), body.payload)
     try:
         scores = ENGINE.scores(response.content)
         problem = _problem(scores, body)

@@ -40,3 +40,4 @@ def _spellings(text: str) -> Iterator[str]:
     for ascii_only in (False, True):
         yield json.dumps(text, ensure_ascii=ascii_only)[1:-1]
     yield repr(text)[1:-1]
+    yield repr(text.encode())[2:-1]
