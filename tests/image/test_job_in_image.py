@@ -24,7 +24,7 @@ SHORT = ("phase_s=4", "warmup_s=40")
 ON_CPU = ("-p", "device", "cpu")
 KEY = "open-sesame-1234"
 STOPPED_WITHIN_S = 8  # of the 15 that a spot node gives
-SYS_PTRACE = 19  # its bit, of linux/capability.h
+PRIVILEGES = f"CapEff {1 << 19:016x}, uid 0"  # SYS_PTRACE is bit 19 of linux/capability.h
 PACKAGE = "/opt/kit/lib/python3.12/site-packages/scoreprof_nb"
 
 pytestmark = pytest.mark.skipif(not CONTAINER, reason="run by tests/image/check.sh, which builds the image")
@@ -74,6 +74,7 @@ def test_wrong_model_ends_the_job_at_once(models: Path, tmp_path: Path) -> None:
     pod = pod_of(tmp_path, models, "MODEL=absent")
     code, output = finish(pod.start(*ON_CPU))
     assert code == 42, output
+    assert PRIVILEGES in output, "not the manifest's privileges"
     assert "model_path='/models/absent'" in output
     assert message_of(pod)["exit_code"] == 42
     assert "model_path" in str(message_of(pod)["error"])
@@ -127,7 +128,7 @@ def test_preempted_job_continues_on_an_empty_disk_with_a_slow_bucket(models: Pat
 
 def assert_continued(pod: Pod, kept: Path, recordings: dict[str, int], output: str) -> None:
     """The run is whole, from both attempts, in the image's own words."""
-    assert f"CapEff {1 << SYS_PTRACE:016x}, uid 0" in output.splitlines()[0], "not the manifest's privileges"
+    assert PRIVILEGES in output, "not the manifest's privileges"
     run = load_run(kept)  # checksums too
     assert (run.manifest.status, run.manifest.label) == ("complete", "serving-fixes")
     assert tuple(run.phases) == ("single", "small")

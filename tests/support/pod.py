@@ -77,15 +77,18 @@ class Pod:
         context = container["securityContext"]
         assert (context["runAsUser"], context["allowPrivilegeEscalation"]) == (0, False)
         assert context["capabilities"]["drop"] == ["ALL"]
-        options += ["--cap-drop", "ALL"]
-        for capability in context["capabilities"]["add"]:
+        added = context["capabilities"]["add"]
+        # With --cap-drop ALL, buildah drops those that are added, too: the container drops the others itself.
+        kept = ",".join(f"+{name.lower()}" for name in added)
+        privileges = ("setpriv", "--no-new-privs", f"--bounding-set=-all,{kept}", "--inh-caps=-all")
+        for capability in added:
             options += ["--cap-add", f"CAP_{capability}"]
         arguments = [
             re.sub(r"\$\((\w+)\)", lambda match: variables[match[1]], argument)
             for argument in container["args"]
         ]
         # A kubelet writes both streams into one log.
-        streams = ("/bin/sh", "-c", 'exec "$@" 2>&1', "sh", "setpriv", "--no-new-privs", *before)
+        streams = ("/bin/sh", "-c", 'exec "$@" 2>&1', "sh", *privileges, *before)
         command = [*streams, *entrypoint_of(self.container), *arguments, *extra]
         return subprocess.Popen(
             [*BUILDAH, "run", "--isolation", "chroot", *options, self.container, "--", *command],
