@@ -3,7 +3,7 @@
 A section of one's own is a function from the report to a ``Section`` or None, added to ``SECTIONS``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 
 from scoreprof_nb import plots
@@ -55,7 +55,12 @@ def page_assets() -> Html:
 
 def contents(report: Report) -> Html:
     """Links to the sections that this report has."""
-    sections = [section for make in SECTIONS for section in [make(report)] if section is not None]
+    return contents_of(make(report) for make in SECTIONS)
+
+
+def contents_of(made: Iterable[Section | None]) -> Html:
+    """Links to the sections that are there."""
+    sections = [section for section in made if section is not None]
     links = "".join(
         f'<li><a href="#{escape_html(section.anchor)}">{escape_html(section.title)}</a></li>'
         for section in sections

@@ -12,19 +12,7 @@ from scoreprof_nb.report.comparison_verdict import agreement_text, pairs_text
 FUNCTIONS, STACKS, COMPONENTS = 12, 10, 8
 _CUMULATIVE = ("cumulative_control_ms", "cumulative_test_ms")
 _ENTRY_SHARE = 0.95
-
-
-def phases_table(comparison: Comparison) -> pd.DataFrame:
-    """The verdict on each phase. Columns: phase, verdict, shown not to be worse."""
-    words = {True: "yes", False: "no"}
-    table = comparison.phase_verdicts
-    return pd.DataFrame(
-        {
-            "phase": table["phase"],
-            "verdict": table["verdict"],
-            "shown not to be worse": [words[shown] for shown in table["not_worse"]],
-        }
-    )
+_COUNTED = {"compile_hit": "hit by a compile", "split": "split over batches"}
 
 
 def guards_table(comparison: Comparison) -> pd.DataFrame:
@@ -37,7 +25,7 @@ def guards_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def metrics_table(comparison: Comparison) -> pd.DataFrame:
-    """One row per phase and metric: the mean of each side, the ratio with its interval, and the verdict."""
+    """One row per phase and metric: the mean of each side, the change with its interval, and the verdict."""
     return pd.DataFrame(
         [
             {
@@ -45,17 +33,39 @@ def metrics_table(comparison: Comparison) -> pd.DataFrame:
                 "metric": f"{row['metric']}, {row['unit']}",
                 "control": row["control"],
                 "test": row["test"],
-                "test / control": format.ratio(row["ratio"], row["low"], row["high"]),
-                "Hodges-Lehmann": format.number(row["hodges_lehmann"], 3),
-                "pairs": agreement_text(row["agreeing"], row["pairs"]) if row["pairs"] > 1 else row["pairs"],
-                "p": format.p_value(row["p"]),
-                "smallest detectable change": format.percent(row["detectable"]),
-                "pairs for the margin": format.number(row["pairs_needed"], 0),
+                "change": _percent_change(row["ratio"], row["low"], row["high"]),
                 "verdict": row["verdict"],
+                "smallest change\nthat would show": format.percent(row["detectable"]),
             }
             for row in comparison.metrics.to_dict("records")
         ]
     )
+
+
+def evidence_table(comparison: Comparison) -> pd.DataFrame:
+    """What the verdicts rest on, a row per phase and metric whose ratio is known."""
+    return pd.DataFrame(
+        [
+            {
+                "phase": row["phase"],
+                "metric": row["metric"],
+                "test / control": format.ratio(row["ratio"], row["low"], row["high"]),
+                "Hodges-Lehmann": format.number(row["hodges_lehmann"], 3),
+                "pairs": agreement_text(row["agreeing"], row["pairs"]) if row["pairs"] > 1 else row["pairs"],
+                "p": format.p_value(row["p"]),
+                "pairs for the margin": format.number(row["pairs_needed"], 0),
+            }
+            for row in comparison.metrics[comparison.metrics["ratio"].notna()].to_dict("records")
+        ]
+    )
+
+
+def _percent_change(ratio: float, low: float, high: float) -> str:
+    """``+3.1% (+1.0% to +5.2%)`` of a ratio and its bounds."""
+    changed = format.percent_change
+    if changed(low) == format.NOT_KNOWN:
+        return changed(ratio)
+    return f"{changed(ratio)} ({changed(low)} to {changed(high)})"
 
 
 def components_table(comparison: Comparison) -> pd.DataFrame:
@@ -73,7 +83,7 @@ def components_table(comparison: Comparison) -> pd.DataFrame:
                 "change ms": format.change(row["change_ms"], row["low"], row["high"]),
                 **({"of it queued ms": row["queued_change_ms"]} if queued else {}),
                 "p": format.p_value(row["p"]),
-                "margin ms": row["margin_ms"],
+                "smallest that\nmatters, ms": row["margin_ms"],
                 "verdict": row["verdict"],
             }
             for row in table.to_dict("records")
@@ -85,8 +95,8 @@ def functions_table(comparison: Comparison) -> pd.DataFrame:
     """The functions whose self time changed most, then those whose cumulative time changed most.
 
     Columns: phase, thread, function, time (self or cumulative), control_ms, test_ms, change_ms, all per
-    request. The second part leaves out the entry points of a thread: functions that are in nearly all of its
-    stacks on both sides do not show where a change comes from.
+    request: the rows of comparison.json. The second part leaves out the entry points of a thread: functions
+    that are in nearly all of its stacks on both sides do not show where a change comes from.
     """
     rows = []
     for phase, of_phase in comparison.functions.groupby("phase", sort=False):
@@ -130,10 +140,30 @@ def stacks_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def scores_table(comparison: Comparison) -> pd.DataFrame:
-    """Columns SCORE_COLUMNS, with ``same`` in words: same, CHANGED or not checked."""
+    """A row per phase: how many payloads both sides answered, how far their scores are apart, and whether
+    they are the same (same, CHANGED or not checked)."""
     words = {True: "same", False: "CHANGED", None: "not checked"}
-    table = comparison.correctness.scores
-    return table.assign(same=[words[same] for same in table["same"]])
+    return pd.DataFrame(
+        [
+            {
+                "phase": row["phase"],
+                "scores": words[row["same"]],
+                "payloads that both\nsides answered": row["payloads"],
+                "that one side\nanswered": row["only_one_side"],
+                "other number\nof scores": row["shape_differs"],
+                "other order\nof items": row["reordered"],
+                "largest change\nof a score": row["largest_difference"],
+                "of a logit\n(allowed)": f"{format.number(row['largest_logit_change'], 3)} "
+                f"({format.number(row['logit_tolerance'], 3)})",
+                **{
+                    f"answers of {side}\nfar from control's": f"{row[f'{side}_deviating']:,} of "
+                    f"{row[f'{side}_answers']:,}"
+                    for side in SIDES
+                },
+            }
+            for row in comparison.correctness.scores.to_dict("records")
+        ]
+    )
 
 
 def counts_table(comparison: Comparison) -> pd.DataFrame:
@@ -147,7 +177,9 @@ def counts_table(comparison: Comparison) -> pd.DataFrame:
             for side in SIDES
         ]
         changed = "not known" if not known else "changed" if row["changed"] else "no difference shown"
-        rows.append((row["phase"], row["what"], *texts, format.p_value(row["p"]), changed))
+        rows.append(
+            (row["phase"], _COUNTED.get(row["what"], row["what"]), *texts, format.p_value(row["p"]), changed)
+        )
     return pd.DataFrame(rows, columns=["phase", "requests", *SIDES, "p (Fisher)", "result"])
 
 
@@ -169,10 +201,20 @@ def batching_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def runs_table(comparison: Comparison) -> pd.DataFrame:
-    """One row per run and phase, by start time: columns RUN_COLUMNS, with ``started_at`` in UTC."""
+    """One row per run and phase, by start time (UTC)."""
     table = comparison.launches.runs.sort_values("started_s", kind="stable")
-    started = [format.timestamp(at) for at in table["started_s"]]
-    return table.assign(started_at=started).drop(columns="started_s")
+    return pd.DataFrame(
+        {
+            "phase": table["phase"],
+            "side": table["side"],
+            "pair": table["pair"],
+            "run": table["run_id"],
+            "started": [format.timestamp(at) for at in table["started_s"]],
+            "p50 ms": table["p50_ms"],
+            "mean ms": table["mean_ms"],
+            "requests\nwithout py-spy": table["requests"],
+        }
+    )
 
 
 def stability_table(comparison: Comparison) -> pd.DataFrame:

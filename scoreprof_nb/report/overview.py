@@ -1,5 +1,6 @@
 """What was measured, at the top of a report: the server and its machine, the phases and their requests."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -103,9 +104,9 @@ def means_note(report: Report) -> str:
     )
 
 
-def glossary() -> Html:
-    """The words of the report, folded."""
-    words = [*GLOSSARY, *((f"{group.name} (group)", group.meaning) for group in GROUPS.values())]
+def glossary(words: Iterable[tuple[str, str]] = GLOSSARY) -> Html:
+    """The words of a report with their meanings, and the groups of its first table, folded."""
+    words = [*words, *((f"{group.name} (group)", group.meaning) for group in GROUPS.values())]
     items = "".join(
         f"<dt><b>{escape_html(word)}</b></dt><dd>{escape_html(text)}</dd>" for word, text in words
     )
