@@ -115,7 +115,10 @@ def request_path(report: Report) -> Section | None:
             (path_tables.capacity_table(report), "How busy the threads are, and the throughput each allows"),
         )
     )
-    more = [table for table in (queue, groups, threads) if not table.rows.empty]
+    more: list[Part] = [table for table in (queue, groups, threads) if not table.rows.empty]
+    drawn = path_tables.group_rows(report)
+    if not drawn.empty:
+        more.insert(0, lambda: plots.plot_path_groups(drawn, analysis.catalog))
     parts: list[Part] = [*chart, *more, path_notes(report), note(HOW, method_notes.PATH)]
     return Section("request-path", "Request path, by component", leads.path_lead(report), parts)
 
@@ -264,7 +267,7 @@ def quality(report: Report) -> Section | None:
     unclassified = tables.unclassified(report)
     parts: list[Part] = [
         lambda: plots.plot_observer_effect(tables.observer_table(report)),
-        Table(tables.quality_table(report), "Quality of the capture, by phase"),
+        Table(tables.quality_overview(report), "Quality of the capture, by phase", folded=True),
         Table(tables.checks_table(report), "All checks"),
     ]
     if not unclassified.empty:

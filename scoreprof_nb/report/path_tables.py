@@ -3,6 +3,7 @@
 import pandas as pd
 
 from scoreprof_nb.analysis.items import run_cost_per_item
+from scoreprof_nb.analysis.request_path import RequestPath
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.report import format
 from scoreprof_nb.report.findings import SMALLEST_SHARE
@@ -61,6 +62,27 @@ def group_table(report: Report) -> pd.DataFrame:
             counts = {f"{name} ms": f"n = {path.table['requests'].iloc[0]}" for name, path in groups.items()}
             rows.append({"phase": phase.name, "component": "(requests)", **counts})
     return pd.DataFrame(rows).fillna("")
+
+
+def group_rows(report: Report) -> pd.DataFrame:
+    """What ``plots.plot_path_groups`` draws: phase, group, component, mean_ms (own and queued), requests.
+    Only of phases in which a group differs from all requests; empty if there is none."""
+    rows = []
+    for phase in report.analysis.phases:
+        n = len(phase.requests.profiled())
+        groups = {name: path for name, path in phase.path.groups.items() if _requests(path) < n}
+        for name, path in {ALL_REQUESTS: phase.path, **groups}.items() if groups else ():
+            parts = pd.concat([path.table, path.queued]).groupby("component", sort=False)["mean_ms"].sum()
+            rows += [
+                {"phase": phase.name, "group": name, "component": component, "mean_ms": ms}
+                | {"requests": _requests(path)}
+                for component, ms in parts.items()
+            ]
+    return pd.DataFrame(rows, columns=["phase", "group", "component", "mean_ms", "requests"])
+
+
+def _requests(path: RequestPath) -> int:
+    return int(path.table["requests"].iloc[0])
 
 
 def capacity_table(report: Report) -> pd.DataFrame:

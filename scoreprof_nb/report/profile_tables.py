@@ -9,10 +9,10 @@ from scoreprof_nb.report import format
 from scoreprof_nb.report.findings import latency_with_interval
 from scoreprof_nb.report.format import with_interval
 from scoreprof_nb.report.profile import Report
+from scoreprof_nb.report.table_html import cell_text
 
 THREAD_COMPONENTS = 5
 _BATCHING_WORDS = {
-    "requests": "requests sent",
     "prefill_batches": "prefill\nbatches",
     "prefills_per_request": "prefill batches\nper request",
     "split": "requests split\nover batches",
@@ -34,7 +34,7 @@ def latency_table(report: Report) -> pd.DataFrame:
             "requests": row["which"],
             "n": row["requests"],
             **{f"{name} ms": latency_with_interval(row.to_dict(), name) for name in ("mean", *QUANTILES)},
-            "requests/s, items/s": _rates(per_s[row["phase"]] if row["which"] == "all" else None),
+            **_rates(per_s[row["phase"]] if row["which"] == "all" else None),
         }
         for _, row in report.analysis.table("latency").iterrows()
         if row["requests"] or row["which"] == "all"
@@ -80,9 +80,30 @@ def memory_table(report: Report) -> pd.DataFrame:
 
 
 def batching_table(report: Report) -> pd.DataFrame:
-    """One row per phase: batches, splits and compiles by the server's log."""
-    rows = pd.DataFrame([phase.batching.summary for phase in report.analysis.phases])
-    return rows.rename(columns=_BATCHING_WORDS)
+    """One row per phase: batches, splits and compiles by the server's log. The log is read from the start of
+    the first block to the end of the last: the requests within, their items, and the sequences of the
+    batches within are counted for the same time."""
+    rows = []
+    for phase in report.analysis.phases:
+        counts, summary = phase.counts, phase.batching.summary
+        rows.append(
+            {
+                "phase": phase.name,
+                "requests\nin the blocks' time": counts.within,
+                "their\nitems": counts.items,
+                "sequences\ncomputed": counts.sequences,
+                **{words: summary[name] for name, words in _BATCHING_WORDS.items()},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def quality_overview(report: Report) -> pd.DataFrame:
+    """How good the capture is: a row per measure, a column per phase."""
+    table = quality_table(report).set_index("phase").T
+    table.index = [str(name).replace("\n", " ") for name in table.index]
+    table.columns.name = None
+    return table.map(cell_text).rename_axis("measure").reset_index()
 
 
 def quality_table(report: Report) -> pd.DataFrame:
@@ -134,14 +155,14 @@ def checks_table(report: Report) -> pd.DataFrame:
 
 
 def observer_table(report: Report) -> pd.DataFrame:
-    """Columns: phase, p50_ratio, low, high (NaN where it is not known)."""
+    """Columns: phase, mean_ratio, low, high (NaN where it is not known)."""
     rows = [
-        (phase.name, effect.p50_ratio, effect.low, effect.high)
+        (phase.name, effect.mean_ratio, effect.mean_low, effect.mean_high)
         for phase in report.analysis.phases
         for effect in [phase.latency.observer_effect]
     ]
-    return pd.DataFrame(rows, columns=["phase", "p50_ratio", "low", "high"]).astype(
-        {"p50_ratio": float, "low": float, "high": float}
+    return pd.DataFrame(rows, columns=["phase", "mean_ratio", "low", "high"]).astype(
+        {"mean_ratio": float, "low": float, "high": float}
     )
 
 
@@ -190,17 +211,15 @@ def unclassified(report: Report) -> pd.DataFrame:
     return table.assign(share=100 * table["share"]).rename(columns={"share": "% of thread"})
 
 
-def _rates(throughput: Throughput | None) -> str:
+def _rates(throughput: Throughput | None) -> dict[str, str]:
     if throughput is None:
-        return ""
-    requests, items = (
-        with_interval(value, *(bounds or (None, None)))
-        for value, bounds in (
-            (throughput.requests_per_s, throughput.requests_interval),
-            (throughput.items_per_s, throughput.items_interval),
-        )
-    )
-    return f"{requests}, {items}"
+        return {"requests/s": "", "items/s": ""}
+    return {
+        "requests/s": with_interval(
+            throughput.requests_per_s, *(throughput.requests_interval or (None, None))
+        ),
+        "items/s": with_interval(throughput.items_per_s, *(throughput.items_interval or (None, None))),
+    }
 
 
 def _ratio(value: float | None, low: float | None, high: float | None) -> str | None:

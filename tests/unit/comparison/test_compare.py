@@ -283,7 +283,7 @@ def test_what_the_log_does_not_tell_is_not_known():
     for one in (*control, *test):
         one.phases[0].requests.table["split"] = pd.Series([pd.NA] * 40, dtype="boolean")
     counts = tables.counts_table(compare(control, test))
-    assert counts.set_index("requests").loc["split", "result"] == "not known"
+    assert counts.set_index("requests").loc["split over batches", "result"] == "not known"
 
 
 # ---- unlike captures
