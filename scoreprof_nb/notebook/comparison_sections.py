@@ -44,7 +44,9 @@ def show_head(report: ComparisonReport | None, past: History | None) -> None:
     comparison = report.comparison
     show(Html(f"<h1>{escape_html(leads.title(report))}</h1>"))
     show(Html(f'<div class="sp-answer" id="answer"><p>{escape_html(sentence(report))}</p></div>'))
-    show(f"**Can it be trusted?** {escape_markdown(quiet_text(comparison))} [More](#launches)")
+    quiet, correct = escape_markdown(quiet_text(comparison)), leads.correctness_lead(comparison)
+    show(f"**Can it be trusted?** {quiet} [More](#launches)")
+    show(f"**Is it still correct?** {correct} [More](#correctness)")
     show(group_change_table(comparison))
     show(Html('<h2 id="measured">What was compared</h2>'))
     lines = [f"- {escape_markdown(leads.sides_text(report))}", *phases_markdown(comparison)]
@@ -95,6 +97,7 @@ def functions(report: ComparisonReport) -> Section | None:
     """Functions and stacks of working threads."""
     comparison = report.comparison
     changed, stacks = tables.functions_table(comparison), tables.stacks_table(comparison)
+    changed = changed.rename(columns=lambda name: name.replace("_ms", " ms"))
     if changed.empty and stacks.empty:
         return None
     parts: list[Part] = [

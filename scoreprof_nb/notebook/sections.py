@@ -149,7 +149,7 @@ def cost_per_item(report: Report) -> Section | None:
     if rows.empty:
         return None
     parts: list[Part] = [
-        Table(rows, "n items cost the fixed ms plus n times the ms per item (95 % interval)", folded=False),
+        Table(rows, "Each component: n items cost the fixed ms plus n times the ms per item (95 % interval)"),
         note(HOW, method_notes.COST_PER_ITEM),
     ]
     return Section("cost-per-item", "What more items cost", leads.cost_lead(report), parts)

@@ -38,14 +38,13 @@ def plot_hot_functions(hot: pd.DataFrame, catalog: Catalog = CATALOG, top: int =
     excluded, and so is waiting for the device, unless there is nothing else: it would hide all the rest.
     ``top`` functions are drawn per phase.
     """
-    known = known_rows(hot, "self_ms")
-    work = known if known.empty else known[known["component"].map(lambda name: catalog[name].work)]
-    on_device = work["component"].map(lambda name: headline_group(catalog[name]).kind == "device")
-    title = "Functions with the most self time, without waiting for the device"
-    if on_device.all():
-        title = "Functions with the most self time"
-    else:
-        work = work[~on_device.astype(bool)]
+    title = "Functions with the most self time"
+    work = known_rows(hot, "self_ms")
+    if not work.empty:
+        work = work[[catalog[name].work for name in work["component"]]]
+        of_host = work[[headline_group(catalog[name]).kind != "device" for name in work["component"]]]
+        if not of_host.empty:
+            title, work = f"{title}, without waiting for the device", of_host
     if work.empty:
         return missing_data(title, "no self time of any function that does work is known")
     phases = [(phase, rows.nlargest(top, "self_ms"), len(rows)) for phase, rows in by_phase(work)]

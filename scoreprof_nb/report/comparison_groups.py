@@ -12,7 +12,7 @@ from scoreprof_nb.components.headline import GROUPS
 from scoreprof_nb.report.blocks import Table
 from scoreprof_nb.report.format import change, number, percent_change
 
-_TITLE = "Change in ms per request (95 % interval), from control to test"
+_TITLE = "Change in ms per request (95 % interval), then control → test"
 WITHOUT = "mean latency, without py-spy and compiles"
 
 

@@ -106,8 +106,8 @@ def noise_lead(comparison: Comparison) -> str:
         for first in of.head(1).to_dict("records")
     ]
     noise = f"Launches of one side differ by (standard deviation): {'; '.join(texts)}. " if texts else ""
-    minutes = f"A pair takes {number(comparison.minutes_per_pair)} minutes. "
-    return escape_markdown(noise + minutes) + bias_markdown(comparison)
+    minutes = f"A pair takes {number(comparison.minutes_per_pair)} minutes."
+    return f"{escape_markdown(noise + minutes)} {bias_markdown(comparison)}"
 
 
 def bias_markdown(comparison: Comparison) -> str:

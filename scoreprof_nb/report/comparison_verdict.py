@@ -43,6 +43,7 @@ def conditions_markdown(report: ComparisonReport) -> list[str]:
     lines = [
         f"{row['kind']}: {row['what']}: control {row['control']}, test {row['test']}"
         for row in comparison.comparability.to_dict("records")
+        if (row["kind"], row["what"]) != (COMPARED, "label")
     ]
     lines += [f"excluded: {text}" for text in comparison.excluded]
     return [f"- {escape_markdown(line)}" for line in (*lines, *caveats(comparison, report.missing))]

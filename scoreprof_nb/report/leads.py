@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from scoreprof_nb.analysis.items import run_cost_per_item
+from scoreprof_nb.analysis.items import request_cost_per_item, run_cost_per_item
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.components.headline import headline_group
 from scoreprof_nb.report.findings import latency_with_interval, limiting_thread
-from scoreprof_nb.report.format import escape_markdown, milliseconds, number, percent
+from scoreprof_nb.report.format import escape_markdown, milliseconds, number, percent, with_interval
 from scoreprof_nb.report.profile import Report
 
 SMALLEST_GROWTH_MB = 1.0  # per 1,000 requests: less is what any process allocates
@@ -59,6 +59,10 @@ def _is_host(phase: PhaseAnalysis, component: str) -> bool:
     return headline_group(phase.ticks.catalog[component]).kind == "host"
 
 
+def _is_host_name(report: Report, component: str) -> bool:
+    return headline_group(report.analysis.catalog[component]).kind == "host"
+
+
 def load_lead(report: Report) -> str:
     """For closed loops with several in flight: how throughput grows, and which thread limits it."""
 
@@ -74,19 +78,27 @@ def load_lead(report: Report) -> str:
 
 def cost_lead(report: Report) -> str:
     """What an item adds, and what twice the items of the largest phase would take."""
-    costs = run_cost_per_item(report.analysis)
-    per_item, fixed = float(costs["per_item_ms"].sum()), float(costs["fixed_ms"].sum())
+    costs, whole = run_cost_per_item(report.analysis), request_cost_per_item(report.analysis)
     items = max(int(phase.requests.table["items"].max()) for phase in report.analysis.phases)
-    text = (
-        f"A request costs about {milliseconds(fixed)} and {milliseconds(per_item)} more per item. By this "
-        f"line {2 * items} items take about {milliseconds(fixed + 2 * items * per_item)}, and {items} items "
-        f"{milliseconds(fixed + items * per_item)}."
-    )
-    largest = costs.nlargest(1, "per_item_ms")
-    if not largest.empty:
-        first = largest.iloc[0]
-        text += f" Most of what an item adds is {first['component']}: {milliseconds(first['per_item_ms'])}."
-    return escape_markdown(text)
+    text = "What a whole request costs per item is not known."
+    if not whole.empty:
+        row = whole.iloc[0].to_dict()
+        fixed = with_interval(row["fixed_ms"], row["fixed_low"], row["fixed_high"], " ms")
+        slope = with_interval(row["per_item_ms"], row["per_item_low"], row["per_item_high"], " ms", 2)
+        more = tuple(items * float(row[f"per_item_{name}"]) for name in ("ms", "low", "high"))
+        text = (
+            f"A request costs {fixed} and {slope} more per item, by a line through {row['phases']}. So "
+            f"{2 * items} items instead of {items} would take "
+            f"{with_interval(more[0], more[1], more[2], ' ms')} more, if nothing else changes."
+        )
+    first = costs.nlargest(1, "per_item_ms").iloc[0]
+    host = costs[[_is_host_name(report, name) for name in costs["component"]]]
+    of_host = host.nlargest(1, "per_item_ms")
+    text += f" Most of what an item adds is {first['component']}: {number(first['per_item_ms'], 2)} ms"
+    if not of_host.empty and of_host.iloc[0]["component"] != first["component"]:
+        row = of_host.iloc[0].to_dict()
+        text += f"; on the host it is {row['component']}: {number(row['per_item_ms'], 2)} ms"
+    return escape_markdown(f"{text}.")
 
 
 def cpu_lead(report: Report) -> str:

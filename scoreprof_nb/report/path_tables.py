@@ -115,7 +115,6 @@ def cost_per_item_table(report: Report) -> pd.DataFrame:
                 "ms per item": with_interval(
                     row["per_item_ms"], row["per_item_low"], row["per_item_high"], digits=3
                 ),
-                "phases": row["phases"],
             }
             for row in run_cost_per_item(report.analysis).to_dict("records")
         ]

@@ -48,7 +48,11 @@ def path_notes(report: Report) -> str:
             lines.append(f"{phase.name}: no request path: {phase.path.reason}")
         elif phase.path.method != "joint":
             lines.append(f"{phase.name}: {phase.path.method} method, because {phase.path.reason}")
-        if phase.path.unseen_high_ms is not None:
-            unseen = milliseconds(phase.path.unseen_high_ms)
-            lines.append(f"{phase.name}: a component that no sample shows takes at most {unseen}")
+    unseen = [
+        f"{phase.name} {milliseconds(phase.path.unseen_high_ms)}"
+        for phase in report.analysis.phases
+        if phase.path.unseen_high_ms is not None
+    ]
+    if unseen:
+        lines.append(f"a component that no sample shows takes at most: {', '.join(unseen)}")
     return "\n".join(f"- {escape_markdown(line)}" for line in lines)
