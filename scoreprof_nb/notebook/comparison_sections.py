@@ -6,10 +6,10 @@ from scoreprof_nb import plots
 from scoreprof_nb.comparison.history import History
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.notebook.display import Part, Section, show
-from scoreprof_nb.notebook.sections import HOW, contents_of, page_assets
+from scoreprof_nb.notebook.head import contents_of, page_assets
 from scoreprof_nb.report import comparison_leads as leads
 from scoreprof_nb.report import comparison_tables as tables
-from scoreprof_nb.report import method_notes
+from scoreprof_nb.report import launch_tables, method_notes
 from scoreprof_nb.report.blocks import Html, Table
 from scoreprof_nb.report.comparison import ComparisonReport
 from scoreprof_nb.report.comparison_files import files_table
@@ -62,7 +62,7 @@ def verdicts(report: ComparisonReport) -> Section:
         lambda: plots.plot_verdicts(comparison.metrics, report.mark),
         Table(tables.metrics_table(comparison), "Mean over the launches, and its change (95 % interval)"),
         Table(tables.evidence_table(comparison), "What the verdicts rest on", folded=True),
-        note(HOW, method_notes.VERDICTS),
+        note(method_notes.VERDICTS),
     ]
     return Section("verdict", "Is test faster?", leads.verdict_lead(report), parts)
 
@@ -75,7 +75,7 @@ def correctness(report: ComparisonReport) -> Section:
         Table(tables.scores_table(comparison), "Scores", folded=not comparison.blocked),
         Table(tables.counts_table(comparison), "Requests (95 % interval of the share)", folded=True),
         Table(tables.batching_table(comparison), "Compiles and batches of a run", folded=True),
-        note(HOW, method_notes.CORRECTNESS),
+        note(method_notes.CORRECTNESS),
     ]
     return Section("correctness", "Is test still correct?", leads.correctness_lead(comparison), parts)
 
@@ -88,7 +88,7 @@ def cause(report: ComparisonReport) -> Section | None:
     parts: list[Part] = [
         lambda: plots.plot_path_change(comparison.components, report.mark, comparison.catalog),
         Table(tables.components_table(comparison), "Components, the largest changes first (95 % interval)"),
-        note(HOW, method_notes.CAUSE),
+        note(method_notes.CAUSE),
     ]
     return Section("cause", "Where the difference comes from", leads.cause_lead(comparison), parts)
 
@@ -118,19 +118,19 @@ def launches(report: ComparisonReport) -> Section:
     comparison = report.comparison
     parts: list[Part] = [
         lambda: plots.plot_launches(comparison.launches.values, report.mark),
-        Table(tables.stability_table(comparison), "What a mean hides"),
-        Table(tables.runs_table(comparison), "All launches", folded=True),
-        note(HOW, method_notes.LAUNCHES),
+        Table(launch_tables.stability_table(comparison), "What a mean hides"),
+        Table(launch_tables.runs_table(comparison), "All launches", folded=True),
+        note(method_notes.LAUNCHES),
     ]
     return Section("launches", "Was the machine quiet?", escape_markdown(quiet_text(comparison)), parts)
 
 
 def noise(report: ComparisonReport) -> Section | None:
     """The noise between launches, and the pairs that a change takes."""
-    rows = tables.plan_table(report.comparison)
+    rows = launch_tables.plan_table(report.comparison)
     if rows.empty:
         return None
-    parts: list[Part] = [Table(rows, "Pairs that a change takes"), note(HOW, method_notes.PLAN)]
+    parts: list[Part] = [Table(rows, "Pairs that a change takes"), note(method_notes.PLAN)]
     return Section("noise", "What a smaller change would take", leads.noise_lead(report.comparison), parts)
 
 

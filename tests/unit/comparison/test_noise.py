@@ -13,7 +13,7 @@ from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.report.comparison_caveats import caveats
 from scoreprof_nb.report.comparison_files import write_files
 from scoreprof_nb.report.comparison_leads import bias_markdown
-from scoreprof_nb.report.comparison_tables import plan_table
+from scoreprof_nb.report.launch_tables import plan_table
 from tests.support.compared_runs import compared, phase, report_of, run, side
 
 MACHINE = {"host": "node-1", "chip": "v6e", "cpu": "a cpu"}

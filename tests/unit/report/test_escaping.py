@@ -25,6 +25,7 @@ from scoreprof_nb.report import (
     overview,
     profile_files,
     profile_tables,
+    quality_tables,
 )
 from scoreprof_nb.report.blocks import Html
 from scoreprof_nb.report.comparison_verdict import conditions_markdown
@@ -311,6 +312,6 @@ def test_a_script_in_a_finding_or_a_check_does_not_run():
     def outputs(text):
         check = SimpleNamespace(phase=phase.name, name=text, passed=False, text=text)
         analysis = SimpleNamespace(phases=[SimpleNamespace(quality=SimpleNamespace(checks=[check]))])
-        return [profile_tables.checks_table(SimpleNamespace(analysis=analysis)), escape_markdown(text)]
+        return [quality_tables.checks_table(SimpleNamespace(analysis=analysis)), escape_markdown(text)]
 
     assert_inert(outputs)
