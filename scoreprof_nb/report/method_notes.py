@@ -49,9 +49,9 @@ load generator could not keep its times. The knee is the rate with the largest t
 
 COST_PER_ITEM = """
 A line through the own milliseconds of each component over the phases with 1, 4 and 32 items per request
-(or what the parameters say), weighted by their intervals, without requests hit by a compile. A line is a
-model: where the phases do not lie on it, its intervals are widened. Beyond the largest phase it is an
-extrapolation.
+(or what the parameters say), weighted by their intervals, without requests hit by a compile. The line of the
+whole request is fitted by itself: the lines of its components need not sum to it. A line is a model: where
+the phases do not lie on it, its intervals are widened. Beyond the largest phase it is an extrapolation.
 """
 
 DEVICE = """

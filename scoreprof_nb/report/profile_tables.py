@@ -14,11 +14,11 @@ THREAD_COMPONENTS = 5
 _BATCHING_WORDS = {
     "prefill_batches": "prefill\nbatches",
     "prefills_per_request": "prefill batches\nper request",
-    "split": "requests split\nover batches",
+    "split": "of all sent:\nsplit",
     "decode_batches_at_least": "decode steps,\nat least",
     "decode_batches_at_most": "decode steps,\nat most",
     "compiles": "programs\ncompiled",
-    "compile_hit": "requests hit\nby a compile",
+    "compile_hit": "of all sent:\nhit by a\ncompile",
 }
 TIMELINE_COLUMNS = ("phase", "time_s", "latency_ms", "block", "profiled", "compile_hit", "split", "failed")
 
