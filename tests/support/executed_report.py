@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-from tests.support.paths import PROFILE_NOTEBOOK, ROOT
-from tests.support.written_run import GOOD, write_run
+from tests.support.paths import COMPARE_NOTEBOOK, PROFILE_NOTEBOOK, ROOT
+from tests.support.written_run import GOOD, START_S, write_run
 
 LABEL = "main"
 
@@ -29,3 +29,23 @@ def executed_report(folder):
     )
     assert done.returncode == 0, done.stderr
     return folder / "report.html"
+
+
+def executed_comparison(folder):
+    """report.html of a comparison of two synthetic runs with themselves, and its failed gate."""
+    for side in ("control", "test"):
+        for pair in range(2):
+            run = folder / "runs" / f"{side}-{pair}"
+            write_run(run, recording="timed", log="".join(log_lines()), started_s=START_S + pair)
+    command = [sys.executable, "-m", "scoreprof_nb", str(COMPARE_NOTEBOOK), str(folder / "out.ipynb")]
+    parameters = {
+        "control": folder / "runs" / "control-*",
+        "test": folder / "runs" / "test-*",
+        "compare_dir": folder / "comparison",
+        "fail_on": "not_improved",
+    }
+    for name, value in parameters.items():
+        command += ["-p", name, str(value)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 3, done.stderr
+    return folder / "comparison" / "report.html"
