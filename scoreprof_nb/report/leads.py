@@ -5,6 +5,7 @@ from collections.abc import Callable
 from scoreprof_nb.analysis.items import request_cost_per_item, run_cost_per_item
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.components.headline import headline_group
+from scoreprof_nb.engines.sglang_jax_known import MEMORY_GROWTH
 from scoreprof_nb.report.findings import latency_with_interval, limiting_thread
 from scoreprof_nb.report.format import escape_markdown, milliseconds, number, percent, with_interval
 from scoreprof_nb.report.profile import Report
@@ -180,7 +181,11 @@ def memory_lead(report: Report) -> str:
         if names
         else f"No process is known to grow by {SMALLEST_GROWTH_MB:g} MB per 1,000 requests."
     )
-    return escape_markdown(
+    sentences = escape_markdown(
         f"The largest process is {largest['process']}: {largest['most_mb']:,.0f} MB in "
         f"{largest['phase']}. {growth}"
     )
+    if not names:
+        return sentences
+    issues = ", ".join(f"[{name}]({address})" for name, address in MEMORY_GROWTH.issues)
+    return f"{sentences} {MEMORY_GROWTH.what}: {issues}."
