@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scoreprof_nb.analysis.quality import Check
-from scoreprof_nb.analysis.requests import MeasuredRequests, within
+from scoreprof_nb.analysis.requests import MeasuredRequests, answered_within, within
 from scoreprof_nb.engines.sglang_jax_analysis import PREFILL_TOKENS
 from scoreprof_nb.run_folder.store import Phase
 
@@ -33,7 +33,7 @@ def prefix_cache(phase: Phase, log: pd.DataFrame, requests: MeasuredRequests) ->
     new, cached = (int(tokens[column].sum()) for column in tokens)
     known = table[["prompt_tokens", "shared_tokens", "items"]].dropna()
     planned = None if len(known) < len(table) or known.empty else known.mean()
-    answered = int((table["ok"] & (table["block"] >= 0)).sum())
+    answered = len(answered_within(phase, table))
     per_request = (new + cached) / answered if answered and new + cached else None
     explained = None
     if planned is not None:

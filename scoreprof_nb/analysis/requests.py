@@ -81,6 +81,14 @@ def measured_requests(phase: Phase, log: pd.DataFrame, load: Load) -> MeasuredRe
     return MeasuredRequests(table)
 
 
+def answered_within(phase: Phase, table: pd.DataFrame) -> pd.DataFrame:
+    """The answered requests between the start of the first block and the end of the last one: those whose
+    batches ``within`` has. ``table``: of MeasuredRequests."""
+    blocks = phase.record.blocks
+    start_ns, stop_ns = blocks[0].start_s * 1e9, blocks[-1].stop_s * 1e9
+    return table[table["ok"] & (table["sent_ns"] >= start_ns) & (table["done_ns"] <= stop_ns)]
+
+
 def within(phase: Phase, log: pd.DataFrame) -> pd.DataFrame:
     """The log's rows between the start of the first and the end of the last block of a phase."""
     start, stop = phase.record.blocks[0].start_s * 1e9, phase.record.blocks[-1].stop_s * 1e9

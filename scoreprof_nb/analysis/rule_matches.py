@@ -2,15 +2,17 @@
 
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis
-from scoreprof_nb.components.classify import classify, deciding_rules, unclassified_stacks
+from scoreprof_nb.components.catalog import UNCLASSIFIED
+from scoreprof_nb.components.classify import deciding_rules
 from scoreprof_nb.components.rules import Rule, RuleSet, rule_text
 
 
 def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -> pd.DataFrame:
-    """The most frequent unclassified stacks, each with a rule that can be pasted into a rules file.
+    """The most frequent unclassified stacks within the blocks, each with a rule for a rules file.
 
     Columns: phase, process, thread, samples, share (of the thread's samples in the phase), stack
     (innermost frame first, eight frames), rule (empty for a stack without frames).
@@ -19,16 +21,17 @@ def unclassified_table(analysis: RunAnalysis, rules: RuleSet, limit: int = 10) -
     rows, all_samples = [], Counter[tuple[str, str, str]]()
     for phase in analysis.phases:
         for block in phase.ticks.blocks:
-            activities = classify(block.table, rules)
-            for activity in activities:
-                role = activity.role
-                all_samples[phase.name, role.process, role.thread] += activity.samples.ticks
-            for (role, stack_id), samples in unclassified_stacks(activities, rules.catalog).items():
-                frames = block.table.stack(stack_id)[-8:]
-                text = " < ".join(f"{frame.name} ({frame.file}:{frame.line})" for frame in reversed(frames))
-                rule = rule_text(rules, role.process, role.thread, frames[-1]) if frames else ""
-                row = (phase.name, role.process, role.thread, text or "(no Python frame)", rule, samples)
-                rows.append(row)
+            unclassified = block.catalog.index[UNCLASSIFIED]
+            for thread in block.threads:
+                role, known = thread.role, thread.stack_ids >= 0
+                all_samples[phase.name, role.process, role.thread] += int(known.sum())
+                stacks = thread.stack_ids[known & (thread.components == unclassified)]
+                for stack_id, samples in zip(*np.unique(stacks, return_counts=True), strict=True):
+                    frames = block.table.stack(int(stack_id))[-8:]
+                    lines = [f"{frame.name} ({frame.file}:{frame.line})" for frame in reversed(frames)]
+                    rule = rule_text(rules, role.process, role.thread, frames[-1]) if frames else ""
+                    text = " < ".join(lines) or "(no Python frame)"
+                    rows.append((phase.name, role.process, role.thread, text, rule, int(samples)))
     table = pd.DataFrame(rows, columns=[*keys, "stack", "rule", "samples"])
     summed = table.groupby([*keys, "stack", "rule"])[["samples"]].sum().reset_index()
     top = summed.sort_values("samples", ascending=False, ignore_index=True).head(limit)

@@ -52,12 +52,8 @@ def path_change(phase: str, control: Sequence[PhaseAnalysis], test: Sequence[Pha
     With several requests in flight a component has its own time and what requests wait behind it. Both count,
     so that the components sum to the latency; ``queued_change_ms`` is the part of the change that is queued.
     """
-    pairs = [(before.path, after.path) for before, after in zip(control, test, strict=True)]
-    of_method = {
-        method: [pair for pair in pairs if all(path.method == method for path in pair)] for method in METHODS
-    }
-    method = max(METHODS, key=lambda name: len(of_method[name]))
-    used = [[_own_and_queued(path) for path in pair] for pair in of_method[method]]
+    method, pairs = comparable_paths(control, test)
+    used = [[_own_and_queued(path) for path in pair] for pair in pairs]
     excluded = None
     if len(used) < len(control):
         lacking = _lacking(phase, [run.path for run in (*control, *test)])
@@ -68,13 +64,25 @@ def path_change(phase: str, control: Sequence[PhaseAnalysis], test: Sequence[Pha
     rows = []
     for component in dict.fromkeys(name for pair in used for path in pair for name in path):
         left, right = (np.array([pair[side].get(component, _NOTHING) for pair in used]) for side in (0, 1))
-        low, high, p = _change_interval(left, right)
+        low, high, p = change_interval(left, right)
         means = float(left[:, 0].mean()), float(right[:, 0].mean())
         queued = float((right[:, 3] - left[:, 3]).mean())
         rows.append((phase, component, *means, means[1] - means[0], queued, low, high, p, len(used), method))
     table = pd.DataFrame(rows, columns=list(CHANGE_COLUMNS))
     order = table["change_ms"].abs().sort_values(ascending=False, kind="stable").index
     return PathChange(table.loc[order].reset_index(drop=True), excluded)
+
+
+def comparable_paths(
+    control: Sequence[PhaseAnalysis], test: Sequence[PhaseAnalysis]
+) -> tuple[str, list[tuple[RequestPath, RequestPath]]]:
+    """The method that more pairs have on both sides, and the paths of these pairs, control's first."""
+    pairs = [(before.path, after.path) for before, after in zip(control, test, strict=True)]
+    of_method = {
+        method: [pair for pair in pairs if all(path.method == method for path in pair)] for method in METHODS
+    }
+    method = max(METHODS, key=lambda name: len(of_method[name]))
+    return method, of_method[method]
 
 
 def _own_and_queued(path: RequestPath) -> dict[str, tuple[float, float, float, float]]:
@@ -109,8 +117,9 @@ def _lacking(phase: str, paths: Sequence[RequestPath]) -> str:
     return f"request path of phase {phase}: {', '.join(parts)}"
 
 
-def _change_interval(left: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float, float]:
-    """``left``, ``right``: mean, low, high (and more) of each run, shape (runs, at least 3)."""
+def change_interval(left: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Low, high and p-value of a change; ``left``, ``right``: mean, low, high (and more) of each run, shape
+    (runs, at least 3)."""
     if len(left) > 1:
         low, high, p = map(float, t_interval(right[:, 0] - left[:, 0]))
         return low, high, p

@@ -22,6 +22,7 @@ from scoreprof_nb.comparison.attribution import (
 from scoreprof_nb.comparison.comparability import UNLIKE, comparability
 from scoreprof_nb.comparison.component_verdicts import component_verdicts
 from scoreprof_nb.comparison.correctness import Correctness, compare_answers
+from scoreprof_nb.comparison.group_changes import group_changes
 from scoreprof_nb.comparison.guards import Stopped, block_improvements, guards
 from scoreprof_nb.comparison.launch_tables import Launches, launch_tables
 from scoreprof_nb.comparison.looks import ONE_LOOK
@@ -40,11 +41,11 @@ class Comparison:
 
     ``control``, ``test``: the runs that were compared; the runs of a pair have the same index.
     ``phase_verdicts``: columns PHASE_COLUMNS. ``metrics``: METRIC_COLUMNS. ``components``: COMPONENT_COLUMNS,
-    ms of the request path. ``guards``: GUARD_COLUMNS. ``batching``, ``functions``, ``stacks``: BATCH_COLUMNS,
-    FUNCTION_COLUMNS, STACK_COLUMNS. ``comparability``: COMPARABILITY_COLUMNS. ``level``: the error that this
-    look may spend. ``stopped``: by side, the runs that did not finish. ``noise``: of an A/A comparison.
-    ``excluded``: what could not be compared and why: runs without a counterpart, phases of one side, request
-    paths and metrics that are not known.
+    ms of the request path; ``groups``: GROUP_COLUMNS, its sums. ``guards``: GUARD_COLUMNS. ``batching``,
+    ``functions``, ``stacks``: BATCH_COLUMNS, FUNCTION_COLUMNS, STACK_COLUMNS. ``comparability``:
+    COMPARABILITY_COLUMNS. ``level``: the error that this look may spend. ``stopped``: by side, the runs
+    that did not finish. ``noise``: of an A/A comparison. ``excluded``: what could not be compared and why:
+    runs without a counterpart, phases of one side, request paths and metrics that are not known.
     """
 
     control: tuple[RunAnalysis, ...]
@@ -52,6 +53,7 @@ class Comparison:
     phase_verdicts: pd.DataFrame
     metrics: pd.DataFrame
     components: pd.DataFrame
+    groups: pd.DataFrame
     guards: pd.DataFrame
     batching: pd.DataFrame
     functions: pd.DataFrame
@@ -157,6 +159,7 @@ def compare(
         phase_verdicts=verdict.phase_verdicts(metrics),
         metrics=metrics,
         components=block_improvements(component_verdicts(changes, len(before), level), guarded),
+        groups=group_changes(phases, before[0].catalog),
         guards=guarded,
         batching=_each_phase(batch_changes, phases, BATCH_COLUMNS),
         functions=_each_phase(function_changes, phases, FUNCTION_COLUMNS),

@@ -7,6 +7,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.comparison.launches import launches, observer_difference, stability
+from scoreprof_nb.comparison.loud_launches import loud_launches
 from scoreprof_nb.comparison.metrics import PhasePairs
 from scoreprof_nb.comparison.noise import minutes_per_pair, plan_table
 from scoreprof_nb.parameters.compare import SIDES
@@ -18,11 +19,12 @@ OBSERVER_COLUMNS = ("phase", "ratio", "p")
 @dataclass(frozen=True)
 class Launches:
     """The launches one by one. ``values``: columns LAUNCH_COLUMNS; ``stability``: STABILITY_COLUMNS;
-    ``runs``: RUN_COLUMNS; ``observer``: OBSERVER_COLUMNS, py-spy's effect on test against that on control;
-    ``plan``: PLAN_COLUMNS."""
+    ``loud``: LOUD_COLUMNS, those that stand out; ``runs``: RUN_COLUMNS; ``observer``: OBSERVER_COLUMNS,
+    py-spy's effect on test against that on control; ``plan``: PLAN_COLUMNS."""
 
     values: pd.DataFrame
     stability: pd.DataFrame
+    loud: pd.DataFrame
     runs: pd.DataFrame
     observer: pd.DataFrame
     plan: pd.DataFrame
@@ -57,6 +59,7 @@ def launch_tables(
     return Launches(
         values=values,
         stability=stability(values),
+        loud=loud_launches(values),
         runs=_runs_table(phases, (control, test)),
         observer=pd.DataFrame(observer, columns=list(OBSERVER_COLUMNS)),
         plan=plan_table(metrics, minutes_per_pair(control, test)),

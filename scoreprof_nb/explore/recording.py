@@ -40,7 +40,7 @@ class Recording:
 
     @classmethod
     def load(cls, path: str | Path, rules_file: str | Path = "") -> "Recording":
-        """Read a recording in py-spy's format speedscope or raw, gzipped or not.
+        """Read a recording in py-spy's format speedscope, raw or chrometrace, gzipped or not.
 
         Raises ImportFailed for a file that cannot be read, RulesError for rules that cannot be used.
         """

@@ -57,7 +57,8 @@ def start(namespace: Mapping[str, Any]) -> CompareParameters:
     Path(parameters.compare_dir).mkdir(parents=True, exist_ok=True)
     if not parameters.adds_to_history:
         past_runs(parameters)
-    publish_run_metadata(parameters.compare_dir, parameters.published_dir, parameters.hold_s)
+    title = f"{parameters.test_label} against {parameters.control_label}: Score API comparison"
+    publish_run_metadata(parameters.compare_dir, parameters.published_dir, parameters.hold_s, title)
     return parameters
 
 

@@ -6,8 +6,8 @@ from scoreprof_nb import plots
 from scoreprof_nb.components.rules import RulesError
 from scoreprof_nb.explore import Recording
 from scoreprof_nb.notebook.display import show
+from scoreprof_nb.notebook.head import page_assets
 from scoreprof_nb.notebook.profile import absolute, publish_run_metadata
-from scoreprof_nb.notebook.sections import page_assets
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.report.blocks import Html, Table
 from scoreprof_nb.report.format import escape_html, escape_markdown

@@ -4,63 +4,28 @@ A section of one's own is a function from the report to a ``Section`` or None, a
 """
 
 from collections.abc import Callable
-from importlib.resources import files
 
 from scoreprof_nb import plots
-from scoreprof_nb.notebook.display import Output, Part, Section, show
-from scoreprof_nb.report import device_tables, leads, load_tables, method_notes, path_tables
+from scoreprof_nb.notebook.display import Part, Section, show
+from scoreprof_nb.notebook.head import contents_of, show_answer
+from scoreprof_nb.notebook.thread_sections import cpu, flame_graph, hot_functions, threads
+from scoreprof_nb.report import device_tables, leads, load_tables, method_notes, path_tables, quality_tables
 from scoreprof_nb.report import profile_tables as tables
-from scoreprof_nb.report.answer import answer, trust
-from scoreprof_nb.report.blocks import Html, Table
-from scoreprof_nb.report.component_tables import component_table, findings_overview, hot_overview
+from scoreprof_nb.report.answer import trust
+from scoreprof_nb.report.blocks import Table
+from scoreprof_nb.report.component_tables import component_table, findings_overview
 from scoreprof_nb.report.finding_cards import finding_cards
-from scoreprof_nb.report.flame_views import flame_boxes, flame_stacks, interactive_flame_graph
-from scoreprof_nb.report.format import escape_html, escape_markdown
-from scoreprof_nb.report.group_table import group_table
+from scoreprof_nb.report.format import escape_markdown
 from scoreprof_nb.report.method_notes import note
-from scoreprof_nb.report.overview import glossary, means_note, overview_markdown, phases_table, title
 from scoreprof_nb.report.profile import Report
 from scoreprof_nb.report.profile_files import files_table
-from scoreprof_nb.report.profile_verdict import path_notes, verdict_markdown
-from scoreprof_nb.report.thread_states import states_markdown, states_table, timeline_tables
-from scoreprof_nb.report.thread_table import idle_line, working_threads
-
-HOW = "How these numbers are made"
-_ASSETS = files("scoreprof_nb.report") / "assets"
+from scoreprof_nb.report.profile_verdict import path_notes
 
 
 def show_head(report: Report) -> None:
     """The title, the answer, the first table, what was measured, and the contents."""
-    show(Html(f"<h1>{escape_html(title(report))}</h1>"))
-    show(page_assets())
-    show(Html(f'<div class="sp-answer" id="answer"><p>{escape_html(answer(report))}</p></div>'))
-    show(verdict_markdown(report))
-    show(group_table(report.analysis))
-    show(means_note(report) or None)
-    show(Html('<h2 id="measured">What was measured</h2>'))
-    show(overview_markdown(report))
-    show(phases_table(report))
-    show(glossary())
-    show(contents(report))
-
-
-def page_assets() -> Html:
-    """Styles and scripts: what they add, such as sorting, is not needed to read the page."""
-    style, sorting, script = (
-        (_ASSETS / name).read_text(encoding="utf-8")
-        for name in ("report.css", "sortable.auto.min.js", "report.js")
-    )
-    return Html(f"<style>{style}</style><script>{sorting}</script><script>{script}</script>")
-
-
-def contents(report: Report) -> Html:
-    """Links to the sections that this report has."""
-    sections = [section for make in SECTIONS for section in [make(report)] if section is not None]
-    links = "".join(
-        f'<li><a href="#{escape_html(section.anchor)}">{escape_html(section.title)}</a></li>'
-        for section in sections
-    )
-    return Html(f'<nav aria-label="contents"><b>Contents</b><ul class="sp-contents">{links}</ul></nav>')
+    show_answer(report)
+    show(contents_of(make(report) for make in SECTIONS))
 
 
 def findings(report: Report) -> Section | None:
@@ -82,7 +47,7 @@ def latency(report: Report) -> Section | None:
         lambda: plots.plot_latency(tables.latency_overview(report)),
         Table(tables.latency_table(report), "Latency in ms (95 % interval)", folded=False),
         lambda: plots.plot_latency_timeline(tables.timeline_table(report)),
-        note(HOW, method_notes.LATENCY),
+        note(method_notes.LATENCY),
     ]
     return Section("latency", "Latency", leads.latency_lead(report), parts)
 
@@ -110,8 +75,11 @@ def request_path(report: Report) -> Section | None:
             (path_tables.capacity_table(report), "How busy the threads are, and the throughput each allows"),
         )
     )
-    more = [table for table in (queue, groups, threads) if not table.rows.empty]
-    parts: list[Part] = [*chart, *more, path_notes(report), note(HOW, method_notes.PATH)]
+    more: list[Part] = [table for table in (queue, groups, threads) if not table.rows.empty]
+    drawn = path_tables.group_rows(report)
+    if not drawn.empty:
+        more.insert(0, lambda: plots.plot_path_groups(drawn, analysis.catalog))
+    parts: list[Part] = [*chart, *more, path_notes(report), note(method_notes.PATH)]
     return Section("request-path", "Request path, by component", leads.path_lead(report), parts)
 
 
@@ -132,7 +100,7 @@ def load(report: Report) -> Section | None:
             Table(in_flight, "Closed loop: latency by the number of requests in flight", folded=False)
         )
     lead = load_tables.rate_markdown(report) or leads.load_lead(report)
-    return Section("load", "Load", lead, [*parts, note(HOW, method_notes.LOAD)])
+    return Section("load", "Load", lead, [*parts, note(method_notes.LOAD)])
 
 
 def cost_per_item(report: Report) -> Section | None:
@@ -141,8 +109,8 @@ def cost_per_item(report: Report) -> Section | None:
     if rows.empty:
         return None
     parts: list[Part] = [
-        Table(rows, "n items cost the fixed ms plus n times the ms per item (95 % interval)", folded=False),
-        note(HOW, method_notes.COST_PER_ITEM),
+        Table(rows, "Each component: n items cost the fixed ms plus n times the ms per item (95 % interval)"),
+        note(method_notes.COST_PER_ITEM),
     ]
     return Section("cost-per-item", "What more items cost", leads.cost_lead(report), parts)
 
@@ -165,70 +133,8 @@ def device(report: Report) -> Section | None:
             Table(device_tables.operations_table(report), "The device's largest operations", folded=True),
             Table(device_tables.chips_table(report), "Chips", folded=True),
         ]
-    parts.append(note(HOW, method_notes.DEVICE))
+    parts.append(note(method_notes.DEVICE))
     return Section("device", "Device", device_tables.device_markdown(report), parts)
-
-
-def flame_graph(report: Report) -> Section | None:
-    """The stacks of the working threads, as a picture and to zoom in."""
-    analysis = report.analysis
-    if not any(phase.ticks.blocks for phase in analysis.phases):
-        return None
-    lead = (
-        "Which functions call which, while the threads work: the wider, the more time per request. "
-        "Zoom by click; "
-        "choose a phase, thread or component; search by a part of a function's or a file's name."
-    )
-
-    def picture() -> Output:
-        stacks = list(flame_stacks(analysis.phases))
-        return plots.plot_flame(flame_boxes(stacks, analysis.catalog), analysis.catalog)
-
-    return Section("flame-graph", "Flame graph", lead, [picture, lambda: interactive_flame_graph(report)])
-
-
-def hot_functions(report: Report) -> Section | None:
-    """The functions with the most self time."""
-    analysis = report.analysis
-    if analysis.table("hot").empty:
-        return None
-    parts: list[Part] = [
-        lambda: plots.plot_hot_functions(analysis.table("hot"), analysis.catalog),
-        hot_overview(report),
-        note(HOW, method_notes.HOT),
-    ]
-    return Section("hot-functions", "Hot functions", leads.hot_lead(report), parts)
-
-
-def cpu(report: Report) -> Section | None:
-    """CPU time per request."""
-    analysis = report.analysis
-    if analysis.table("cpu").empty:
-        return None
-    parts: list[Part] = [
-        lambda: plots.plot_cpu(analysis.table("cpu"), analysis.catalog),
-        Table(tables.cpu_table(report), "CPU milliseconds per request (95 % interval)"),
-        note(HOW, method_notes.CPU),
-    ]
-    return Section("cpu", "CPU cost", leads.cpu_lead(report), parts)
-
-
-def threads(report: Report) -> Section | None:
-    """What each thread does."""
-    analysis = report.analysis
-    working = working_threads(analysis)
-    if working.empty:
-        return None
-    parts: list[Part] = [
-        lambda: plots.plot_threads(working, analysis.catalog),
-        escape_markdown(idle_line(analysis)),
-        states_markdown(report),
-        Table(states_table(report), "At work: running, waiting for a core, or neither", folded=True),
-        lambda: plots.plot_timeline(*timeline_tables(report), analysis.catalog),
-        Table(tables.threads_table(report), "All threads, with CPU time"),
-        note(HOW, method_notes.THREADS),
-    ]
-    return Section("threads", "Threads", leads.threads_lead(report), [part for part in parts if part != ""])
 
 
 def batching(report: Report) -> Section | None:
@@ -239,7 +145,7 @@ def batching(report: Report) -> Section | None:
     parts: list[Part] = [
         lambda: plots.plot_batching(batches),
         Table(tables.batching_table(report), "Between the first and the last block of a phase"),
-        note(HOW, method_notes.BATCHING),
+        note(method_notes.BATCHING),
     ]
     return Section("batching", "Batching and compiles", leads.batching_lead(report), parts)
 
@@ -249,7 +155,7 @@ def memory(report: Report) -> Section | None:
     rows = tables.memory_table(report)
     if rows.empty:
         return None
-    return Section("memory", "Memory", leads.memory_lead(report), [rows, note(HOW, method_notes.MEMORY)])
+    return Section("memory", "Memory", leads.memory_lead(report), [rows, note(method_notes.MEMORY)])
 
 
 def quality(report: Report) -> Section | None:
@@ -258,9 +164,9 @@ def quality(report: Report) -> Section | None:
         return None
     unclassified = tables.unclassified(report)
     parts: list[Part] = [
-        lambda: plots.plot_observer_effect(tables.observer_table(report)),
-        Table(tables.quality_table(report), "Quality of the capture, by phase"),
-        Table(tables.checks_table(report), "All checks"),
+        lambda: plots.plot_observer_effect(quality_tables.observer_table(report)),
+        Table(quality_tables.quality_overview(report), "Quality of the capture, by phase", folded=True),
+        Table(quality_tables.checks_table(report), "All checks"),
     ]
     if not unclassified.empty:
         parts += [
@@ -269,7 +175,7 @@ def quality(report: Report) -> Section | None:
             "file, fill in the component, and set the parameter `rules_file` to the file.",
             Table(unclassified, "Unclassified stacks", folded=True),
         ]
-    parts.append(note(HOW, method_notes.QUALITY))
+    parts.append(note(method_notes.QUALITY))
     return Section("quality", "Can the numbers be trusted?", escape_markdown(trust(report)), parts)
 
 

@@ -1,14 +1,11 @@
-"""Figures of where time goes: by component, by thread, by function."""
+"""Figures of where time goes: by component, by thread."""
 
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from scoreprof_nb.components.catalog import CATALOG, NATIVE_THREADS
 from scoreprof_nb.components.component import Catalog
@@ -192,74 +189,6 @@ def plot_threads(threads: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
     panels[-1].set_xlabel("share of the thread's samples (%)")
     bars.label_segments(figure, segments)
     return figure
-
-
-def plot_hot_functions(hot: pd.DataFrame, catalog: Catalog = CATALOG, top: int = 6) -> Figure:
-    """The functions with the most self time: bars coloured by component, one panel per phase.
-
-    ``hot``: phase, function, file, component, self_ms (in the function itself, per request),
-    cumulative_ms (with what it calls, per request, NaN = not known). Waiting and polling are excluded;
-    ``top`` functions are drawn per phase.
-    """
-    title = "Functions with the most self time"
-    known = known_rows(hot, "self_ms")
-    work = known if known.empty else known[known["component"].map(lambda name: catalog[name].work)]
-    if work.empty:
-        return missing_data(title, "no self time of any function that does work is known")
-    phases = [(phase, rows.nlargest(top, "self_ms"), len(rows)) for phase, rows in by_phase(work)]
-    outline = Patch(
-        facecolor="none", edgecolor="#555555", label="cumulative (box without\nend: beyond the axis)"
-    )
-    drawn = pd.concat([rows for _, rows, _ in phases])
-    handles: list[Artist] = [*component_handles(drawn["component"], catalog), outline]
-    totals = ", ".join(f"{len(rows)} of {functions} ({phase})" for phase, rows, functions in phases)
-    figure = new_figure(
-        title,
-        f"milliseconds per request; waiting and polling excluded; functions shown: {totals}",
-        height_for(sum(0.24 * len(rows) + 0.85 for _, rows, _ in phases), len(handles) + 1),
-    )
-    panels = panel_column(figure, [len(rows) + 2.0 for _, rows, _ in phases], handles, "component")
-    for axes, (phase, rows, _) in zip(panels, phases, strict=True):
-        _draw_functions(axes, rows, catalog)
-        axes.set_title(plain(phase), fontsize=10, loc="left")
-        axes.set_xlabel("milliseconds per request", fontsize=SMALL)
-    return figure
-
-
-def _draw_functions(axes: Axes, rows: pd.DataFrame, catalog: Catalog) -> None:
-    """Bars of self time on an axis of their own scale, with the numbers in two columns beside it."""
-    limit_ms = 1.15 * rows["self_ms"].max() or 1.0
-    for y, (_, row) in enumerate(rows.iterrows()):
-        bars.stack(axes, y, row.to_frame().T, "self_ms", lambda _: ("",), catalog)
-        cumulative_ms = row["cumulative_ms"]
-        if pd.notna(cumulative_ms):
-            axes.barh(y, cumulative_ms, height=0.72, facecolor="none", edgecolor="#555555", linewidth=0.9)
-        total = "?" if pd.isna(cumulative_ms) else number(cumulative_ms)
-        _write_beside(axes, y, number(row["self_ms"]), total)
-    _write_beside(axes, -1, "self", "cumul.")
-    label_rows(
-        axes,
-        [
-            f"{shorten(str(row['function']), 36)}  {shorten(PurePosixPath(str(row['file'])).name, 22)}"
-            for _, row in rows.iterrows()
-        ],
-    )
-    axes.set_xlim(0, limit_ms)
-
-
-def _write_beside(axes: Axes, y: float, self_time: str, cumulative: str) -> None:
-    for points, text in ((38, self_time), (80, cumulative)):
-        axes.annotate(
-            text,
-            (1, y),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(points, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=SMALL,
-            annotation_clip=False,
-        )
 
 
 def _marginal_phases(path: pd.DataFrame) -> list[str]:

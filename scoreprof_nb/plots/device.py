@@ -64,7 +64,7 @@ def _draw(axes: Axes, y: int, rows: pd.DataFrame) -> None:
         axes.plot([low, high], [y, y], color="black", linewidth=1.5)
     axes.annotate(
         f"{number(busy)} ms busy ({interval(low, high)}), {number(idle)} ms idle",
-        (busy + idle, y),
+        (max(busy + idle, high if np.isfinite(high) else 0.0), y),
         xytext=(5, 0),
         textcoords="offset points",
         va="center",

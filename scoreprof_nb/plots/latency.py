@@ -208,18 +208,18 @@ def _draw_timeline(axes: Axes, phase: str, rows: pd.DataFrame) -> None:
 
 
 def plot_observer_effect(effect: pd.DataFrame) -> Figure:
-    """The effect of profiling on latency: the ratio of the medians with and without it.
+    """The effect of profiling on latency: the ratio of the means with and without it.
 
-    ``effect``: phase, p50_ratio (p50 of profiled requests / p50 of the others), low and high (95 %
+    ``effect``: phase, mean_ratio (mean of profiled requests / mean of the others), low and high (95 %
     interval, NaN = not known).
     """
     title = "Effect of profiling on latency (observer effect)"
-    known = known_rows(effect, "p50_ratio")
+    known = known_rows(effect, "mean_ratio")
     if known.empty:
         return missing_data(title, "no phase has requests both with and without the profiler")
     excluded = [str(phase) for phase in effect["phase"] if phase not in set(known["phase"])]
     denominator = (
-        f"p50 latency of profiled blocks / p50 latency of the others, n = {len(known)} phases; "
+        f"mean latency of profiled blocks / mean latency of the others, n = {len(known)} phases; "
         "bars: 95 % interval" + (f"; not known: {', '.join(excluded)}" if excluded else "")
     )
     handles: list[Artist] = [
@@ -230,7 +230,7 @@ def plot_observer_effect(effect: pd.DataFrame) -> Figure:
     (axes,) = panel_row(figure, [1], handles, "")
     axes.axvline(1.0, color="#444444", linestyle="--", linewidth=1)
     for y, (_, row) in enumerate(known.iterrows()):
-        ratio, low, high = row["p50_ratio"], row["low"], row["high"]
+        ratio, low, high = row["mean_ratio"], row["low"], row["high"]
         axes.plot([low, high], [y, y], color="#0072B2", linewidth=2)
         axes.plot(ratio, y, "o", color="#0072B2")
         axes.text(
@@ -244,7 +244,7 @@ def plot_observer_effect(effect: pd.DataFrame) -> Figure:
     _grid_rows(axes, list(known["phase"]))
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 0.95), max(high, 1.05))
-    axes.set_xlabel("p50 latency profiled / not profiled (ratio)")
+    axes.set_xlabel("mean latency profiled / not profiled (ratio)")
     return figure
 
 

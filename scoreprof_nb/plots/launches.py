@@ -60,7 +60,7 @@ def plot_launches(launches: pd.DataFrame, mark: str = "") -> Figure:
         axes.set_xlabel("launch", fontsize=SMALL)
         axes.set_ylabel("ms", fontsize=SMALL)
         axes.tick_params(labelsize=SMALL)
-        axes.margins(y=0.2)
+        axes.set_ylim(0, 1.1 * float(rows["value"].max()))
         axes.spines[["top", "right"]].set_visible(False)
     return figure
 

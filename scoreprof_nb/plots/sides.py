@@ -1,5 +1,6 @@
 """Figures of a comparison: verdicts, and the request path of both sides."""
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -54,11 +55,14 @@ _VERDICT_MARKS = MappingProxyType(
 # Ticks by the span of the axis (right / left): the first span that is wide enough. None overlap.
 _RATIO_TICKS = (
     (1.3, (0.8, 0.85, 0.9, 0.95, 1, 1.05, 1.1, 1.15, 1.2, 1.25)),
-    (3.0, (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 2.5)),
+    (2.2, (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4)),
+    (6.0, (0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 2.5)),
+    (30.0, (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5)),
     (np.inf, (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100)),
 )
 _LABEL_LENGTH = 40
 _LARGEST_CHANGES = 8
+_VISIBLE_SHARE = 0.02  # of a bar: a smaller segment has no entry in the legend
 _SMALLEST_CHANGE = 0.005  # of the longest bar: smaller ones are in the table
 
 
@@ -148,7 +152,7 @@ def plot_path_change(changes: pd.DataFrame, mark: str = "", catalog: Catalog = C
         return missing_data(title, "no request path is known on both sides")
     phases = by_phase(known)
     shown = [(phase, _largest(rows)) for phase, rows in phases]
-    handles = component_handles(known["component"], catalog)
+    handles = component_handles(_named(phases), catalog)
     heights = [max(len(rows), 3) + 1.2 for _, rows in shown]
     figure = new_figure(
         title,
@@ -193,6 +197,17 @@ def _largest(rows: pd.DataFrame) -> pd.DataFrame:
     ranked = rows.reindex(rows["change_ms"].abs().sort_values(ascending=False, kind="stable").index)
     longest = float(rows[["control_ms", "test_ms"]].sum().max())
     return ranked[ranked["change_ms"].abs() >= _SMALLEST_CHANGE * longest].head(_LARGEST_CHANGES)
+
+
+def _named(phases: Sequence[tuple[str, pd.DataFrame]]) -> list[str]:
+    """The components that a reader can see: at least _VISIBLE_SHARE of a bar, or of the largest changes."""
+    names: list[str] = []
+    for _, rows in phases:
+        for side in ("control_ms", "test_ms"):
+            visible = rows[side].abs() >= _VISIBLE_SHARE * rows[side].abs().sum()
+            names += list(rows.loc[visible, "component"])
+        names += list(_largest(rows)["component"])
+    return names
 
 
 def _labels(row: "pd.Series[float]") -> list[str]:

@@ -1,5 +1,6 @@
 """The limits of a comparison's numbers, as plain-text sentences."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -135,7 +136,10 @@ def _run_caveats(runs: Sequence[RunAnalysis]) -> list[str]:
         sentences.append(
             f"the warm-up did not suffice in {len(cold)} of {len(phases)} phases of runs: {names}"
         )
-    failed = sum(check.passed is False for phase in phases for check in phase.quality.checks)
+    failed = Counter(
+        check.name for phase in phases for check in phase.quality.checks if check.passed is False
+    )
     if failed:
-        sentences.append(f"{failed} checks failed in these runs: see Launches, and summary.md of each run")
+        names = ", ".join(f"{name} ({times})" for name, times in failed.most_common())
+        sentences.append(f"checks failed in these runs: {names}; see summary.md of each run")
     return sentences

@@ -9,11 +9,14 @@ from typing import Any
 import pandas as pd
 
 from scoreprof_nb.comparison.claims import NO_CHANGE
+from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.comparison.history import History
 from scoreprof_nb.flamegraph.differential import Side, diff_flame_graph
 from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST
 from scoreprof_nb.report.comparison import ComparisonReport
 from scoreprof_nb.report.comparison_caveats import caveats
+from scoreprof_nb.report.comparison_groups import group_change_table
+from scoreprof_nb.report.comparison_leads import title
 from scoreprof_nb.report.comparison_schema import SCHEMA_VERSION
 from scoreprof_nb.report.comparison_tables import (
     COMPONENTS,
@@ -26,6 +29,7 @@ from scoreprof_nb.report.comparison_tables import (
 from scoreprof_nb.report.comparison_verdict import conditions_markdown, phases_markdown, sentence
 from scoreprof_nb.report.format import escape_markdown, number
 from scoreprof_nb.report.markdown import markdown_table
+from scoreprof_nb.report.quiet import quiet_text
 from scoreprof_nb.run_folder.files import (
     COMPARISON,
     COMPARISON_MARKDOWN,
@@ -44,7 +48,7 @@ _MEANING = {
     DIFF_FLAME_GRAPHS["test"]: "differential flame graph with the widths of test: shows new stacks",
     DIFF_FLAME_GRAPHS["control"]: "differential flame graph with the widths of control: shows lost stacks",
 }
-_METRIC_COLUMNS = ("phase", "metric", *SIDES, "test / control", "verdict")
+_METRIC_COLUMNS = ("phase", "metric", *SIDES, "change", "verdict")
 _COMPONENT_COLUMNS = ("phase", "component", "control ms", "test ms", "change ms", "verdict")
 
 
@@ -90,6 +94,7 @@ def as_json(report: ComparisonReport) -> dict[str, Any]:
         "guards": _records(comparison.guards),
         "metrics": _records(comparison.metrics),
         "components": _records(comparison.components),
+        "groups": _records(comparison.groups),
         "scores": _records(comparison.correctness.scores),
         "counts": _records(comparison.correctness.counts),
         "batching": _records(comparison.batching),
@@ -98,6 +103,7 @@ def as_json(report: ComparisonReport) -> dict[str, Any]:
         "runs": _records(comparison.launches.runs),
         "launches": _records(comparison.launches.values),
         "stability": _records(comparison.launches.stability),
+        "loud": _records(comparison.launches.loud),
         "observer": _records(comparison.launches.observer),
         "plan": _records(comparison.launches.plan),
     }
@@ -126,10 +132,13 @@ def as_markdown(report: ComparisonReport) -> str:
         components = components[components["verdict"] != NO_CHANGE].head(COMPONENTS)
     return "\n".join(
         [
-            f"# {report.mark}{report.verdict}",
+            f"# {escape_markdown(title(report))}",
             "",
             escape_markdown(sentence(report)),
             "",
+            escape_markdown(quiet_text(comparison)),
+            "",
+            *_group_lines(comparison),
             *phases_markdown(comparison),
             *conditions_markdown(report),
             "",
@@ -147,10 +156,19 @@ def as_markdown(report: ComparisonReport) -> str:
     )
 
 
+def _group_lines(comparison: Comparison) -> list[str]:
+    """The report's first table; nothing without a request path."""
+    table = group_change_table(comparison)
+    if table is None:
+        return []
+    rows = table.rows.rename(columns=lambda name: str(name).replace("\n", ", "))
+    return [f"{table.title}:", "", *markdown_table(_texts(rows, list(rows.columns))), ""]
+
+
 def _correctness_line(report: ComparisonReport) -> str:
     comparison = report.comparison
     blocking = ", ".join(dict.fromkeys(comparison.guards.loc[comparison.guards["blocks"], "guard"]))
-    scores = f"Scores: {', '.join(dict.fromkeys(scores_table(comparison)['same']))}."
+    scores = f"Scores: {', '.join(dict.fromkeys(scores_table(comparison)['scores']))}."
     return f"{scores} BLOCKED by: {blocking}." if blocking else scores
 
 

@@ -11,7 +11,9 @@ from pydantic import ConfigDict, Field
 from scoreprof_nb.report.launches_schema import (
     Count,
     Finite,
+    GroupChange,
     Launch,
+    LoudLaunch,
     Observer,
     P,
     Plan,
@@ -233,6 +235,7 @@ class ComparisonSummary(Row):
     guards: list[Guarded]
     metrics: list[Metric]
     components: list[Component]
+    groups: list[GroupChange]
     scores: list[Scores]
     counts: list[Counts]
     batching: list[Batching]
@@ -241,5 +244,6 @@ class ComparisonSummary(Row):
     runs: list[Run]
     launches: list[Launch]
     stability: list[Stability]
+    loud: list[LoudLaunch]
     observer: list[Observer]
     plan: list[Plan]

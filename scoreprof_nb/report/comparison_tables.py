@@ -7,24 +7,12 @@ from scoreprof_nb.comparison.attribution import only_one_side
 from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.parameters.compare import SIDES
 from scoreprof_nb.report import format
-from scoreprof_nb.report.comparison_verdict import agreement_text, pairs_text
+from scoreprof_nb.report.comparison_verdict import agreement_text
 
 FUNCTIONS, STACKS, COMPONENTS = 12, 10, 8
 _CUMULATIVE = ("cumulative_control_ms", "cumulative_test_ms")
 _ENTRY_SHARE = 0.95
-
-
-def phases_table(comparison: Comparison) -> pd.DataFrame:
-    """The verdict on each phase. Columns: phase, verdict, shown not to be worse."""
-    words = {True: "yes", False: "no"}
-    table = comparison.phase_verdicts
-    return pd.DataFrame(
-        {
-            "phase": table["phase"],
-            "verdict": table["verdict"],
-            "shown not to be worse": [words[shown] for shown in table["not_worse"]],
-        }
-    )
+_COUNTED = {"compile_hit": "hit by a compile", "split": "split over batches"}
 
 
 def guards_table(comparison: Comparison) -> pd.DataFrame:
@@ -37,7 +25,7 @@ def guards_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def metrics_table(comparison: Comparison) -> pd.DataFrame:
-    """One row per phase and metric: the mean of each side, the ratio with its interval, and the verdict."""
+    """One row per phase and metric: the mean of each side, the change with its interval, and the verdict."""
     return pd.DataFrame(
         [
             {
@@ -45,17 +33,39 @@ def metrics_table(comparison: Comparison) -> pd.DataFrame:
                 "metric": f"{row['metric']}, {row['unit']}",
                 "control": row["control"],
                 "test": row["test"],
-                "test / control": format.ratio(row["ratio"], row["low"], row["high"]),
-                "Hodges-Lehmann": format.number(row["hodges_lehmann"], 3),
-                "pairs": agreement_text(row["agreeing"], row["pairs"]) if row["pairs"] > 1 else row["pairs"],
-                "p": format.p_value(row["p"]),
-                "smallest detectable change": format.percent(row["detectable"]),
-                "pairs for the margin": format.number(row["pairs_needed"], 0),
+                "change": _percent_change(row["ratio"], row["low"], row["high"]),
                 "verdict": row["verdict"],
+                "smallest change\nthat would show": format.percent(row["detectable"]),
             }
             for row in comparison.metrics.to_dict("records")
         ]
     )
+
+
+def evidence_table(comparison: Comparison) -> pd.DataFrame:
+    """What the verdicts rest on, a row per phase and metric whose ratio is known."""
+    return pd.DataFrame(
+        [
+            {
+                "phase": row["phase"],
+                "metric": row["metric"],
+                "test / control": format.ratio(row["ratio"], row["low"], row["high"]),
+                "Hodges-Lehmann": format.number(row["hodges_lehmann"], 3),
+                "pairs": agreement_text(row["agreeing"], row["pairs"]) if row["pairs"] > 1 else row["pairs"],
+                "p": format.p_value(row["p"]),
+                "pairs for the margin": format.number(row["pairs_needed"], 0),
+            }
+            for row in comparison.metrics[comparison.metrics["ratio"].notna()].to_dict("records")
+        ]
+    )
+
+
+def _percent_change(ratio: float, low: float, high: float) -> str:
+    """``+3.1% (+1.0% to +5.2%)`` of a ratio and its bounds."""
+    changed = format.percent_change
+    if changed(low) == format.NOT_KNOWN:
+        return changed(ratio)
+    return f"{changed(ratio)} ({changed(low)} to {changed(high)})"
 
 
 def components_table(comparison: Comparison) -> pd.DataFrame:
@@ -73,7 +83,7 @@ def components_table(comparison: Comparison) -> pd.DataFrame:
                 "change ms": format.change(row["change_ms"], row["low"], row["high"]),
                 **({"of it queued ms": row["queued_change_ms"]} if queued else {}),
                 "p": format.p_value(row["p"]),
-                "margin ms": row["margin_ms"],
+                "smallest that\nmatters, ms": row["margin_ms"],
                 "verdict": row["verdict"],
             }
             for row in table.to_dict("records")
@@ -85,8 +95,8 @@ def functions_table(comparison: Comparison) -> pd.DataFrame:
     """The functions whose self time changed most, then those whose cumulative time changed most.
 
     Columns: phase, thread, function, time (self or cumulative), control_ms, test_ms, change_ms, all per
-    request. The second part leaves out the entry points of a thread: functions that are in nearly all of its
-    stacks on both sides do not show where a change comes from.
+    request: the rows of comparison.json. The second part leaves out the entry points of a thread: functions
+    that are in nearly all of its stacks on both sides do not show where a change comes from.
     """
     rows = []
     for phase, of_phase in comparison.functions.groupby("phase", sort=False):
@@ -130,10 +140,30 @@ def stacks_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def scores_table(comparison: Comparison) -> pd.DataFrame:
-    """Columns SCORE_COLUMNS, with ``same`` in words: same, CHANGED or not checked."""
+    """A row per phase: how many payloads both sides answered, how far their scores are apart, and whether
+    they are the same (same, CHANGED or not checked)."""
     words = {True: "same", False: "CHANGED", None: "not checked"}
-    table = comparison.correctness.scores
-    return table.assign(same=[words[same] for same in table["same"]])
+    return pd.DataFrame(
+        [
+            {
+                "phase": row["phase"],
+                "scores": words[row["same"]],
+                "payloads that both\nsides answered": row["payloads"],
+                "that one side\nanswered": row["only_one_side"],
+                "other number\nof scores": row["shape_differs"],
+                "other order\nof items": row["reordered"],
+                "largest change\nof a score": row["largest_difference"],
+                "of a logit\n(allowed)": f"{format.number(row['largest_logit_change'], 3)} "
+                f"({format.number(row['logit_tolerance'], 3)})",
+                **{
+                    f"answers of {side}\nfar from control's": f"{row[f'{side}_deviating']:,} of "
+                    f"{row[f'{side}_answers']:,}"
+                    for side in SIDES
+                },
+            }
+            for row in comparison.correctness.scores.to_dict("records")
+        ]
+    )
 
 
 def counts_table(comparison: Comparison) -> pd.DataFrame:
@@ -147,7 +177,9 @@ def counts_table(comparison: Comparison) -> pd.DataFrame:
             for side in SIDES
         ]
         changed = "not known" if not known else "changed" if row["changed"] else "no difference shown"
-        rows.append((row["phase"], row["what"], *texts, format.p_value(row["p"]), changed))
+        rows.append(
+            (row["phase"], _COUNTED.get(row["what"], row["what"]), *texts, format.p_value(row["p"]), changed)
+        )
     return pd.DataFrame(rows, columns=["phase", "requests", *SIDES, "p (Fisher)", "result"])
 
 
@@ -166,52 +198,6 @@ def batching_table(comparison: Comparison) -> pd.DataFrame:
             for row in comparison.batching.to_dict("records")
         ]
     )
-
-
-def runs_table(comparison: Comparison) -> pd.DataFrame:
-    """One row per run and phase, by start time: columns RUN_COLUMNS, with ``started_at`` in UTC."""
-    table = comparison.launches.runs.sort_values("started_s", kind="stable")
-    started = [format.timestamp(at) for at in table["started_s"]]
-    return table.assign(started_at=started).drop(columns="started_s")
-
-
-def stability_table(comparison: Comparison) -> pd.DataFrame:
-    """A row per headline: drift, effect of the order, two levels, and the odd pair."""
-    return pd.DataFrame(
-        [
-            {
-                "phase": row["phase"],
-                "metric": row["metric"],
-                "drift per launch": format.percent_change(1 + row["drift"]),
-                "p (drift)": format.p_value(row["drift_p"]),
-                "second of a pair": format.percent_change(1 + row["order_effect"]),
-                "p (order)": format.p_value(row["order_p"]),
-                "two levels": ", ".join(row["two_levels"]) or "no",
-                "odd pair": "none" if pd.isna(row["odd_pair"]) else f"pair {row['odd_pair']:.0f}",
-                "change": format.percent_change(row["ratio"]),
-                "change without it": format.percent_change(row["ratio_without"]),
-            }
-            for row in comparison.launches.stability.to_dict("records")
-        ]
-    )
-
-
-def plan_table(comparison: Comparison) -> pd.DataFrame:
-    """The noise between launches, and the pairs and minutes that a wanted change takes, a column each."""
-    rows = []
-    for (phase, metric), of in comparison.launches.plan.groupby(["phase", "metric"], sort=False):
-        first = of.iloc[0]
-        row = {
-            "phase": phase,
-            "metric": metric,
-            "noise between launches": format.share(first["launch_noise"], first["low"], first["high"]),
-        }
-        for wanted in of.to_dict("records"):
-            name = f"{wanted['wanted']:.0%} change" if wanted["wanted"] else "no meaningful change"
-            minutes = f" ({format.number(wanted['minutes'], 0)} min)" if wanted["pairs"] > 0 else ""
-            row[name] = f"{pairs_text(wanted['pairs'])}{minutes}"
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def _count_text(hits: int, n: int) -> str:

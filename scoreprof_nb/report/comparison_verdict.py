@@ -4,16 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from scoreprof_nb.comparison import claims
 from scoreprof_nb.comparison.comparability import COMPARED
 from scoreprof_nb.comparison.compare import Comparison
-from scoreprof_nb.comparison.history import History
 from scoreprof_nb.comparison.metrics import HEADLINE
 from scoreprof_nb.parameters.compare import FEWEST_PAIRS, FIRST_LOOK, TEST
 from scoreprof_nb.report.comparison import ComparisonReport
+from scoreprof_nb.report.comparison_cause import cause_text
 from scoreprof_nb.report.comparison_caveats import caveats
 from scoreprof_nb.report.format import (
     SMALLEST_P,
@@ -23,29 +22,11 @@ from scoreprof_nb.report.format import (
     p_value,
     percent,
     percent_change,
-    signed,
 )
 
 NO_COMPARISON = "No comparison: no pair of runs is complete, or only a history is requested."
-_NO_HISTORY = "*No history: set the parameter `history` to a folder of runs.*"
 _CONDITION_LENGTH = 80
 _OPEN = (claims.INCONCLUSIVE, claims.INSUFFICIENT, claims.NOT_KNOWN)
-
-
-def verdict_markdown(report: ComparisonReport | None) -> str:
-    """Markdown: the verdict, what was compared, and the caveats; ``report`` is None without a comparison."""
-    if report is None:
-        return NO_COMPARISON
-    comparison = report.comparison
-    return "\n".join(
-        [
-            f"**{report.mark}{report.verdict}.** {escape_markdown(sentence(report))}",
-            "",
-            *phases_markdown(comparison),
-            f"- {comparison.pairs} run(s) per side, phases {escape_markdown(', '.join(comparison.phases))}",
-            *conditions_markdown(report),
-        ]
-    )
 
 
 def phases_markdown(comparison: Comparison) -> list[str]:
@@ -62,6 +43,7 @@ def conditions_markdown(report: ComparisonReport) -> list[str]:
     lines = [
         f"{row['kind']}: {row['what']}: control {row['control']}, test {row['test']}"
         for row in comparison.comparability.to_dict("records")
+        if (row["kind"], row["what"]) != (COMPARED, "label")
     ]
     lines += [f"excluded: {text}" for text in comparison.excluded]
     return [f"- {escape_markdown(line)}" for line in (*lines, *caveats(comparison, report.missing))]
@@ -159,33 +141,6 @@ def agreement_text(agreeing: int, pairs: int) -> str:
     return f"all {pairs} pairs agree" if agreeing == pairs else f"{agreeing} of {pairs} pairs agree"
 
 
-def cause_text(comparison: Comparison) -> str:
-    """The component whose change explains most of the change of the headline that changed most; empty when no
-    headline changed, or no component is known."""
-    changed = comparison.metrics[
-        (comparison.metrics["role"] == HEADLINE)
-        & ~comparison.metrics["verdict"].isin([claims.NO_CHANGE, *_OPEN])
-        & comparison.metrics["ratio"].notna()
-    ]
-    if changed.empty:
-        return ""
-    row = changed.iloc[int(np.abs(np.log(changed["ratio"].to_numpy(dtype=np.float64))).argmax())]
-    slower = row["ratio"] > 1
-    components = comparison.components[
-        (comparison.components["phase"] == row["phase"])
-        & ((comparison.components["change_ms"] > 0) == slower)
-        & comparison.components["change_ms"].notna()
-    ]
-    if components.empty:
-        return ""
-    largest = components.iloc[int(components["change_ms"].abs().to_numpy().argmax())]
-    change = f"{largest['component']} {signed(largest['change_ms'])} ms per request of {row['phase']}"
-    shown = not largest["verdict"].endswith(tuple(_OPEN)) and largest["verdict"] != claims.NO_CHANGE
-    if shown:
-        return f"Largest cause: {change}"
-    return f"No component alone was shown to be the cause; the largest change is {change}"
-
-
 def difference_text(comparability: pd.DataFrame) -> str:
     """What the sides differ in by intent. ``comparability``: columns COMPARABILITY_COLUMNS."""
     rows = [
@@ -199,34 +154,3 @@ def difference_text(comparability: pd.DataFrame) -> str:
         for row in rows
     ]
     return f"The sides differ in {', '.join(texts)}"
-
-
-def noise_markdown(report: ComparisonReport | None) -> str:
-    """Markdown: what an A/A comparison says about the noise and a bias; how to make one otherwise."""
-    if report is None:
-        return NO_COMPARISON
-    comparison = report.comparison
-    if not comparison.is_aa:
-        return (
-            "The sides differ. `make noise` compares a server with itself and shows a bias, if there is one."
-        )
-    biased = [
-        f"{row_name(row)} {percent_change(row['ratio'])}"
-        for row in comparison.metrics.to_dict("records")
-        if row["role"] == HEADLINE and not row["low"] <= 1 <= row["high"]
-    ]
-    bias = (
-        f"**Bias: sides that are the same differ in {escape_markdown(', '.join(biased))}.**"
-        if biased
-        else "No bias was seen: every 95 % interval of a headline includes 1."
-    )
-    minutes = comparison.minutes_per_pair
-    return f"This is an A/A comparison. {bias} A pair takes {number(minutes)} minutes."
-
-
-def history_markdown(history: History | None) -> str:
-    """A Markdown list of the summaries that could not be read, empty when all could; how to get a history
-    when there is none."""
-    if history is None:
-        return _NO_HISTORY
-    return "\n".join(f"- could not be read: {escape_markdown(text)}" for text in history.unreadable)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from scoreprof_nb.analysis.items import run_cost_per_item
 from scoreprof_nb.analysis.run_analysis import RunAnalysis
 from scoreprof_nb.components.component import Component
 from scoreprof_nb.components.headline import HeadlineGroup, headline_group
@@ -38,7 +39,8 @@ class ComponentFinding:
     """A component that costs something in at least one phase.
 
     ``costs``: by phase, in the run's order, those that are above 0 by more than their interval;
-    ``evidence``: None without a stack; ``fixes``: what others did about it.
+    ``evidence``: None without a stack; ``fixes``: what others did about it; ``per_item``: what an item adds,
+    mean, low and high in ms, None where it is not known to be more than 0.
     """
 
     component: Component
@@ -46,6 +48,7 @@ class ComponentFinding:
     costs: Mapping[str, Finding]
     evidence: Evidence | None
     fixes: Sequence[KnownFix]
+    per_item: tuple[float, float, float] | None = None
 
     @property
     def anchor(self) -> str:
@@ -64,6 +67,7 @@ def component_findings(analysis: RunAnalysis, findings: Sequence[Finding]) -> li
     load generator's own time.
     """
     evidence = analysis.table("evidence")
+    slopes = _slopes(analysis)
     order = [phase.name for phase in analysis.phases]
     by_component: dict[str, dict[str, Finding]] = {}
     for finding in sorted(findings, key=lambda finding: order.index(finding.phase)):
@@ -75,8 +79,17 @@ def component_findings(analysis: RunAnalysis, findings: Sequence[Finding]) -> li
         largest = max(costs.values(), key=lambda finding: finding.ms_per_request)
         if group.kind in KINDS:
             found = _evidence(evidence, name, largest.phase)
-            result.append(ComponentFinding(component, group, costs, found, KNOWN_FIXES.get(name, ())))
+            fixes = KNOWN_FIXES.get(name, ())
+            result.append(ComponentFinding(component, group, costs, found, fixes, slopes.get(name)))
     return sorted(result, key=lambda f: (KINDS.index(f.group.kind), -f.largest.ms_per_request))
+
+
+def _slopes(analysis: RunAnalysis) -> dict[str, tuple[float, float, float]]:
+    """What an item adds to each component, in ms, where its interval stays above 0."""
+    rows = run_cost_per_item(analysis)
+    columns = ("component", "per_item_ms", "per_item_low", "per_item_high")
+    values = zip(*(rows[name] for name in columns), strict=True)
+    return {str(name): (mean, low, high) for name, mean, low, high in values if low > 0}
 
 
 def _evidence(table: pd.DataFrame, component: str, phase: str) -> Evidence | None:

@@ -19,7 +19,7 @@ def findings_overview(report: Report) -> Table:
     phases = [phase.name for phase in report.analysis.phases]
     rows = []
     for finding in report.component_findings:
-        costs = finding.costs
+        costs, slope = finding.costs, finding.per_item
         best = max((cost.max_speedup or 0.0) for cost in costs.values())
         rows.append(
             {
@@ -31,7 +31,8 @@ def findings_overview(report: Report) -> Table:
                     else ""
                     for name in phases
                 },
-                "at most": format.speedup(best) if best else "",
+                "ms per item": "" if slope is None else with_interval(*slope, digits=2),
+                "without it,\nat most": format.speedup(best) if best else "",
             }
         )
     return Table(pd.DataFrame(rows), "Findings: ms per request (95 % interval)", folded=False)

@@ -36,6 +36,23 @@ def device_markdown(report: Report) -> str:
     )
 
 
+def device_summary(report: Report) -> str:
+    """Markdown: in one line, in which phases the device or the host is the limit; empty without a trace."""
+    limits: dict[str, list[str]] = {}
+    for phase in report.analysis.phases:
+        work = phase.device.work
+        if work is not None:
+            busy = f" (busy {percent(work.time.busy_share.mean, 0)})"
+            word = _BOUND.get(work.time.bound, "**mixed**")
+            limits.setdefault(word, []).append(escape_markdown(f"{phase.name}{busy}"))
+        elif phase.phase.record.device_trace is not None:
+            limits.setdefault("not known", []).append(escape_markdown(phase.name))
+    if not limits:
+        return ""
+    texts = "; ".join(f"{word} in {', '.join(names)}" for word, names in limits.items())
+    return f"Device: {texts}, in requests of their own with JAX's trace. [More](#device)"
+
+
 def has_device(report: Report) -> bool:
     """Whether the device is known in any phase."""
     return bool(_works(report))

@@ -63,11 +63,18 @@ def finding_text(finding: ComponentFinding) -> str:
 
 
 def cost_text(finding: ComponentFinding) -> str:
-    """``0.8, 1.3, 12.5 ms for single, small, large``: means per request, of the phases with a finding."""
+    """``0.8, 1.3, 12.5 ms in single, small, large: 0.4 ms per item``: means per request, of the phases with a
+    finding."""
     costs = list(finding.costs.values())
     cpu = "" if any(cost.max_speedup is not None for cost in costs) else " of CPU time"
     values = ", ".join(number(cost.ms_per_request) for cost in costs)
-    return f"{values} ms{cpu} in {', '.join(cost.phase for cost in costs)}"
+    slope = "" if finding.per_item is None else f": {per_item_text(finding)} per item"
+    return f"{values} ms{cpu} in {', '.join(cost.phase for cost in costs)}{slope}"
+
+
+def per_item_text(finding: ComponentFinding) -> str:
+    """``0.37 ms``; empty where it is not known."""
+    return "" if finding.per_item is None else f"{number(finding.per_item[0], 2)} ms"
 
 
 def _bound(finding: ComponentFinding) -> str:

@@ -29,12 +29,12 @@ _LINE_START = re.compile(r"^([#=:]|[+-](?![\w.])|\d+(?=[.)](?:\s|$)))")
 
 def number(value: float | None, digits: int = 1) -> str:
     """``12.3``."""
-    return f"{value:.{digits}f}" if _is_known(value) else NOT_KNOWN
+    return f"{value:z.{digits}f}" if _is_known(value) else NOT_KNOWN
 
 
 def signed(value: float | None, digits: int = 1) -> str:
     """``+12.3``."""
-    return f"{value:+.{digits}f}" if _is_known(value) else NOT_KNOWN
+    return f"{value:+z.{digits}f}" if _is_known(value) else NOT_KNOWN
 
 
 def milliseconds(value: float | None) -> str:

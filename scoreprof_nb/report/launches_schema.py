@@ -28,6 +28,34 @@ class Launch(Row):
     value: Finite | None = Field(description="ms")
 
 
+class LoudLaunch(Row):
+    """A launch that stands out from the others of its side: the machine was not quiet."""
+
+    phase: str
+    metric: str
+    side: SideName
+    pair: Annotated[int, Field(ge=1)]
+    launch: Annotated[int, Field(ge=1)] = Field(description="place in the order of time")
+    value: Finite = Field(description="ms")
+    usual: Finite = Field(description="median of the launches of its side, ms")
+    ratio: Finite = Field(description="test / control over all pairs")
+    ratio_without: Finite | None = Field(description="test / control without the pairs of such launches")
+
+
+class GroupChange(Row):
+    """A group of components of the request path of a phase, or a sum of groups."""
+
+    phase: str
+    group: str
+    kind: str = Field(description="host, compile, device, client; empty for a sum")
+    control_ms: Finite = Field(description="ms per request")
+    test_ms: Finite = Field(description="ms per request")
+    change_ms: Finite = Field(description="test - control, ms per request")
+    low: Finite | None = Field(description="95 % interval of the change, ms per request")
+    high: Finite | None = Field(description="95 % interval of the change, ms per request")
+    pairs: Count = Field(description="pairs with a request path on both sides")
+
+
 class Stability(Row):
     """How a headline varied over the launches."""
 

@@ -1,12 +1,16 @@
 """One or two sentences per section that say what it shows in this run. All are Markdown."""
 
-from scoreprof_nb.analysis.items import run_cost_per_item
+from collections.abc import Callable
+
+from scoreprof_nb.analysis.items import request_cost_per_item, run_cost_per_item
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.components.headline import headline_group
 from scoreprof_nb.engines.sglang_jax_known import MEMORY_GROWTH
 from scoreprof_nb.report.findings import latency_with_interval, limiting_thread
-from scoreprof_nb.report.format import escape_markdown, milliseconds, number, percent
+from scoreprof_nb.report.format import escape_markdown, milliseconds, number, percent, with_interval
 from scoreprof_nb.report.profile import Report
+
+SMALLEST_GROWTH_MB = 1.0  # per 1,000 requests: less is what any process allocates
 
 
 def findings_lead(report: Report) -> str:
@@ -23,78 +27,94 @@ def findings_lead(report: Report) -> str:
     )
 
 
+def _each_phase(report: Report, text_of: Callable[[PhaseAnalysis], str | None]) -> str:
+    """``single 1.0 ms; large 2.0 ms``: the text of each phase that has one, with its name; may be empty."""
+    texts = ((phase.name, text_of(phase)) for phase in report.analysis.phases)
+    return "; ".join(f"{name} {text}" for name, text in texts if text is not None)
+
+
 def latency_lead(report: Report) -> str:
-    texts = []
-    for phase in report.analysis.phases:
+    def text(phase: PhaseAnalysis) -> str:
         row = phase.latency.table.set_index("which").loc["all"].to_dict()
         hits = phase.batching.summary["compile_hit"]
-        compiled = f", {hits} hit by a compile" if hits else ""
-        texts.append(f"{phase.name} {latency_with_interval(row, 'p50', ' ms')}{compiled}")
-    return escape_markdown(f"Median latency without py-spy: {'; '.join(texts)}.")
+        return f"{latency_with_interval(row, 'mean', ' ms')}{f', {hits} hit by a compile' if hits else ''}"
+
+    return escape_markdown(f"Mean latency without py-spy: {_each_phase(report, text)}.")
 
 
 def path_lead(report: Report) -> str:
-    texts = []
-    for phase in report.analysis.phases:
+    def text(phase: PhaseAnalysis) -> str:
         path = phase.path.table
         if path.empty:
-            texts.append(f"{phase.name}: not known ({phase.path.reason})")
-            continue
+            return f"not known ({phase.path.reason})"
         host = path[[_is_host(phase, name) for name in path["component"]]]
-        largest = host.head(3)
         parts = ", ".join(
-            f"{name} {number(ms)}" for name, ms in zip(largest["component"], largest["mean_ms"], strict=True)
+            f"{row['component']} {number(row['mean_ms'])}" for row in host.head(3).to_dict("records")
         )
-        texts.append(f"{phase.name}: host {milliseconds(host['mean_ms'].sum())} (largest: {parts})")
-    return escape_markdown(f"What the mean request with py-spy waits for. {'; '.join(texts)}.")
+        return f"host {milliseconds(host['mean_ms'].sum())} (largest: {parts})"
+
+    return escape_markdown(f"What the mean request with py-spy waits for: {_each_phase(report, text)}.")
 
 
 def _is_host(phase: PhaseAnalysis, component: str) -> bool:
     return headline_group(phase.ticks.catalog[component]).kind == "host"
 
 
+def _is_host_name(report: Report, component: str) -> bool:
+    return headline_group(report.analysis.catalog[component]).kind == "host"
+
+
 def load_lead(report: Report) -> str:
     """For closed loops with several in flight: how throughput grows, and which thread limits it."""
-    texts = []
-    for phase in report.analysis.phases:
-        if phase.load.loop == "closed" and phase.latency.throughput is not None:
-            rate = number(phase.latency.throughput.requests_per_s)
-            thread = limiting_thread(phase)
-            limit = f", limited by {thread}" if thread and (phase.load.concurrency or 1) > 1 else ""
-            texts.append(f"{phase.name}: {rate} requests/s{limit}")
-    return escape_markdown(f"Throughput by the number of requests in flight: {'; '.join(texts)}.")
+
+    def text(phase: PhaseAnalysis) -> str | None:
+        if phase.load.loop != "closed" or phase.latency.throughput is None:
+            return None
+        thread = limiting_thread(phase)
+        limit = f", limited by {thread}" if thread and (phase.load.concurrency or 1) > 1 else ""
+        return f"{number(phase.latency.throughput.requests_per_s)} requests/s{limit}"
+
+    return escape_markdown(f"Throughput by the number of requests in flight: {_each_phase(report, text)}.")
 
 
 def cost_lead(report: Report) -> str:
     """What an item adds, and what twice the items of the largest phase would take."""
-    costs = run_cost_per_item(report.analysis)
-    per_item, fixed = float(costs["per_item_ms"].sum()), float(costs["fixed_ms"].sum())
+    costs, whole = run_cost_per_item(report.analysis), request_cost_per_item(report.analysis)
     items = max(int(phase.requests.table["items"].max()) for phase in report.analysis.phases)
-    text = (
-        f"A request costs about {milliseconds(fixed)} and {milliseconds(per_item)} more per item. By this "
-        f"line {2 * items} items take about {milliseconds(fixed + 2 * items * per_item)}, and {items} items "
-        f"{milliseconds(fixed + items * per_item)}."
-    )
-    largest = costs.nlargest(1, "per_item_ms")
-    if not largest.empty:
-        first = largest.iloc[0]
-        text += f" Most of what an item adds is {first['component']}: {milliseconds(first['per_item_ms'])}."
-    return escape_markdown(text)
+    text = "What a whole request costs per item is not known."
+    if not whole.empty:
+        row = whole.iloc[0].to_dict()
+        fixed = with_interval(row["fixed_ms"], row["fixed_low"], row["fixed_high"], " ms")
+        slope = with_interval(row["per_item_ms"], row["per_item_low"], row["per_item_high"], " ms", 2)
+        more = tuple(items * float(row[f"per_item_{name}"]) for name in ("ms", "low", "high"))
+        text = (
+            f"A request costs {fixed} and {slope} more per item, by a line through {row['phases']}. So "
+            f"{2 * items} items instead of {items} would take "
+            f"{with_interval(more[0], more[1], more[2], ' ms')} more, if nothing else changes."
+        )
+    first = costs.nlargest(1, "per_item_ms").iloc[0]
+    host = costs[[_is_host_name(report, name) for name in costs["component"]]]
+    of_host = host.nlargest(1, "per_item_ms")
+    text += f" Most of what an item adds is {first['component']}: {number(first['per_item_ms'], 2)} ms"
+    if not of_host.empty and of_host.iloc[0]["component"] != first["component"]:
+        row = of_host.iloc[0].to_dict()
+        text += f"; on the host it is {row['component']}: {number(row['per_item_ms'], 2)} ms"
+    return escape_markdown(f"{text}.")
 
 
 def cpu_lead(report: Report) -> str:
-    texts = []
-    for phase in report.analysis.phases:
+    def text(phase: PhaseAnalysis) -> str | None:
         cpu = phase.threads.cpu
-        if not cpu.empty:
-            first = cpu.iloc[0]
-            texts.append(
-                f"{phase.name} {milliseconds(cpu['cpu_ms'].sum())}, most of it {first['component']} "
-                f"({milliseconds(first['cpu_ms'])})"
-            )
+        if cpu.empty:
+            return None
+        first = cpu.iloc[0]
+        total = milliseconds(cpu["cpu_ms"].sum())
+        return f"{total}, most of it {first['component']} ({milliseconds(first['cpu_ms'])})"
+
+    texts = _each_phase(report, text)
     if not texts:
         return "The CPU time of the server's threads is not known."
-    return escape_markdown(f"CPU time of all the server's threads per request: {'; '.join(texts)}.")
+    return escape_markdown(f"CPU time of all the server's threads per request: {texts}.")
 
 
 def threads_lead(report: Report) -> str:
@@ -113,48 +133,54 @@ def threads_lead(report: Report) -> str:
 
 
 def hot_lead(report: Report) -> str:
+    """The host's function with the most self time, and how its component's time differs."""
     hot = report.analysis.table("hot")
-    if hot.empty:
-        return "No function is known: nothing was recorded."
-    first = hot.nlargest(1, "self_ms").iloc[0]
+    catalog = report.analysis.catalog
+    of_host = hot[[headline_group(catalog[name]).kind in ("host", "compile") for name in hot["component"]]]
+    if of_host.empty:
+        return "No function of the host is known: nothing was recorded, or nothing but waiting."
+    first = of_host.nlargest(1, "self_ms").iloc[0]
     phase = next(phase for phase in report.analysis.phases if phase.name == first["phase"])
-    path_ms = {name: mean for name, (mean, _, _) in phase.path.as_mapping().items()}.get(first["component"])
+    path_ms = phase.path.as_mapping().get(first["component"], (None,))[0]
     compared = (
         ""
         if path_ms is None
-        else f" Its component {first['component']} is {milliseconds(path_ms)} on the request path: "
-        "here the whole "
-        "thread's time counts, there only what the request waits for."
+        else f" Its component {first['component']} is {milliseconds(path_ms)} on the request path: here the "
+        "whole thread's time counts, there only what the request waits for."
     )
     return escape_markdown(
-        f"The most self time is in {first['function']}: {milliseconds(first['self_ms'])} per "
-        f"{first['phase']} "
-        f"request.{compared}"
+        f"The host's most self time is in {first['function']}: {milliseconds(first['self_ms'])} per "
+        f"{first['phase']} request.{compared}"
     )
 
 
 def batching_lead(report: Report) -> str:
-    texts = []
-    for phase in report.analysis.phases:
+    def text(phase: PhaseAnalysis) -> str | None:
         row = phase.batching.summary
         if row["prefill_batches"] is None:
-            continue
+            return None
         mean = row["prefills_per_request"]
-        texts.append(
-            f"{phase.name} {number(mean if isinstance(mean, float) else None)} prefill batches per request, "
-            f"{row['split']} of {row['requests']} requests split, {row['compile_hit']} hit by a compile"
+        return (
+            f"{number(mean if isinstance(mean, float) else None)} prefill batches per request, of "
+            f"{row['requests']} requests sent {row['split']} split and {row['compile_hit']} hit by a compile"
         )
+
+    texts = _each_phase(report, text)
     if not texts:
         return "The server's log shows no batches, so splits and compiles are not known."
-    return escape_markdown(f"{'; '.join(texts)}.")
+    return escape_markdown(f"{texts}.")
 
 
 def memory_lead(report: Report) -> str:
     table = report.analysis.table("memory")
     largest = table.nlargest(1, "most_mb").iloc[0]
-    grows = table[table["growth_low"] > 0]
+    grows = table[table["growth_low"] > SMALLEST_GROWTH_MB]
     names = ", ".join(f"{p} in {phase}" for p, phase in zip(grows["process"], grows["phase"], strict=True))
-    growth = f"Growing with the requests: {names}." if names else "No process is known to grow."
+    growth = (
+        f"Growing by more than {SMALLEST_GROWTH_MB:g} MB per 1,000 requests: {names}."
+        if names
+        else f"No process is known to grow by {SMALLEST_GROWTH_MB:g} MB per 1,000 requests."
+    )
     sentences = escape_markdown(
         f"The largest process is {largest['process']}: {largest['most_mb']:,.0f} MB in "
         f"{largest['phase']}. {growth}"

@@ -8,29 +8,22 @@ from scoreprof_nb.analysis.open_loop import OpenLoopStep, goodput_per_s, highest
 from scoreprof_nb.analysis.queue_estimates import Estimate
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.report.findings import latency_with_interval
-from scoreprof_nb.report.format import NOT_KNOWN, escape_markdown, number, percent, with_interval
+from scoreprof_nb.report.format import NOT_KNOWN, escape_markdown, with_interval
 from scoreprof_nb.report.profile import Report
 
 CURVE_COLUMNS = ("kind", "rate_per_s", "p50_ms", "p90_ms", "p99_ms", "knee_per_s", "capacity_per_s")
 
 
 def sent_markdown(report: Report) -> str:
-    """A Markdown list: what was sent in each phase, and what the prefix cache knew of it."""
+    """Markdown: what the prefix cache may know of what was sent."""
     mode = report.analysis.run.manifest.parameters.get("prefix_cache")
     words = {
         "cold": "Cold prompts: every query is new, so the prefix cache only helps within a request.",
         "warm": "Warm prompts: a few requests are sent in turn, so the prefix cache may know them.",
         "off": "The server ran without a prefix cache.",
     }
-    lines = [words.get(str(mode), "Payloads repeat: the prefix cache may know them."), ""]
-    for phase in report.analysis.phases:
-        cache = phase.prefix_cache
-        text = (
-            f"{phase.name}: {number(cache.prompt_tokens_per_request, 0)} prompt tokens per request, "
-            f"{percent(cache.cached_share)} of them from the prefix cache"
-        )
-        lines.append(f"- {escape_markdown(text)}")
-    return "\n".join(lines)
+    first = words.get(str(mode), "Payloads repeat: the prefix cache may know them.")
+    return f"{first} Prompt lengths and the cached share are in [the phases](#measured)."
 
 
 def in_flight_table(report: Report) -> pd.DataFrame:

@@ -1,13 +1,10 @@
 """How each section's numbers are made, for the fold-out under the section. Markdown."""
 
-from scoreprof_nb.report.format import escape_html
 
-
-def note(summary: str, text: str) -> str:
-    """A folded Markdown text. ``text`` is trusted."""
-    return (
-        f'<details class="sp-note"><summary>{escape_html(summary)}</summary>\n\n{text.strip()}\n\n</details>'
-    )
+def note(text: str) -> str:
+    """A method as folded Markdown. ``text`` is trusted."""
+    summary = "How these numbers are made"
+    return f'<details class="sp-note"><summary>{summary}</summary>\n\n{text.strip()}\n\n</details>'
 
 
 LATENCY = """
@@ -52,9 +49,9 @@ load generator could not keep its times. The knee is the rate with the largest t
 
 COST_PER_ITEM = """
 A line through the own milliseconds of each component over the phases with 1, 4 and 32 items per request
-(or what the parameters say), weighted by their intervals, without requests hit by a compile. A line is a
-model: where the phases do not lie on it, its intervals are widened. Beyond the largest phase it is an
-extrapolation.
+(or what the parameters say), weighted by their intervals, without requests hit by a compile. The line of the
+whole request is fitted by itself: the lines of its components need not sum to it. A line is a model: where
+the phases do not lie on it, its intervals are widened. Beyond the largest phase it is an extrapolation.
 """
 
 DEVICE = """
@@ -104,4 +101,59 @@ with 80 % power. It covers the variation within a run only; two launches may dif
 MEMORY = """
 The memory of each process on the host (RSS) while the blocks were measured. Growth is a slope over their
 second half; a process that keeps growing is killed in the end.
+"""
+
+VERDICTS = """
+A ratio is test / control, the mean over the pairs of launches, with its 95 % interval (Student's, on the
+log-ratios). The headline of a phase is the mean of each kind of request, without those that met a compile;
+the rest is beside it.
+
+- *regression*, *improvement*: it was shown that the change is larger than the margin (parameter `delta`).
+- *no meaningful change*: it was shown that the change is within the margin (two one-sided tests).
+- *changed, size uncertain*: there is a change; whether it is larger than the margin is open.
+- *inconclusive*: nothing was shown. The smallest change that would show would be called a regression in 80
+  % of the cases; `pairs for the margin` would show no meaningful change as often.
+- *mixed*: something improved, and something else seems worse.
+- *suggestive*: the most that one run per side can show. *insufficient*: fewer than five pairs. *not known*:
+  a run lacks the metric. *blocked*: a guard blocks, and nothing is called an improvement.
+
+`p` is the p-value of the verdict, corrected (Holm) over the family: the headlines of all phases, or all other
+metrics. Below 0.025 the claim was shown. `Hodges-Lehmann` is a ratio that an odd pair hardly moves.
+"""
+
+CORRECTNESS = """
+Guards come first, and no correction weakens them. Improvements are blocked if test fails a request and
+control none, significantly more (Fisher, 5 %) or more than 1 %; if more of its runs did not finish; if
+scores or the order of the items changed, or were not checked; if one side took more prompt tokens from the
+prefix cache.
+
+The scores of each payload: the median over the answers of a side, compared across the sides as logits,
+since a probability near 0 or 1 moves little. The tolerance is two rounding steps of the model's number
+format. Answers further from control's median are counted: a server that is wrong only occasionally still
+has the right median.
+
+Counts have the 95 % interval of their share (Wilson) and Fisher's exact test; compiles and prefill batches
+the 95 % interval of their change over the pairs (Student's).
+"""
+
+CAUSE = """
+The request path of both sides, and the change of each component with its 95 % interval, over the pairs that
+have a path by the same method on both sides. Paths are of the requests with py-spy, compile hits included,
+so their sum differs from the headline, which is without both. The change of a component matters if it is
+larger than 1 % of control's mean latency. Functions and stacks are of whole threads while they work:
+threads work in parallel, and the request path counts only one of them at a time.
+"""
+
+LAUNCHES = """
+A launch stands out if the log of its mean is further from the median of its side than 3.5 robust standard
+deviations of all launches, and than 10 %. Drift is the change from launch to launch, each side around its own
+mean; `second of a pair` is how much slower the second launch of a pair is, whichever side it is. Two levels
+are two groups of launches of one side, further apart than each is wide. The odd pair is an outlier by
+Grubbs' test.
+"""
+
+PLAN = """
+The standard deviation between launches of one side with its 95 % interval, and the pairs (minutes) that would
+show a change of this size beyond the margin, or no meaningful change, in 80 % of the cases. If the server was
+compared with itself, a difference between the sides is a bias.
 """

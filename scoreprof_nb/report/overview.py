@@ -1,5 +1,6 @@
 """What was measured, at the top of a report: the server and its machine, the phases and their requests."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pandas as pd
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.components.headline import GROUPS
 from scoreprof_nb.report.blocks import Html, Table
-from scoreprof_nb.report.format import NOT_KNOWN, escape_html, escape_markdown, number, timestamp
+from scoreprof_nb.report.format import escape_html, escape_markdown, number, percent, timestamp
 from scoreprof_nb.report.group_table import items_text
 from scoreprof_nb.report.profile import Report
 
@@ -74,14 +75,12 @@ def phases_table(report: Report) -> Table:
 
 def _phase_row(phase: PhaseAnalysis) -> dict[str, object]:
     counts, batching = phase.counts, phase.batching.summary
-    tokens, cached = counts.new_tokens, counts.cached_tokens
+    tokens, cached = phase.prefix_cache.prompt_tokens_per_request, phase.prefix_cache.cached_share
     return {
         "phase": phase.name,
         "a request has": items_text(phase),
-        "prompt tokens\nper request": NOT_KNOWN
-        if tokens is None or cached is None
-        else number(tokens + cached),
-        "of these from the\nprefix cache": number(cached),
+        "prompt tokens\nper request": number(tokens),
+        "of these from the\nprefix cache": percent(cached),
         "requests\nsent": counts.sent,
         "without\npy-spy": counts.plain,
         "with\npy-spy": counts.profiled,
@@ -103,9 +102,9 @@ def means_note(report: Report) -> str:
     )
 
 
-def glossary() -> Html:
-    """The words of the report, folded."""
-    words = [*GLOSSARY, *((f"{group.name} (group)", group.meaning) for group in GROUPS.values())]
+def glossary(words: Iterable[tuple[str, str]] = GLOSSARY) -> Html:
+    """The words of a report with their meanings, and the groups of its first table, folded."""
+    words = [*words, *((f"{group.name} (group)", group.meaning) for group in GROUPS.values())]
     items = "".join(
         f"<dt><b>{escape_html(word)}</b></dt><dd>{escape_html(text)}</dd>" for word, text in words
     )

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from scoreprof_nb.analysis.items import run_cost_per_item
+from scoreprof_nb.analysis.request_path import RequestPath
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.report import format
 from scoreprof_nb.report.findings import SMALLEST_SHARE
@@ -63,6 +64,27 @@ def group_table(report: Report) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
+def group_rows(report: Report) -> pd.DataFrame:
+    """What ``plots.plot_path_groups`` draws: phase, group, component, mean_ms (own and queued), requests.
+    Only of phases in which a group differs from all requests; empty if there is none."""
+    rows = []
+    for phase in report.analysis.phases:
+        n = len(phase.requests.profiled())
+        groups = {name: path for name, path in phase.path.groups.items() if _requests(path) < n}
+        for name, path in {ALL_REQUESTS: phase.path, **groups}.items() if groups else ():
+            parts = pd.concat([path.table, path.queued]).groupby("component", sort=False)["mean_ms"].sum()
+            rows += [
+                {"phase": phase.name, "group": name, "component": component, "mean_ms": ms}
+                | {"requests": _requests(path)}
+                for component, ms in parts.items()
+            ]
+    return pd.DataFrame(rows, columns=["phase", "group", "component", "mean_ms", "requests"])
+
+
+def _requests(path: RequestPath) -> int:
+    return int(path.table["requests"].iloc[0])
+
+
 def capacity_table(report: Report) -> pd.DataFrame:
     """How busy each thread of the request path is, and the throughput that it allows. Columns: phase,
     thread, busy %, busy ms per request, requests/s at most, limits."""
@@ -93,7 +115,6 @@ def cost_per_item_table(report: Report) -> pd.DataFrame:
                 "ms per item": with_interval(
                     row["per_item_ms"], row["per_item_low"], row["per_item_high"], digits=3
                 ),
-                "phases": row["phases"],
             }
             for row in run_cost_per_item(report.analysis).to_dict("records")
         ]

@@ -17,11 +17,14 @@ from scoreprof_nb.run_folder.files import (
     SERVER_LOG,
     SUMMARY,
     SUMMARY_MARKDOWN,
+    TIMED_SUFFIX,
     TIMELINE_SUFFIX,
+    timed_recording_name,
     timeline_name,
 )
 from scoreprof_nb.run_folder.folder import write_bytes, write_json, write_text
 from scoreprof_nb.run_folder.sync import published_path
+from scoreprof_nb.timeline.timed_recording import timed_recording
 from scoreprof_nb.timeline.timeline import phase_timeline
 
 _LATER = (REPORT, REPORT_HTML)  # the runner writes them when the notebook has ended
@@ -35,12 +38,14 @@ _MEANING = {
     MANIFEST: "parameters, status, checksums",
     PROVENANCE: "versions, host, limits",
 }
+_TIMED = "the recordings of a phase with true times and pauses, for speedscope"
 _RECORDING = "py-spy recording, for speedscope"
 _TIMELINE = "a phase on one clock: requests, threads, batches, compiles; open it in ui.perfetto.dev"
 
 
 def write_files(report: Report) -> None:
-    """Write summary.json, summary.md, the flame graph, and a timeline per phase."""
+    """Write summary.json, summary.md, the flame graph, and per phase a timeline and its recordings with true
+    times."""
     folder = report.folder
     published = published_path(folder / REPORT, folder, report.parameters.results_dir)
     write_json(folder / SUMMARY, summary(report.analysis, report.findings).model_dump(mode="json"))
@@ -49,6 +54,7 @@ def write_files(report: Report) -> None:
     for phase in report.analysis.phases:
         timeline = phase_timeline(phase, report.analysis.run.log)
         write_bytes(folder / timeline_name(phase.name), timeline.trace)
+        write_text(folder / timed_recording_name(phase.name), timed_recording(phase.ticks))
 
 
 def files_table(report: Report) -> pd.DataFrame:
@@ -75,6 +81,6 @@ def _is_scratch(parts: tuple[str, ...]) -> bool:
 
 def _meaning(name: str) -> str:
     base = name.rpartition("/")[2]
-    by_suffix = {RECORDING_SUFFIX: _RECORDING, TIMELINE_SUFFIX: _TIMELINE}
+    by_suffix = {TIMED_SUFFIX: _TIMED, RECORDING_SUFFIX: _RECORDING, TIMELINE_SUFFIX: _TIMELINE}
     of_kind = [what for suffix, what in by_suffix.items() if base.endswith(suffix)]
     return of_kind[0] if of_kind else _MEANING.get(base, "")

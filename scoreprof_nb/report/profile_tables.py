@@ -12,14 +12,13 @@ from scoreprof_nb.report.profile import Report
 
 THREAD_COMPONENTS = 5
 _BATCHING_WORDS = {
-    "requests": "requests sent",
     "prefill_batches": "prefill\nbatches",
     "prefills_per_request": "prefill batches\nper request",
-    "split": "requests split\nover batches",
+    "split": "of all sent:\nsplit",
     "decode_batches_at_least": "decode steps,\nat least",
     "decode_batches_at_most": "decode steps,\nat most",
     "compiles": "programs\ncompiled",
-    "compile_hit": "requests hit\nby a compile",
+    "compile_hit": "of all sent:\nhit by a\ncompile",
 }
 TIMELINE_COLUMNS = ("phase", "time_s", "latency_ms", "block", "profiled", "compile_hit", "split", "failed")
 
@@ -34,7 +33,7 @@ def latency_table(report: Report) -> pd.DataFrame:
             "requests": row["which"],
             "n": row["requests"],
             **{f"{name} ms": latency_with_interval(row.to_dict(), name) for name in ("mean", *QUANTILES)},
-            "requests/s, items/s": _rates(per_s[row["phase"]] if row["which"] == "all" else None),
+            **_rates(per_s[row["phase"]] if row["which"] == "all" else None),
         }
         for _, row in report.analysis.table("latency").iterrows()
         if row["requests"] or row["which"] == "all"
@@ -80,69 +79,22 @@ def memory_table(report: Report) -> pd.DataFrame:
 
 
 def batching_table(report: Report) -> pd.DataFrame:
-    """One row per phase: batches, splits and compiles by the server's log."""
-    rows = pd.DataFrame([phase.batching.summary for phase in report.analysis.phases])
-    return rows.rename(columns=_BATCHING_WORDS)
-
-
-def quality_table(report: Report) -> pd.DataFrame:
-    """One row per phase: how good the capture is."""
+    """One row per phase: batches, splits and compiles by the server's log. The log is read from the start of
+    the first block to the end of the last: the requests within, their items, and the sequences of the
+    batches within are counted for the same time."""
     rows = []
     for phase in report.analysis.phases:
-        quality, observer = phase.quality.capture, phase.latency.observer_effect
+        counts, summary = phase.counts, phase.batching.summary
         rows.append(
             {
                 "phase": phase.name,
-                "samples/s\nasked for": quality.rate_hz if quality else None,
-                "samples/s\nreached": quality.effective_rate_hz if quality else None,
-                "ticks (looks\nat all threads)": quality.ticks if quality else 0,
-                "ticks lost\nof a process, %": 100 * quality.lost_share if quality else None,
-                "py-spy late\nby at most, s": quality.behind_s if quality else None,
-                "ticks more than\nanother process": _ticks_and_ms(quality.mismatch, quality.rate_hz)
-                if quality
-                else None,
-                "threads ended within a block": quality.ended if quality else None,
-                "unclassified\nof a thread, %": 100 * quality.unclassified_share if quality else None,
-                "p50 with / without py-spy": _ratio(observer.p50_ratio, observer.low, observer.high),
-                "mean with / without py-spy": _ratio(
-                    observer.mean_ratio, observer.mean_low, observer.mean_high
-                ),
-                "smallest detectable\nchange of p50, %": _percent(phase.latency.minimum_detectable_effect),
-                "equal requests\ngot equal scores": phase.quality.scores.consistent,
-                "largest score difference": phase.quality.scores.max_difference,
-                "warm-up": phase.phase.record.warmup.ended,
+                "requests\nin the blocks' time": counts.within,
+                "their\nitems": counts.items,
+                "sequences\ncomputed": counts.sequences,
+                **{words: summary[name] for name, words in _BATCHING_WORDS.items()},
             }
         )
     return pd.DataFrame(rows)
-
-
-def checks_table(report: Report) -> pd.DataFrame:
-    """Columns: phase, check, result (passed, FAILED, not run), found."""
-    words = {True: "passed", False: "FAILED", None: "not run"}
-    return pd.DataFrame(
-        [
-            {
-                "phase": check.phase,
-                "check": check.name,
-                "result": words[check.passed],
-                "found": check.text,
-            }
-            for phase in report.analysis.phases
-            for check in phase.quality.checks
-        ]
-    )
-
-
-def observer_table(report: Report) -> pd.DataFrame:
-    """Columns: phase, p50_ratio, low, high (NaN where it is not known)."""
-    rows = [
-        (phase.name, effect.p50_ratio, effect.low, effect.high)
-        for phase in report.analysis.phases
-        for effect in [phase.latency.observer_effect]
-    ]
-    return pd.DataFrame(rows, columns=["phase", "p50_ratio", "low", "high"]).astype(
-        {"p50_ratio": float, "low": float, "high": float}
-    )
 
 
 def timeline_table(report: Report) -> pd.DataFrame:
@@ -190,29 +142,15 @@ def unclassified(report: Report) -> pd.DataFrame:
     return table.assign(share=100 * table["share"]).rename(columns={"share": "% of thread"})
 
 
-def _rates(throughput: Throughput | None) -> str:
+def _rates(throughput: Throughput | None) -> dict[str, str]:
     if throughput is None:
-        return ""
-    requests, items = (
-        with_interval(value, *(bounds or (None, None)))
-        for value, bounds in (
-            (throughput.requests_per_s, throughput.requests_interval),
-            (throughput.items_per_s, throughput.items_interval),
-        )
-    )
-    return f"{requests}, {items}"
-
-
-def _ratio(value: float | None, low: float | None, high: float | None) -> str | None:
-    return None if value is None else with_interval(value, low, high, digits=2)
-
-
-def _ticks_and_ms(ticks: int, rate_hz: int) -> str:
-    return f"{ticks} ({format.number(ticks / rate_hz * 1e3, 0)} ms)"
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+        return {"requests/s": "", "items/s": ""}
+    return {
+        "requests/s": with_interval(
+            throughput.requests_per_s, *(throughput.requests_interval or (None, None))
+        ),
+        "items/s": with_interval(throughput.items_per_s, *(throughput.items_interval or (None, None))),
+    }
 
 
 def _wide(table: pd.DataFrame, value: str) -> pd.DataFrame:

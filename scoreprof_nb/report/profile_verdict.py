@@ -3,7 +3,7 @@
 from scoreprof_nb.analysis.rule_matches import unmatched_rules
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.report.answer import trust
-from scoreprof_nb.report.device_tables import device_sentence
+from scoreprof_nb.report.device_tables import device_summary
 from scoreprof_nb.report.findings import MARGINAL, busiest_thread
 from scoreprof_nb.report.format import code_block, escape_markdown, milliseconds
 from scoreprof_nb.report.profile import Report
@@ -17,7 +17,7 @@ def verdict_markdown(report: Report) -> str:
     parts = [f"**Can it be trusted?** {escape_markdown(trust(report))} [More](#quality)"]
     if analysis.run.manifest.failure:
         parts.append(f"The run ended early:\n\n{code_block(analysis.run.manifest.failure)}")
-    parts.append("\n".join(_device_lines(report)))
+    parts.append(device_summary(report))
     notes = [note for phase in analysis.phases for note in _phase_notes(phase)]
     unmatched = unmatched_rules(analysis, report.rules)
     if unmatched:
@@ -25,15 +25,6 @@ def verdict_markdown(report: Report) -> str:
         notes.append(f"Rules without a match in this run: {', '.join(unmatched[:SHOWN_RULES])}{more}.")
     parts.append("\n".join(f"- {escape_markdown(note)}" for note in notes))
     return "\n\n".join(filter(None, parts))
-
-
-def _device_lines(report: Report) -> list[str]:
-    """A Markdown list item per phase with a device trace: is the device or the host the limit?"""
-    return [
-        f"- {escape_markdown(phase.name)}: Device: {device_sentence(phase)}"
-        for phase in report.analysis.phases
-        if phase.device.work is not None or phase.phase.record.device_trace is not None
-    ]
 
 
 def _phase_notes(phase: PhaseAnalysis) -> list[str]:
@@ -57,7 +48,11 @@ def path_notes(report: Report) -> str:
             lines.append(f"{phase.name}: no request path: {phase.path.reason}")
         elif phase.path.method != "joint":
             lines.append(f"{phase.name}: {phase.path.method} method, because {phase.path.reason}")
-        if phase.path.unseen_high_ms is not None:
-            unseen = milliseconds(phase.path.unseen_high_ms)
-            lines.append(f"{phase.name}: a component that no sample shows takes at most {unseen}")
+    unseen = [
+        f"{phase.name} {milliseconds(phase.path.unseen_high_ms)}"
+        for phase in report.analysis.phases
+        if phase.path.unseen_high_ms is not None
+    ]
+    if unseen:
+        lines.append(f"a component that no sample shows takes at most: {', '.join(unseen)}")
     return "\n".join(f"- {escape_markdown(line)}" for line in lines)

@@ -90,7 +90,9 @@ def _is_numeric(values: list[Any]) -> bool:
     """Whether a column holds numbers: alone, or at the beginning of each text that is not empty."""
     texts = [cell_text(value) for value in values if not isinstance(value, Link | bool)]
     shown = [text for text in texts if text not in ("", NOT_KNOWN, "none", "–")]
-    return bool(shown) and len(texts) == len(values) and all(map(_LEADING_NUMBER.match, shown))
+    if not shown:
+        return NOT_KNOWN in texts
+    return len(texts) == len(values) and all(map(_LEADING_NUMBER.match, shown))
 
 
 def _side(right: bool) -> str:

@@ -34,7 +34,10 @@ def states_markdown(report: Report) -> str:
     lines = [f"- {escape_markdown(sentence)}" for sentence in pairs]
     if not lines and any(not phase.threads.states.empty for phase in phases):
         lines = ["- No thread was kept from running by another one for 1 % of a request or more."]
-    lines += [f"- {escape_markdown(f'{phase.name}: {quota_sentence(phase)}')}" for phase in phases]
+    quotas: dict[str, list[str]] = {}
+    for phase in phases:
+        quotas.setdefault(quota_sentence(phase), []).append(phase.name)
+    lines += [f"- {escape_markdown(f'{", ".join(names)}: {text}')}" for text, names in quotas.items()]
     return "\n".join([_EXPLANATION, "", *lines])
 
 

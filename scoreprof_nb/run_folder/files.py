@@ -7,6 +7,7 @@ SERVER_LOG = "server.log"
 PHASES = "phases"
 FLAME_GRAPH = "score_api_profile.svg"
 TIMELINE_SUFFIX = ".pftrace"
+TIMED_SUFFIX = ".timed.speedscope.json"
 SUMMARY = "summary.json"
 SUMMARY_MARKDOWN = "summary.md"
 
@@ -57,6 +58,11 @@ def segment_name(number: int | str, table: str) -> str:
 def timeline_name(phase: str) -> str:
     """The timeline of a phase, in the run folder."""
     return f"timeline-{phase_folder(phase)}{TIMELINE_SUFFIX}"
+
+
+def timed_recording_name(phase: str) -> str:
+    """The recordings of a phase with true times, in the run folder."""
+    return f"{phase_folder(phase)}{TIMED_SUFFIX}"
 
 
 def recording_name(block: int, suffix: str) -> str:

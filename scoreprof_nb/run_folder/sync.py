@@ -44,7 +44,7 @@ def copy_run(run_dir: Path, results_dir: Path) -> int:
             or not (
                 name.parts[0] == files.PHASES
                 or path.name in _SYNCED
-                or path.name.endswith(files.TIMELINE_SUFFIX)
+                or path.name.endswith((files.TIMELINE_SUFFIX, files.TIMED_SUFFIX))
             )
         ):
             continue

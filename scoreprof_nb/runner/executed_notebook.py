@@ -53,8 +53,8 @@ class ExecutedNotebook:
         report's path: the notebook's own if there is no run folder.
         """
         raw = json.loads(self.path.read_text(encoding="utf-8"))
-        if self.error_name == GATE_ERROR:  # the report is complete: papermill's red lines would deny that
-            raw = _without_error_markers(raw)
+        if self.error_name == GATE_ERROR:  # the report is complete: red lines would deny that
+            raw = _with_gate_as_text(raw)
         text = json.dumps(_redactor(raw).deep(raw), indent=1)
         write_text(self.path, text + "\n")
         if self.run_dir is None or not self.run_dir.is_dir():
@@ -103,9 +103,19 @@ def _redactor(notebook: Mapping[str, Any]) -> Redactor:
 # Jupyter's packages take seconds to import, so they are imported only when they are needed.
 
 
-def _without_error_markers(notebook: Mapping[str, Any]) -> dict[str, Any]:
+def _with_gate_as_text(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    """The notebook without papermill's error markers, and with the gate's error as printed text."""
     import nbformat
     from papermill.execute import remove_error_markers
 
     cleaned: dict[str, Any] = remove_error_markers(nbformat.from_dict(notebook))
+    for cell in cleaned["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [_gate_text(output) for output in cell["outputs"]]
     return cleaned
+
+
+def _gate_text(output: dict[str, Any]) -> dict[str, Any]:
+    if output["output_type"] != "error" or output["ename"] != GATE_ERROR:
+        return output
+    return {"output_type": "stream", "name": "stdout", "text": f"The gate fails. {output['evalue']}\n"}

@@ -4,6 +4,7 @@ import gzip
 import zlib
 from pathlib import Path
 
+from scoreprof_nb.stacks.chrometrace import parse_chrometrace
 from scoreprof_nb.stacks.folded import parse_folded
 from scoreprof_nb.stacks.labels import read_bytes
 from scoreprof_nb.stacks.speedscope import parse_speedscope
@@ -14,10 +15,10 @@ BLANK = b"\xef\xbb\xbf \t\r\n"  # with the byte-order mark that some editors wri
 
 
 def read_recording(path: Path) -> StackTable:
-    """Read a recording in py-spy's format ``speedscope`` or ``raw``, gzipped or not.
+    """Read a recording in py-spy's format ``speedscope``, ``raw`` or ``chrometrace``, gzipped or not.
 
-    See ``read_speedscope`` and ``read_folded`` for the table. Raises ImportFailed if the file is empty
-    or in neither format.
+    See ``read_speedscope``, ``read_folded`` and ``parse_chrometrace`` for the table. Raises ImportFailed if
+    the file is empty or in none of them.
     """
     data = read_bytes(path)
     if data.startswith(GZIP):
@@ -31,5 +32,5 @@ def read_recording(path: Path) -> StackTable:
     if begin == b"{":
         return parse_speedscope(data, str(path))
     if begin == b"[":
-        raise ImportFailed(f"{path}: a JSON array, so not py-spy's speedscope or raw format (chrometrace?)")
+        return parse_chrometrace(data, str(path))
     return parse_folded(data, str(path))

@@ -69,7 +69,11 @@ def main() -> None:
         assert target.stdout is not None
         target.stdout.readline()
         time.sleep(1.0)  # time for the child to import its modules and start its threads
-        for kind, name in [("speedscope", "two_processes.speedscope.json"), ("raw", "two_processes.folded")]:
+        for kind, name in [
+            ("speedscope", "two_processes.speedscope.json"),
+            ("raw", "two_processes.folded"),
+            ("chrometrace", "two_processes.chrometrace.json"),
+        ]:
             with tempfile.TemporaryDirectory() as folder:
                 output = Path(folder) / name
                 record(target.pid, kind, output, seconds=RECORD_S)

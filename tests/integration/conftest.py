@@ -11,6 +11,8 @@ import pytest
 
 from scoreprof_nb.capture import pyspy
 from scoreprof_nb.parameters.schema import ParameterError
+from tests.support.browser import chromium_path
+from tests.support.executed_report import executed_report
 from tests.support.paths import ROOT
 from tests.support.server_runs import Finished, lacking, run_in
 
@@ -59,3 +61,10 @@ def run(tmp_path: Path) -> Callable[..., Finished]:
 def demo(server_python: str, may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One run of the main job with the real server and all phases, for all tests that look at its results."""
     return run_in(tmp_path_factory.mktemp("demo"), phase_s=8, warmup_s=30, label="demo run")
+
+
+@pytest.fixture(scope="session")
+def synthetic_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """report.html of a synthetic run, for the tests that open it in a browser."""
+    chromium_path()
+    return executed_report(tmp_path_factory.mktemp("browser") / "run")

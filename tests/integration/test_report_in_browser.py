@@ -1,49 +1,20 @@
 """report.html in a browser: complete, offline, and its tables and flame graph work."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 
-from tests.support.browser import chromium_path, visit
-from tests.support.paths import PROFILE_NOTEBOOK, ROOT
-from tests.support.written_run import GOOD, write_run
+from tests.support.browser import visit
+from tests.support.executed_report import LABEL
 
 WIDTHS = (1280, 768)
-LABEL = "main"
 ANCHORS = ("findings", "latency", "request-path", "flame-graph", "hot-functions", "cpu", "threads", "quality")
 
 
-def log_lines():
-    """A prefill batch with all items in the middle of each request."""
-    for request in GOOD:
-        at_s = request["sent_ns"] / 1e9 + 0.05
-        yield f"{at_s:.6f} Prefill batch. #new-seq: 4, #new-token: 4, #cached-token: 60, token usage: 0\n"
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    """The report of a synthetic run: the notebook is executed as ``make report`` does, without a server."""
-    chromium_path()
-    folder = tmp_path_factory.mktemp("browser") / "run"
-    write_run(folder, recording="timed", phases=2, log="".join(log_lines()))
-    command = [sys.executable, "-m", "scoreprof_nb", str(PROFILE_NOTEBOOK), str(folder / "out.ipynb")]
-    done = subprocess.run(
-        [*command, "-p", "run_dir", str(folder), "-p", "label", LABEL],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return folder / "report.html"
-
-
 @pytest.fixture(scope="module", params=WIDTHS)
-def opened(report, request):
+def opened(synthetic_report, request):
     """The report, open in a window of this width."""
-    with visit(report, request.param) as visited:
+    with visit(synthetic_report, request.param) as visited:
         yield visited
 
 

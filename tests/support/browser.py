@@ -32,8 +32,8 @@ def chromium_path() -> str:
 
 
 @contextmanager
-def visit(file: Path, width: int, height: int = 900) -> Iterator[Visit]:
-    """Open a file in a new browser."""
+def visit(file: Path | str, width: int, height: int = 900) -> Iterator[Visit]:
+    """Open a file or an address in a new browser."""
     path = chromium_path()
     from playwright.sync_api import sync_playwright  # only now: a machine without Chromium needs none
 
@@ -47,7 +47,7 @@ def visit(file: Path, width: int, height: int = 900) -> Iterator[Visit]:
             )
             page.on("pageerror", lambda error: visited.console.append(str(error)))
             page.on("request", lambda r: visited.requests.append(r.url))
-            page.goto(file.as_uri(), wait_until="load")
+            page.goto(file if isinstance(file, str) else file.as_uri(), wait_until="load")
             yield visited
         finally:
             browser.close()

@@ -18,6 +18,7 @@ from scoreprof_nb.report import (
     profile_files,
     profile_tables,
     profile_verdict,
+    quality_tables,
 )
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.run_folder.files import DEVICE_TRACE
@@ -214,9 +215,9 @@ TABLES = (
     profile_tables.threads_table,
     profile_tables.batching_table,
     profile_tables.memory_table,
-    profile_tables.quality_table,
-    profile_tables.checks_table,
-    profile_tables.observer_table,
+    quality_tables.quality_table,
+    quality_tables.checks_table,
+    quality_tables.observer_table,
     profile_tables.timeline_table,
     profile_tables.provenance_table,
     profile_tables.parameters_table,

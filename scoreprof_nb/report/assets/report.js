@@ -15,7 +15,17 @@
     table.parentNode.insertBefore(box, table);
     table.classList.remove("sp-filter");
   }
-  const enhance = () => document.querySelectorAll(".sp-table.sp-filter").forEach(filterOf);
+  const enhance = () => {
+    showInteractive();
+    document.querySelectorAll(".sp-table.sp-filter").forEach(filterOf);
+  };
+  function showInteractive() {  // the flame graph that zooms, in the place of its picture
+    for (const frame of document.querySelectorAll(".sp-flame:not(.sp-shown)")) {
+      const cell = frame.closest(".jp-Cell, .jp-OutputArea");
+      if (cell) cell.querySelectorAll("img").forEach((image) => { image.hidden = true; });
+      frame.classList.add("sp-shown");
+    }
+  }
   function openTarget() {  // a folded part that a link leads to
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     const fold = target && target.closest("details");

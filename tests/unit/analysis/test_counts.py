@@ -7,7 +7,7 @@ import pytest
 from scoreprof_nb.analysis.counts import RequestCounts, counts_check, sequences_check
 from tests.support.written_run import GOOD, check_result, failed, reported, write_run
 
-COUNTS = RequestCounts("large", 20, 10, 6, 1, 2, 1, 64, 64, 8.0, 24.0)
+COUNTS = RequestCounts("large", 20, 10, 6, 1, 2, 1, 16, 64, 64)
 
 
 def test_counts_that_add_up_are_said_as_a_sum():
@@ -46,8 +46,10 @@ def test_tokens_and_sequences_are_read_from_the_log(tmp_path):
     )
     write_run(tmp_path, recording="whole", log=log)
     report = reported(tmp_path)[0]
-    counts = report.analysis.phases[0].counts
-    assert (counts.new_tokens, counts.cached_tokens) == (8.0, 40.0)
+    phase = report.analysis.phases[0]
+    assert phase.counts.within == len(GOOD)
+    assert phase.prefix_cache.prompt_tokens_per_request == 48.0
+    assert phase.prefix_cache.cached_share == 40 / 48
     assert check_result(report, "sequences") == (
         True,
         "160 items in requests, 160 sequences in prefill batches",

@@ -12,7 +12,7 @@ from scoreprof_nb.analysis.quality import capture_quality, laws, limits
 from scoreprof_nb.analysis.request_path import RequestPath
 from scoreprof_nb.analysis.ticks import block_ticks, joint
 from scoreprof_nb.components.classify import classify
-from scoreprof_nb.report.profile_tables import checks_table, quality_table
+from scoreprof_nb.report.quality_tables import checks_table, quality_table
 from tests.support.synthetic import (
     RULES,
     START_S,

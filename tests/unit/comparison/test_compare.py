@@ -16,7 +16,7 @@ from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.report import comparison_tables as tables
 from scoreprof_nb.report.comparison_caveats import caveats
 from scoreprof_nb.report.comparison_files import as_json, as_markdown, write_files
-from scoreprof_nb.report.comparison_verdict import sentence, verdict_markdown
+from scoreprof_nb.report.comparison_verdict import conditions_markdown, sentence
 from tests.support.compared_runs import (
     BASE,
     NOISE,
@@ -116,7 +116,7 @@ def test_one_run_a_side_is_suggestive_at_most():
     assert verdicts(comparison)["mean"] == f"suggestive {REGRESSION}"
     assert verdicts(comparison)["throughput"] == NOT_KNOWN
     assert report_of(comparison).verdict == f"suggestive {REGRESSION}"
-    assert "one run per side" in verdict_markdown(report_of(comparison))
+    assert "one run per side" in "\n".join(conditions_markdown(report_of(comparison)))
 
 
 def test_one_phase_faster_and_one_slower_is_a_regression():
@@ -148,7 +148,7 @@ def test_other_scores_block_an_improvement_and_come_first():
     assert report.verdict == BLOCKED
     assert sentence(report).startswith("test (run) against control (run): other scores: 240 of 240 answers")
     assert "BLOCK" in as_markdown(report)
-    assert set(tables.scores_table(comparison)["same"]) == {"CHANGED"}
+    assert set(tables.scores_table(comparison)["scores"]) == {"CHANGED"}
 
 
 def test_scores_within_a_rounding_step_are_the_same():
@@ -283,7 +283,7 @@ def test_what_the_log_does_not_tell_is_not_known():
     for one in (*control, *test):
         one.phases[0].requests.table["split"] = pd.Series([pd.NA] * 40, dtype="boolean")
     counts = tables.counts_table(compare(control, test))
-    assert counts.set_index("requests").loc["split", "result"] == "not known"
+    assert counts.set_index("requests").loc["split over batches", "result"] == "not known"
 
 
 # ---- unlike captures

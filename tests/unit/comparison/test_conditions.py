@@ -6,7 +6,7 @@ from scoreprof_nb.comparison.comparability import refuse_incomparable
 from scoreprof_nb.comparison.compare import compare
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.schema import ParameterError
-from scoreprof_nb.report.comparison_verdict import verdict_markdown
+from scoreprof_nb.report.comparison_verdict import conditions_markdown
 from tests.support.compared_runs import compared, report_of, side
 
 
@@ -39,7 +39,7 @@ def test_side_with_an_environment_of_its_own_is_refused(name, values, what):
         refuse_incomparable(CompareParameters(), comparison.incomparable)
     both = compare(on(side(), one, other, name=name), on(side(at=1), one, other, name=name))
     assert kinds(both) == {what: "noted"}, "each side met both"
-    assert f"noted: {what}" in verdict_markdown(report_of(both)).replace("\\_", "_")
+    assert f"noted: {what}" in "\n".join(conditions_markdown(report_of(both))).replace("\\_", "_")
 
 
 def test_node_of_a_pod_is_its_host():

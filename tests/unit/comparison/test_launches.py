@@ -8,7 +8,7 @@ from scoreprof_nb.comparison.compare import compare
 from scoreprof_nb.comparison.launches import LAUNCH_COLUMNS, has_two_levels, odd_pair, stability
 from scoreprof_nb.comparison.paired import hodges_lehmann
 from scoreprof_nb.report.comparison_caveats import caveats
-from scoreprof_nb.report.comparison_tables import stability_table
+from scoreprof_nb.report.launch_tables import stability_table
 from tests.support.compared_runs import compared, phase, run, side
 
 

@@ -13,7 +13,7 @@ from scoreprof_nb.comparison.claims import NOT_KNOWN, REGRESSION
 from scoreprof_nb.report import comparison_tables as tables
 from scoreprof_nb.report.comparison_caveats import caveats
 from scoreprof_nb.report.comparison_files import as_markdown, write_files
-from scoreprof_nb.report.comparison_verdict import verdict_markdown
+from scoreprof_nb.report.comparison_verdict import conditions_markdown
 from tests.support.compared_runs import BASE, PAIRS, compared, report_of, side, verdicts
 from tests.support.schemas import assert_matches_schema
 
@@ -49,7 +49,7 @@ def test_a_run_without_a_request_path_costs_its_pair_only():
     excluded = f"request path of phase small: 1 of 12 runs have none ({LOST}); 5 of 6 pairs used"
     assert comparison.excluded == (excluded,)
     assert excluded in as_markdown(report_of(comparison))
-    assert excluded in verdict_markdown(report_of(comparison))
+    assert excluded in "\n".join(conditions_markdown(report_of(comparison)))
 
 
 def test_too_few_pairs_with_a_path_give_no_verdict():

@@ -12,8 +12,8 @@ from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.report.comparison_caveats import caveats
 from scoreprof_nb.report.comparison_files import write_files
-from scoreprof_nb.report.comparison_tables import plan_table
-from scoreprof_nb.report.comparison_verdict import noise_markdown
+from scoreprof_nb.report.comparison_leads import bias_markdown
+from scoreprof_nb.report.launch_tables import plan_table
 from tests.support.compared_runs import compared, phase, report_of, run, side
 
 MACHINE = {"host": "node-1", "chip": "v6e", "cpu": "a cpu"}
@@ -56,12 +56,12 @@ def test_sides_that_are_the_same_are_an_aa_comparison(tmp_path):
     """Broken: a comparison of two branches passes for the noise of the machine."""
     comparison, _ = written(tmp_path)
     assert comparison.is_aa
-    assert "No bias was seen" in noise_markdown(report_of(comparison))
+    assert "No bias was seen" in bias_markdown(comparison)
     biased = compare(side(), side(1.1, at=1))
-    assert "Bias: sides that are the same differ in mean of small +" in noise_markdown(report_of(biased))
+    assert "Bias: sides that are the same differ in mean of small +" in bias_markdown(biased)
     other = compared(test=side(at=1, parameters={"server_flags": "--x 1"}))
     assert not other.is_aa
-    assert "make noise" in noise_markdown(report_of(other))
+    assert "make noise" in bias_markdown(other)
 
 
 def test_noise_does_not_change_the_margin(tmp_path):

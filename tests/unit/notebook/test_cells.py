@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from scoreprof_nb.notebook import display
+from scoreprof_nb.notebook import comparison_sections, display
+from scoreprof_nb.notebook import sections as report_sections
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.report.profile_files import write_files
@@ -46,11 +47,20 @@ def run_cells(notebook, monkeypatch, **parameters):
     return shown
 
 
+def assert_every_section_is_named(notebook, sections):
+    """In the order of the contents: else a link in them leads nowhere."""
+    source = notebook.read_text(encoding="utf-8")
+    places = [source.find(f"show(sections.{make.__name__}(") for make in sections]
+    assert min(places) > 0, [make.__name__ for make, at in zip(sections, places, strict=True) if at < 0]
+    assert places == sorted(places)
+
+
 def test_every_cell_of_the_profile_runs(tmp_path, monkeypatch, rules_file):
     """Broken: a cell ends the report with an error that only a run of the real server would show."""
     write_run(tmp_path / "run", recording="whole", phases=2)
     shown = run_cells(PROFILE_NOTEBOOK, monkeypatch, run_dir=str(tmp_path / "run"), rules_file=rules_file)
     assert len(shown) > 15
+    assert_every_section_is_named(PROFILE_NOTEBOOK, report_sections.SECTIONS)
     assert "prefix_hash" in (tmp_path / "run" / "summary.json").read_text()
 
 
@@ -72,4 +82,5 @@ def test_every_cell_of_the_comparison_runs(tmp_path, monkeypatch, rules_file, pa
         rules_file=rules_file,
     )
     assert len(shown) > 12
+    assert_every_section_is_named(COMPARE_NOTEBOOK, comparison_sections.SECTIONS)
     assert "prefix_hash" in (tmp_path / "comparison" / "comparison.json").read_text()

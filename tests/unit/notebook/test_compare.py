@@ -60,7 +60,7 @@ def test_folder_of_the_comparison_is_made(tmp_path, published, monkeypatch):
     monkeypatch.chdir(tmp_path)
     parameters = compare.start({**CAPTURES, "compare_dir": "c"})
     assert (tmp_path / "c").is_dir()
-    assert published == [(str(tmp_path / "c"), "", 0.0)]
+    assert published == [(str(tmp_path / "c"), "", 0.0, "test against control: Score API comparison")]
     assert parameters.compare_dir == str(tmp_path / "c")
 
 

@@ -15,7 +15,9 @@ def shown(monkeypatch):
     return outputs
 
 
-@pytest.mark.parametrize("file", ["server-0.0.2.speedscope.json.gz", "two_processes.folded"])
+@pytest.mark.parametrize(
+    "file", ["server-0.0.2.speedscope.json.gz", "two_processes.folded", "two_processes.chrometrace.json"]
+)
 def test_recording_is_shown_whole(tmp_path, shown, file):
     opened = explore.open_recording(str(CAPTURES / file), "", str(tmp_path / "out"))
     explore.show_recording(opened)

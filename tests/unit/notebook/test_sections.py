@@ -8,7 +8,10 @@ import pytest
 from scoreprof_nb.notebook import display
 from scoreprof_nb.notebook import sections as report_sections
 from scoreprof_nb.notebook.display import Section, show
+from scoreprof_nb.notebook.head import contents_of
 from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.report.blocks import Table
+from scoreprof_nb.report.overview import phases_table
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.report.table_html import table_html
 from tests.support.written_run import GOOD, failed, write_run
@@ -57,7 +60,7 @@ def test_every_section_says_what_it_shows_in_this_run(tmp_path, shown, kind):
 def test_contents_lead_to_the_sections_that_are_there(tmp_path, shown, kind):
     """Broken: a link leads nowhere, or a section cannot be found."""
     report = made(tmp_path, **RUNS[kind])
-    links = re.findall(r'href="#([\w-]+)"', report_sections.contents(report).text)
+    links = re.findall(r'href="#([\w-]+)"', contents_of(all_sections(report)).text)
     for section in all_sections(report):
         show(section)
     headings = re.findall(r'<h2 id="([\w-]+)"', "".join(shown))
@@ -86,13 +89,13 @@ def test_the_phases_counts_sum_to_what_was_sent(tmp_path):
     """Broken: a reader adds up the columns, and they do not match."""
     requests = [*GOOD[:37], failed(37), failed(38, "http_500")]
     report = made(tmp_path, recording="whole", requests=requests)
-    row = report_sections.phases_table(report).rows.iloc[0]
+    row = phases_table(report).rows.iloc[0]
     parts = ["without\npy-spy", "with\npy-spy", "in no block", "failed"]
     assert sum(row[part] for part in parts) == row["requests\nsent"] == 39
 
 
 def test_a_long_table_is_folded_and_a_sum_stays_below():
-    table = report_sections.Table
+    table = Table
     rows = pd.DataFrame({"name": [f"n{i}" for i in range(20)], "ms": range(20)})
     html = table_html(table(rows, "Twenty rows", totals=1))
     assert html.startswith('<details class="sp-fold"><summary>Twenty rows (19 rows)')

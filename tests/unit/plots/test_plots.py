@@ -65,7 +65,7 @@ HOT = table(
     ("single", "poll", "sgl_jax/scheduler.py", "idle_poll", 300.0, 300.0),
 )
 BATCHES = table("phase new_sequences batches", ("single", 1, 120), ("large", 16, 40), ("large", 32, 58))
-EFFECT = table("phase p50_ratio low high", ("single", 1.012, 0.99, 1.034), ("large", 1.05, NAN, NAN))
+EFFECT = table("phase mean_ratio low high", ("single", 1.012, 0.99, 1.034), ("large", 1.05, NAN, NAN))
 UTILISATION = table(
     "phase process thread busy_share low high",
     ("conc4", "scheduler", "MainThread", 0.61, 0.58, 0.64),
@@ -89,7 +89,7 @@ FIGURES = [
     (plots.plot_threads, THREADS, ["ticks"], "share"),
     (plots.plot_hot_functions, HOT, ["cumulative_ms"], "self_ms"),
     (plots.plot_batching, BATCHES, [], "batches"),
-    (plots.plot_observer_effect, EFFECT, ["low", "high"], "p50_ratio"),
+    (plots.plot_observer_effect, EFFECT, ["low", "high"], "mean_ratio"),
     (plots.plot_utilisation, UTILISATION, ["low", "high"], "busy_share"),
     (plots.plot_latency_over_rate, CURVE, ["p99_ms", "knee_per_s", "capacity_per_s"], "rate_per_s"),
 ]

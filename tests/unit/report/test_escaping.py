@@ -18,9 +18,17 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from scoreprof_nb.comparison.history import History
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.report import comparison_files, finding_cards, overview, profile_files, profile_tables
+from scoreprof_nb.report import (
+    comparison_files,
+    comparison_leads,
+    finding_cards,
+    overview,
+    profile_files,
+    profile_tables,
+    quality_tables,
+)
 from scoreprof_nb.report.blocks import Html
-from scoreprof_nb.report.comparison_verdict import history_markdown, verdict_markdown
+from scoreprof_nb.report.comparison_verdict import conditions_markdown
 from scoreprof_nb.report.format import code_block, escape_html, escape_markdown, one_line
 from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.report.profile_verdict import path_notes
@@ -33,6 +41,13 @@ from tests.support.written_run import write_run
 
 SCRIPT = "x<script>document.title='changed'</script>"
 HARMLESS = "x"
+
+COMPARISON_LEADS = (
+    comparison_leads.correctness_lead,
+    comparison_leads.cause_lead,
+    comparison_leads.functions_lead,
+    comparison_leads.noise_lead,
+)
 
 
 class Elements(HTMLParser):
@@ -265,7 +280,13 @@ def compared_with(text):
 
 
 COMPARISON_OUTPUTS = {
-    "verdict": verdict_markdown,
+    "conditions": lambda report: "\n".join(conditions_markdown(report)),
+    "leads": lambda report: "\n\n".join(
+        [
+            comparison_leads.verdict_lead(report),
+            *(lead(report.comparison) for lead in COMPARISON_LEADS),
+        ]
+    ),
     "comparison.md": comparison_files.as_markdown,
     "files": comparison_files.files_table,
     "differences": lambda report: report.comparison.comparability,
@@ -278,8 +299,10 @@ def test_a_script_in_a_comparison_is_shown_and_does_not_run(name):
 
 
 def test_a_script_in_a_file_name_of_the_history_does_not_run():
-    empty = pd.DataFrame()
-    assert_inert(lambda text: [history_markdown(History(empty, empty, (f"/runs/{text}: not JSON",)))])
+    empty = pd.DataFrame({"run_id": []})
+    assert_inert(
+        lambda text: [comparison_leads.history_lead(History(empty, empty, (f"/runs/{text}: not JSON",)))]
+    )
 
 
 def test_a_script_in_a_finding_or_a_check_does_not_run():
@@ -289,6 +312,6 @@ def test_a_script_in_a_finding_or_a_check_does_not_run():
     def outputs(text):
         check = SimpleNamespace(phase=phase.name, name=text, passed=False, text=text)
         analysis = SimpleNamespace(phases=[SimpleNamespace(quality=SimpleNamespace(checks=[check]))])
-        return [profile_tables.checks_table(SimpleNamespace(analysis=analysis)), escape_markdown(text)]
+        return [quality_tables.checks_table(SimpleNamespace(analysis=analysis)), escape_markdown(text)]
 
     assert_inert(outputs)

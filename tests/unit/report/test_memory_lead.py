@@ -17,7 +17,7 @@ def lead(*rows):
 def test_process_that_grows_is_named_with_what_is_known_about_it():
     """Broken: a scheduler that grows until it is killed is a number in a table only."""
     text = lead(("single", "http", 900.0, -1.0), ("single", "scheduler", 4000.0, 12.0))
-    assert "Growing with the requests: scheduler in single." in text
+    assert "Growing by more than 1 MB per 1,000 requests: scheduler in single." in text
     assert "was seen to grow until the kernel killed the process: [sglang-jax #1176](https://" in text
 
 

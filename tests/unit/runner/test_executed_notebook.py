@@ -88,7 +88,8 @@ def test_report_of_a_gate_is_not_called_a_failure(tmp_path):
         return report.read_text(encoding="utf-8")
 
     assert "An Exception was encountered" not in kept("ComparisonGate")
-    assert "regression" in kept("ComparisonGate")
+    assert "The gate fails. regression" in kept("ComparisonGate")
+    assert '"output_type": "error"' not in kept("ComparisonGate")
     assert "An Exception was encountered" in kept("CaptureFailed")
 
 

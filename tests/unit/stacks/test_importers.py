@@ -22,7 +22,12 @@ from scoreprof_nb.stacks.table import (
 from tests.support.paths import CAPTURES
 
 SPEEDSCOPE_SCHEMA = CAPTURES / "speedscope" / "file-format-schema.json"
-STORED = ["two_processes.speedscope.json", "two_processes.folded", "server-0.0.2.speedscope.json.gz"]
+STORED = [
+    "two_processes.speedscope.json",
+    "two_processes.folded",
+    "two_processes.chrometrace.json",
+    "server-0.0.2.speedscope.json.gz",
+]
 SPAWN = "python -c from multiprocessing.spawn import spawn_main; spawn_main(pipe_handle=6)"
 
 
@@ -425,7 +430,7 @@ BROKEN = {
     "deep JSON": (b'{"a":' + b"[" * 200_000, "not JSON"),
     "long number": (b'{"a":' + b"9" * 5000 + b"}", "not JSON"),
     "not UTF-8": (b'{"a": "\xff"}', "not JSON"),
-    "chrometrace": (b"[{}]", "a JSON array"),
+    "chrometrace": (b"[{}]", "a JSON array, but no usable event .* .event 0: neither the begin"),
     "no profiles": (b'{"shared": {"frames": []}, "profiles": []}', "no usable profile .it lists none"),
     "other JSON": (b"{}", "`profiles` is not a list but None"),
     "no frames": (b'{"profiles": [], "shared": []}', "`shared.frames` is not a list"),
