@@ -18,6 +18,7 @@ from scoreprof_nb.capture.resume import (
     earlier_manifest,
     finished_phases,
     kinds_without_rates,
+    last_log_time_s,
     new_manifest,
     phases_of_run,
     refuse_other_code,
@@ -32,7 +33,6 @@ from scoreprof_nb.run_folder.folder import FolderInUse, RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest
 from scoreprof_nb.run_folder.segments import keep_unfinished, remove_short
-from scoreprof_nb.run_folder.store import last_log_time_s
 from scoreprof_nb.run_folder.sync import sync_run
 
 WARMUP_GUESS_S = 15.0

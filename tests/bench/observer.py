@@ -158,10 +158,9 @@ def code_version() -> str:
     return answer.stdout.strip()
 
 
-def add_measurements(parts: Sequence[Part], minutes: float) -> None:
+def add_measurements(parts: Sequence[Part], minutes: float, code: str) -> None:
     """Measure the parts in turns until the time is over."""
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    code = code_version()
     with tempfile.TemporaryDirectory() as scratch, running_bench(Path(scratch)) as bench:
         end_s = time.monotonic() + 60 * minutes
         while time.monotonic() < end_s:
@@ -171,7 +170,8 @@ def add_measurements(parts: Sequence[Part], minutes: float) -> None:
 
 
 def measure() -> str:
+    code = code_version()
     if MINUTES:
-        add_measurements(PARTS, MINUTES)
-    pairs, uses = read_results(RESULTS, code_version())
+        add_measurements(PARTS, MINUTES, code)
+    pairs, uses = read_results(RESULTS, code)
     return written(pairs, uses)
