@@ -17,7 +17,8 @@
 #                   Kubernetes Job, known costs; prints the coverage of the last make test
 # make coverage     run the unit tests and print the coverage of each module
 # make truth        add known costs to the real server and print what the report attributes to them (10 minutes)
-# make bench        measure what the kit itself costs, and write docs/performance.md (ONLY=name,name; 10 minutes)
+# make bench        measure what the kit itself costs, and write docs/performance.md (ONLY=name,name; 25 minutes;
+#                   LONG_MINUTES, OBSERVER_MINUTES: of sections long and observer)
 # make interval-coverage  how often the intervals of simulated phases hold the truth, and how wide they are (10 minutes)
 # make faults       send signals to random processes of real runs, and check what is left  (N, SEED; a minute each)
 # make image-check  build the image without Docker and run a profile in it (as root)

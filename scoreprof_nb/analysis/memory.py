@@ -14,6 +14,7 @@ from scoreprof_nb.run_folder.store import Phase
 
 GROWTH = ("growth_mb", "growth_low", "growth_high")  # per 1,000 requests, with its 95 % interval
 COLUMNS = ("phase", "process", "pid", "first_mb", "last_mb", "most_mb", *GROWTH)
+SAMPLE_COLUMNS = ("phase", "process", "pid", "time_s", "rss_mb")
 SHORTEST_S = 10.0
 _MB = 1e6
 
@@ -39,6 +40,24 @@ def memory(phase: Phase, requests: MeasuredRequests, rules: RuleSet) -> pd.DataF
         of_process = (phase.name, role.process, pid, rss_mb[0], rss_mb[-1], rss_mb.max())
         rows.append((*of_process, *_growth(time_s, rss_mb, per_s)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def memory_samples(phase: Phase, rules: RuleSet) -> pd.DataFrame:
+    """Every sample of the server's processes: SAMPLE_COLUMNS; ``time_s``: since the phase's first one."""
+    commands = {process.pid: process.command for process in phase.record.processes}
+    roles = {pid: process_role(rules, commands.get(pid, "")) for pid in phase.memory["pid"].drop_duplicates()}
+    shown = phase.memory[~phase.memory["pid"].isin([pid for pid, role in roles.items() if role.excluded])]
+    start_ns = shown["time_ns"].min() if len(shown) else 0
+    table = pd.DataFrame(
+        {
+            "phase": phase.name,
+            "process": [roles[pid].process for pid in shown["pid"]],
+            "pid": shown["pid"].to_numpy(),
+            "time_s": (shown["time_ns"].to_numpy() - start_ns) / 1e9,
+            "rss_mb": shown["rss_bytes"].to_numpy() / _MB,
+        }
+    )
+    return table[list(SAMPLE_COLUMNS)]
 
 
 def _growth(

@@ -100,6 +100,7 @@ class PhaseAnalysis:
     capacity: Capacity
     threads: ThreadAnalysis
     memory: pd.DataFrame  # columns memory.COLUMNS
+    memory_samples: pd.DataFrame  # columns memory.SAMPLE_COLUMNS
     batching: BatchAnalysis
     quality: QualityAnalysis
     device: DeviceAnalysis
@@ -130,6 +131,7 @@ _TABLES = MappingProxyType(
         "states": _Table(lambda phase: phase.threads.states, STATE_COLUMNS),
         "blocked": _Table(lambda phase: phase.threads.blocked, PAIR_COLUMNS),
         "memory": _Table(lambda phase: phase.memory, memory.COLUMNS),
+        "memory_samples": _Table(lambda phase: phase.memory_samples, memory.SAMPLE_COLUMNS),
         "batches": _Table(lambda phase: phase.batching.sizes, batching.COLUMNS),
     }
 )
@@ -152,7 +154,8 @@ class RunAnalysis:
     def table(self, name: str) -> pd.DataFrame:
         """One of the phases' tables, all phases concatenated. Raises KeyError for an unknown name.
 
-        Names: latency, threads, cpu, evidence, hot, utilisation, states, blocked, memory, batches.
+        Names: latency, threads, cpu, evidence, hot, utilisation, states, blocked, memory,
+        memory_samples, batches.
         """
         table = _TABLES[name]
         return concat_tables([table.part(phase) for phase in self.phases], table.columns)
@@ -223,6 +226,7 @@ def _analyse_phase(
         capacity=thread_capacity,
         threads=threads,
         memory=memory.memory(phase, requests, rules),
+        memory_samples=memory.memory_samples(phase, rules),
         batching=BatchAnalysis(
             sizes=batching.prefill_batches(phase, run.log),
             summary=batching.batching_row(phase, run.log, requests),

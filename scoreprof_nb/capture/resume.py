@@ -17,7 +17,10 @@ from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest, RunFolderError
+from scoreprof_nb.run_folder.store import LOG_LINE
 from scoreprof_nb.run_folder.sync import restore_run
+
+LOG_TAIL_BYTES = 65_536
 
 
 def restore_from_results(folder: RunFolder, parameters: Parameters, log_progress: LogProgress) -> None:
@@ -34,6 +37,18 @@ def restore_from_results(folder: RunFolder, parameters: Parameters, log_progress
         raise ParameterError("results_dir", parameters.results_dir, str(error)) from error
     if names:
         log_progress(f"restored from {parameters.results_dir}: phases {', '.join(names)}")
+
+
+def last_log_time_s(path: Path) -> float:
+    """The time stamp of the log's last line, epoch seconds; 0 without any."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - LOG_TAIL_BYTES, 0))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return 0.0
+    stamps = [match for match in map(LOG_LINE.match, lines) if match]
+    return int(stamps[-1][1]) + int(stamps[-1][2]) / 1e6 if stamps else 0.0
 
 
 def earlier_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:

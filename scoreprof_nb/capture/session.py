@@ -18,6 +18,7 @@ from scoreprof_nb.capture.resume import (
     earlier_manifest,
     finished_phases,
     kinds_without_rates,
+    last_log_time_s,
     new_manifest,
     phases_of_run,
     refuse_other_code,
@@ -31,8 +32,7 @@ from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.folder import FolderInUse, RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest
-from scoreprof_nb.run_folder.segments import keep_unfinished
-from scoreprof_nb.run_folder.store import last_log_time_s
+from scoreprof_nb.run_folder.segments import keep_unfinished, remove_short
 from scoreprof_nb.run_folder.sync import sync_run
 
 WARMUP_GUESS_S = 15.0
@@ -170,6 +170,7 @@ class _Capture:
             self._sync()
 
     def _close(self, failure: str | None) -> None:
+        remove_short(self.folder)
         done = finished_phases(self.folder, self.manifest.phases)
         whole = len(done) == len(self.manifest.phases)
         if whole and kinds_without_rates(self.parameters, self.manifest.phases):

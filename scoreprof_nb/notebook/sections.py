@@ -155,7 +155,12 @@ def memory(report: Report) -> Section | None:
     rows = tables.memory_table(report)
     if rows.empty:
         return None
-    return Section("memory", "Memory", leads.memory_lead(report), [rows, note(method_notes.MEMORY)])
+    parts: list[Part] = [
+        lambda: plots.plot_memory(report.analysis.table("memory_samples")),
+        rows,
+        note(method_notes.MEMORY),
+    ]
+    return Section("memory", "Memory", leads.memory_lead(report), parts)
 
 
 def quality(report: Report) -> Section | None:

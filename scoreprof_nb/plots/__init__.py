@@ -8,6 +8,7 @@ from scoreprof_nb.plots.history import plot_history
 from scoreprof_nb.plots.latency import plot_latency, plot_latency_timeline, plot_observer_effect
 from scoreprof_nb.plots.launches import plot_launches
 from scoreprof_nb.plots.load import plot_latency_over_rate
+from scoreprof_nb.plots.memory import plot_memory
 from scoreprof_nb.plots.path_groups import plot_path_groups
 from scoreprof_nb.plots.server import plot_batching, plot_utilisation
 from scoreprof_nb.plots.sides import plot_path_change, plot_verdicts
@@ -24,6 +25,7 @@ __all__ = [
     "plot_latency_over_rate",
     "plot_latency_timeline",
     "plot_launches",
+    "plot_memory",
     "plot_observer_effect",
     "plot_path_change",
     "plot_path_groups",

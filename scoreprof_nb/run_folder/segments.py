@@ -140,19 +140,33 @@ def keep_unfinished(folder: RunFolder, log_progress: LogProgress) -> tuple[str, 
     return tuple(kept)
 
 
-def _keep(folder: RunFolder, scratch: Path) -> PhaseRecord | None:
-    """The record of a phase that was made of finished blocks; None where they hold too little."""
+def remove_short(folder: RunFolder) -> None:
+    """Remove what holds too little to be kept. That takes no time, as when a run is stopped by a signal."""
+    for scratch in folder.phases_path.glob(files.scratch_folder("*")):
+        if _record_of(folder, scratch) is None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _record_of(folder: RunFolder, scratch: Path) -> PhaseRecord | None:
+    """The record of a phase's finished blocks; None where they hold too little, or the phase is finished."""
     path = scratch / files.UNFINISHED
-    progress = read_json_if_valid(path)
     try:
-        record = parse_record(PhaseRecord, progress.get("record", {}), path)
+        record = parse_record(PhaseRecord, read_json_if_valid(path).get("record", {}), path)
     except RunFolderError:
         return None
     if folder.has_phase(record.name) and folder.has_answers(record.name):
         return None
-    if len(record.blocks) < KEPT_BLOCKS or sum(block.wall_s for block in record.blocks) < KEPT_S:
+    long_enough = sum(block.wall_s for block in record.blocks) >= KEPT_S
+    return record if long_enough and len(record.blocks) >= KEPT_BLOCKS else None
+
+
+def _keep(folder: RunFolder, scratch: Path) -> PhaseRecord | None:
+    """Make the tables of a phase of finished blocks; None where they hold too little, or are damaged."""
+    record = _record_of(folder, scratch)
+    if record is None:
         return None
-    segments = PhaseSegments(scratch, int(progress.get("segments", 0)))
+    number = read_json_if_valid(scratch / files.UNFINISHED).get("segments")
+    segments = PhaseSegments(scratch, number if isinstance(number, int) else 0)
     recordings = {block.recording.file for block in record.blocks if block.recording is not None}
     try:
         record = replace(record, answered=segments.answered())

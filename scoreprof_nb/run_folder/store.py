@@ -82,7 +82,6 @@ MEMORY_SCHEMA = pa.schema(
     ]
 )
 
-LOG_TAIL_BYTES = 65_536
 LOG_LINE = re.compile(r"^(\d{10})\.(\d{6}) (.*)$")
 
 
@@ -219,18 +218,6 @@ def _read_table(path: Path) -> pd.DataFrame:
     except (KeyError, TypeError, ValueError, OverflowError, OSError, pa.ArrowException) as error:
         raise RunFolderError(f"{path}: cannot be read as a table: {error}") from error
     return table
-
-
-def last_log_time_s(path: Path) -> float:
-    """The time stamp of the log's last line, epoch seconds; 0 without any."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(path.stat().st_size - LOG_TAIL_BYTES, 0))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return 0.0
-    stamps = [match for match in map(LOG_LINE.match, lines) if match]
-    return int(stamps[-1][1]) + int(stamps[-1][2]) / 1e6 if stamps else 0.0
 
 
 def read_log(path: Path) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
 import psutil
 
 from scoreprof_nb.capture.session import capture
@@ -74,31 +73,31 @@ def written(
 ) -> str:
     start_s, stop_s = record.blocks[0].start_s, record.blocks[-1].stop_s
     inside = [(at_s - start_s, resident) for at_s, resident in samples if start_s <= at_s <= stop_s]
-    rows = []
+    minutes = []
     for minute in range(int((stop_s - start_s) / MINUTE_S)):
         of_minute = [r for at_s, r in inside if minute <= at_s / MINUTE_S < minute + 1]
-        mean = {name: fmean(one.get(name, 0.0) for one in of_minute) for name in (KIT, SERVER, SAMPLER)}
-        rows.append({"minute": str(minute + 1), **{f"{name}, MB": f"{mb:.0f}" for name, mb in mean.items()}})
+        minutes.append(
+            {name: fmean(one.get(name, 0.0) for one in of_minute) for name in (KIT, SERVER, SAMPLER)}
+        )
+    rows = [
+        {"minute": str(number + 1), **{f"{name}, MB": f"{mb:.0f}" for name, mb in mean.items()}}
+        for number, mean in enumerate(minutes)
+    ]
     rate_hz = next(block.recording.rate_hz for block in record.blocks if block.recording is not None)
     longest_s = max(block.wall_s for block in record.blocks)
-    kit = slope_mb_per_hour(inside, KIT)
+    settled = minutes[min(1, len(minutes) - 1)]
     lines = [
         f"One phase of {(stop_s - start_s) / MINUTE_S:.0f} minutes: {requests:,} requests, py-spy at {rate_hz} Hz in "
         f"every other block. Its {len(record.blocks)} blocks of at most {longest_s:.0f} s were each on disk when they "
         f"ended; a capture that is killed loses the one that it measures. The phase takes {size / MB:.0f} MB on disk. "
-        f"Over its second half the kit grows by {kit:+.0f} MB per hour.",
+        f"From the second minute to the last, the kit's memory goes from {settled[KIT]:.0f} to {minutes[-1][KIT]:.0f} MB, "
+        f"and the server's from {settled[SERVER]:,.0f} to {minutes[-1][SERVER]:,.0f} MB.",
         "",
         "Resident memory, mean of each minute; the server's with the pages that its processes share counted for each:",
         "",
         *markdown_table(rows),
     ]
     return "\n".join(lines)
-
-
-def slope_mb_per_hour(samples: Sequence[tuple[float, dict[str, float]]], name: str) -> float:
-    later = samples[len(samples) // 2 :]
-    at_s, mb = zip(*((at_s, resident.get(name, 0.0)) for at_s, resident in later), strict=True)
-    return float(np.polyfit(at_s, mb, 1)[0]) * 3600
 
 
 def main(run_dir: str, seconds: str) -> None:

@@ -35,8 +35,8 @@ from tests.support.paths import ROOT
 MINUTES = float(os.environ.get("OBSERVER_MINUTES", "7"))
 RESULTS = ROOT / "build" / "bench" / "observer.jsonl"
 STRETCH_S = 0.2
-# After a change: py-spy takes the ticks that it missed, as fast as it can; the request in flight is both's.
-SETTLE_S = 0.12
+SETTLE_S = 0.05  # after a change, until the request in flight is answered
+MAKE_UP_S = 0.3  # py-spy takes the ticks that it missed while it was stopped, as fast as it can
 PART_S = 12.0  # a part at a time
 RATES_HZ = (25, 50, 100, 200)
 
@@ -68,10 +68,13 @@ class Bench:
     def measure(self, part: Part) -> tuple[list[Pair], Use]:
         """Some pairs of one part, and what it used."""
         with self._running(part) as (process, stop):
-            time.sleep(3 * SETTLE_S)
+            time.sleep(MAKE_UP_S)
             before_s = cpu_s(process) if process is not None else 0.0
             start_s = time.monotonic()
-            pairs = [self._pair(part, process) for _ in range(round(PART_S / (2 * STRETCH_S)))]
+            pairs = [
+                self._pair(part, process)
+                for _ in range(round(PART_S / (2 * STRETCH_S + MAKE_UP_S + SETTLE_S)))
+            ]
             elapsed_s = time.monotonic() - start_s
             used_s = cpu_s(process) - before_s if process is not None else 0.0
             recording = stop()
@@ -103,7 +106,7 @@ class Bench:
         for on in random.choice([(True, False), (False, True)]):
             if process is not None:
                 process.send_signal(signal.SIGCONT if on else signal.SIGSTOP)
-            time.sleep(SETTLE_S)
+            time.sleep(MAKE_UP_S if on and part.rate_hz else SETTLE_S)
             start_ns = now_ns()
             time.sleep(STRETCH_S)
             latencies[on] = [
@@ -155,10 +158,9 @@ def code_version() -> str:
     return answer.stdout.strip()
 
 
-def add_measurements(parts: Sequence[Part], minutes: float) -> None:
+def add_measurements(parts: Sequence[Part], minutes: float, code: str) -> None:
     """Measure the parts in turns until the time is over."""
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    code = code_version()
     with tempfile.TemporaryDirectory() as scratch, running_bench(Path(scratch)) as bench:
         end_s = time.monotonic() + 60 * minutes
         while time.monotonic() < end_s:
@@ -168,7 +170,8 @@ def add_measurements(parts: Sequence[Part], minutes: float) -> None:
 
 
 def measure() -> str:
+    code = code_version()
     if MINUTES:
-        add_measurements(PARTS, MINUTES)
-    pairs, uses = read_results(RESULTS, code_version())
+        add_measurements(PARTS, MINUTES, code)
+    pairs, uses = read_results(RESULTS, code)
     return written(pairs, uses)

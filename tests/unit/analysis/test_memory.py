@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from scoreprof_nb.analysis.memory import COLUMNS, memory
+from scoreprof_nb.analysis.memory import COLUMNS, SAMPLE_COLUMNS, memory, memory_samples
 from scoreprof_nb.analysis.requests import measured_requests
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.run_folder.records import Load, ServerProcess
@@ -67,3 +67,21 @@ def test_run_of_an_older_version_has_no_memory():
     old = phase([block()], requests=sent({"at_ms": 1.0, "latency_ms": 5.0}))
     table = memory(old, measured_requests(old, NO_LOG, Load("closed", concurrency=1)), RULES)
     assert (list(table.columns), len(table)) == (list(COLUMNS), 0)
+
+
+def test_samples_are_those_of_the_server_from_the_first_one_on():
+    """Broken: the figure shows the launcher, or another process's line; or time that starts in 1970."""
+    made = phase(
+        [block(wall_s=float(SECONDS))],
+        memory=pd.concat([samples(10, [900.0, 910.0]), samples(11, [4000.0]), samples(9, [10.0])]),
+        processes=(SERVER, SCHEDULER, ServerProcess(9, 1, "python /x/scoreprof_nb/capture/launcher.py a")),
+    )
+    table = memory_samples(made, RULES)
+    assert tuple(table.columns) == SAMPLE_COLUMNS
+    assert table[["pid", "time_s", "rss_mb"]].to_numpy().tolist() == [
+        [10, 0, 900],
+        [10, 1, 910],
+        [11, 0, 4000],
+    ]
+    assert table["process"].nunique() == 2
+    assert memory_samples(phase([block(wall_s=1.0)]), RULES).empty

@@ -1,10 +1,13 @@
 """Resuming a run: finished phases are kept and not repeated, and two measurements are never mixed."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from scoreprof_nb.capture import session
+from scoreprof_nb.capture import run_clock, session
+from scoreprof_nb.capture.resume import last_log_time_s
+from scoreprof_nb.capture.run_clock import now_s
 from scoreprof_nb.capture.session import capture
 from scoreprof_nb.parameters.profile import MEASURED, Parameters
 from scoreprof_nb.parameters.schema import ParameterError
@@ -261,3 +264,21 @@ def test_phases_of_two_servers_are_not_one_run(monkeypatch, tmp_path):
     with pytest.raises(ParameterError, match="aaa.*bbb"):
         capture(parameters, quiet)
     assert RunFolder(tmp_path / "run").read_provenance() == before
+
+
+@pytest.mark.usefixtures("no_launch")
+def test_resumed_run_goes_on_after_the_last_line_of_its_log(tmp_path):
+    """Broken: with a clock set back between two captures, the log lines of both fall into the same phase."""
+    folder = folder_with(tmp_path, Parameters(), "single")
+    ahead_s = time.time() + 3600
+    folder.log_path.write_text(f"half a line\n{int(ahead_s)}.250000 the last one\nno stamp\n")
+    assert last_log_time_s(folder.log_path) == int(ahead_s) + 0.25
+    lines = []
+    with pytest.raises(Prepared):
+        capture(Parameters(run_dir=str(tmp_path), phases="single,small"), lines.append)
+    assert any("s behind the run's last line" in line for line in lines)
+    try:
+        assert now_s() >= int(ahead_s)
+    finally:
+        run_clock.anchor()
+    assert last_log_time_s(tmp_path / "nowhere") == 0

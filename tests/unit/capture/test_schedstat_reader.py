@@ -82,13 +82,15 @@ def test_reading_before_a_change_is_kept(monkeypatch, tmp_path):
     """Broken: work after a pause is spread over the whole pause."""
     texts = iter([b"10 1 1\n", b"10 1 1\n", b"10 1 1\n", b"30 2 2\n", b"30 2 2\n"])
     monkeypatch.setattr(os, "pread", lambda *_: next(texts))
-    with (tmp_path / "records").open("wb") as output:
-        group = schedstat_reader.Group(output)
-        group.add(os.getpid(), os.getpid(), 100)
-        for now_ns in (200, 300, 400, 500):
-            assert not group.read(now_ns)
-        group.close()
-    rows = table_of((tmp_path / "records").read_bytes(), 0).to_pandas()
+    output = io.BytesIO()
+    readings = schedstat_reader.Readings(output)
+    group = schedstat_reader.Group(readings)
+    group.add((os.getpid(), os.getpid()), 100)
+    for now_ns in (200, 300, 400, 500):
+        assert not group.read(now_ns)
+    group.close()
+    readings.write()
+    rows = table_of(output.getvalue(), 0).to_pandas()
     assert list(zip(rows["time_ns"], rows["on_cpu_ns"], rows["runnable_ns"], strict=True)) == [
         (100, 10, 1),
         (300, 10, 1),
@@ -112,15 +114,17 @@ def test_thread_that_ended_leaves_the_others_in_place(monkeypatch, tmp_path, gon
 
     monkeypatch.setattr(os, "pread", pread)
     output = io.BytesIO()
-    group = schedstat_reader.Group(output)
+    readings = schedstat_reader.Readings(output)
+    group = schedstat_reader.Group(readings)
     for tid in (1, 2, 3):
         counters[tid] = b"%d 0 1\n" % tid
-        group.add(9, tid, 100)
+        group.add((9, tid), 100)
     counters.update({1: gone, 2: b"20 0 2\n"})
     assert group.read(200) == [(9, 1)]
     counters[3] = b"30 0 2\n"
-    assert group.read(300) == []
+    assert not group.read(300)
     group.close()
+    readings.write()
     rows = table_of(output.getvalue(), 0).to_pandas()
     assert [tuple(row) for row in rows[["tid", "time_ns", "on_cpu_ns"]].to_numpy()] == [
         (1, 100, 1),
@@ -137,8 +141,9 @@ def test_threads_that_run_no_python_take_turns(target, tmp_path):
     """Broken: reading the dozens of native threads of XLA costs more than all others together; or one of
     them is not read at all."""
     reads = []
-    output = io.BytesIO()
-    threads = schedstat_reader.Threads(output, {target.pid: frozenset([target.pid])})
+    threads = schedstat_reader.Threads(
+        schedstat_reader.Readings(io.BytesIO()), {target.pid: frozenset([target.pid])}
+    )
     threads.look(0)
     for group in (threads._often, *threads._turns):
         group.read = lambda now_ns, group=group: reads.extend(group._ids) or []
@@ -151,10 +156,24 @@ def test_threads_that_run_no_python_take_turns(target, tmp_path):
 
 def test_process_without_known_threads_is_read_in_every_slot(target):
     """Broken: where py-spy's list of threads could not be had, the GIL's pairs are lost."""
-    threads = schedstat_reader.Threads(io.BytesIO(), schedstat_reader.named_threads([f"{target.pid}:"]))
+    named = schedstat_reader.named_threads([f"{target.pid}:"])
+    threads = schedstat_reader.Threads(schedstat_reader.Readings(io.BytesIO()), named)
     threads.look(0)
     assert len(threads._often) == 2
     assert schedstat_reader.named_threads(["7:8,9", "10"]) == {7: {8, 9}, 10: frozenset()}
+
+
+def test_long_reading_is_written_in_parts(target, monkeypatch):
+    """Broken: the memory of the reader grows for as long as a block takes."""
+    monkeypatch.setattr(schedstat_reader, "MOST_KEPT", 3)
+    output = io.BytesIO()
+    readings = schedstat_reader.Readings(output)
+    for number in range(5):
+        readings.add((number, (1, 2), b"3 4 5\n"))
+        readings.write_if_many()
+    assert len(output.getvalue()) == 3 * RECORD.size
+    readings.write()
+    assert table_of(output.getvalue(), 0)["time_ns"].to_pylist() == [0, 1, 2, 3, 4]
 
 
 def test_cut_record_is_dropped():

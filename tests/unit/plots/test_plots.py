@@ -80,6 +80,15 @@ CURVE = table(
     ("large$", 1.0, 200.0, 250.0, NAN, NAN, NAN),
 )
 
+MEMORY = table(
+    "phase process pid time_s rss_mb",
+    ("single", "http server", 10, 0.0, 900.0),
+    ("single", "http server", 10, 1.0, 910.0),
+    ("single", "scheduler$", 11, 0.0, 4000.0),
+    ("large", "scheduler$", 11, 0.0, NAN),
+    ("large", "scheduler$", 11, 1.0, 4100.0),
+)
+
 # function, its data, the values that may be unknown, the value without which there is nothing to draw
 FIGURES = [
     (plots.plot_latency, LATENCY, ["p50_low", "p50_high", "p90_low", "p90_high", "requests"], "p50_ms"),
@@ -91,6 +100,7 @@ FIGURES = [
     (plots.plot_batching, BATCHES, [], "batches"),
     (plots.plot_observer_effect, EFFECT, ["low", "high"], "mean_ratio"),
     (plots.plot_utilisation, UTILISATION, ["low", "high"], "busy_share"),
+    (plots.plot_memory, MEMORY, [], "rss_mb"),
     (plots.plot_latency_over_rate, CURVE, ["p99_ms", "knee_per_s", "capacity_per_s"], "rate_per_s"),
 ]
 BY_NAME = pytest.mark.parametrize(

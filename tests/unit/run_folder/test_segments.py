@@ -147,6 +147,14 @@ def test_what_holds_too_little_is_captured_again(folder, blocks, why):
     assert not list(folder.phases_path.iterdir())
 
 
+def test_stopped_run_leaves_what_the_next_start_keeps_and_no_more(folder):
+    """Broken: a run that was stopped leaves half a phase for ever, or loses an hour."""
+    killed_after(folder, 3)
+    long = killed_after(folder, 6, name="large")
+    segments.remove_short(folder)
+    assert list(folder.phases_path.iterdir()) == [long]
+
+
 @pytest.mark.parametrize("damage", ["unfinished.json", "segment-2-requests.parquet"])
 def test_damaged_leftovers_are_captured_again(folder, damage):
     """Broken: a file that was cut off by a full disk stops every further start."""
