@@ -9,7 +9,6 @@ import pandas as pd
 
 from scoreprof_nb.analysis.quality import Check
 from scoreprof_nb.analysis.requests import MeasuredRequests, events, within
-from scoreprof_nb.engines.sglang_jax_analysis import PREFILL_TOKENS
 from scoreprof_nb.run_folder.store import Phase
 
 
@@ -23,8 +22,7 @@ class RequestCounts:
 
     The server's log is read from the start of the first block to the end of the last one: ``items`` are those
     of the requests that lie within, and ``sequences`` those of the prefill batches within, None if the log
-    shows no batch. ``new_tokens`` and ``cached_tokens``: of these batches, per such request, None if not
-    known.
+    shows no batch.
     """
 
     phase: str
@@ -36,21 +34,13 @@ class RequestCounts:
     failed: int
     items: int
     sequences: int | None
-    new_tokens: float | None
-    cached_tokens: float | None
 
 
 def request_counts(phase: Phase, requests: MeasuredRequests, log: pd.DataFrame) -> RequestCounts:
     """Count the requests of a phase. ``log``: the server's, columns time_ns and text."""
     table = requests.table
     in_block = table[table["ok"] & (table["block"] >= 0)]
-    lines = within(phase, log)
-    prefills = events(lines, "prefill")
-    tokens = lines["text"].astype(str).str.extract(PREFILL_TOKENS).dropna().astype(float)
-    blocks = phase.record.blocks
-    start_ns, stop_ns = blocks[0].start_s * 1e9, blocks[-1].stop_s * 1e9
-    answered = table[table["ok"] & (table["sent_ns"] >= start_ns) & (table["done_ns"] <= stop_ns)]
-    known = not tokens.empty and not answered.empty
+    prefills = events(within(phase, log), "prefill")
     return RequestCounts(
         phase=phase.name,
         sent=len(table),
@@ -59,10 +49,8 @@ def request_counts(phase: Phase, requests: MeasuredRequests, log: pd.DataFrame) 
         not_recorded=int((~in_block["plain"] & ~in_block["profiled"]).sum()),
         between=int((table["ok"] & (table["block"] < 0)).sum()),
         failed=requests.failed,
-        items=int(answered["items"].sum()),
+        items=int(requests.answered_within(phase.record.blocks)["items"].sum()),
         sequences=None if prefills.empty else int(prefills["count"].sum()),
-        new_tokens=float(tokens[0].sum()) / len(answered) if known else None,
-        cached_tokens=float(tokens[1].sum()) / len(answered) if known else None,
     )
 
 

@@ -135,8 +135,10 @@ def _missing(ticks: PhaseTicks, profiled: pd.DataFrame) -> str | None:
 
 def _why_not_joint(ticks: PhaseTicks) -> str | None:
     """Why the joint state of the threads is not known at every tick; None if it is."""
-    if not all(block.aligned for block in ticks.blocks):
-        return "the processes' samples could not be put on common ticks"
+    unaligned = [block for block in ticks.blocks if not block.aligned]
+    if unaligned:
+        why = next((f": {block.untimed}" for block in unaligned if block.untimed), "")
+        return f"the processes' samples could not be put on common ticks{why}"
     for block in ticks.blocks:
         for role in (HTTP, SCHEDULER, FORWARD, DETOKENIZER):
             thread = block.thread(*role)

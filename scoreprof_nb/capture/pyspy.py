@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scoreprof_nb.capture.pyspy_recording import PySpyRecording, one_line
@@ -43,10 +43,19 @@ class PySpy:
         """Read the thread ids of these processes, which assign lost ticks to threads."""
         self._thread_ids = {pid: thread_ids(pid) for pid in pids}
 
-    def start(self, pid: int, output: Path) -> "PySpyRecording":
-        """Record the process and its children. Raises RecorderFailed."""
+    def start(
+        self, pid: int, output: Path, began: Callable[[int], None] = lambda pid: None
+    ) -> "PySpyRecording":
+        """Record the process and its children. Raises RecorderFailed. ``began``: gets py-spy's own pid."""
         return PySpyRecording.start(
-            executable(), pid, output, self.rate_hz, MODE_FLAGS[self._mode], self._redact, self._thread_ids
+            executable(),
+            pid,
+            output,
+            self.rate_hz,
+            MODE_FLAGS[self._mode],
+            self._redact,
+            self._thread_ids,
+            began,
         )
 
 

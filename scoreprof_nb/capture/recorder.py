@@ -1,6 +1,6 @@
 """What the capture needs of a sampling profiler. py-spy is one (``pyspy.py``)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -40,5 +40,8 @@ class Recorder(Protocol):
     def observe(self, pids: Sequence[int]) -> None:
         """Learn what it needs of the processes of the server, before they are recorded."""
 
-    def start(self, pid: int, output: Path) -> RunningRecording:
-        """Record a process and its children into a file. Raises RecorderFailed."""
+    def start(self, pid: int, output: Path, began: Callable[[int], None]) -> RunningRecording:
+        """Record a process and its children into a file. Raises RecorderFailed.
+
+        ``began``: called with the pid of the recorder's process, as soon as there is one.
+        """

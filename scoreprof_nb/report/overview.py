@@ -7,7 +7,7 @@ import pandas as pd
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.components.headline import GROUPS
 from scoreprof_nb.report.blocks import Html, Table
-from scoreprof_nb.report.format import NOT_KNOWN, escape_html, escape_markdown, number, timestamp
+from scoreprof_nb.report.format import escape_html, escape_markdown, number, timestamp
 from scoreprof_nb.report.group_table import items_text
 from scoreprof_nb.report.profile import Report
 
@@ -74,14 +74,11 @@ def phases_table(report: Report) -> Table:
 
 def _phase_row(phase: PhaseAnalysis) -> dict[str, object]:
     counts, batching = phase.counts, phase.batching.summary
-    tokens, cached = counts.new_tokens, counts.cached_tokens
     return {
         "phase": phase.name,
         "a request has": items_text(phase),
-        "prompt tokens\nper request": NOT_KNOWN
-        if tokens is None or cached is None
-        else number(tokens + cached),
-        "of these from the\nprefix cache": number(cached),
+        "prompt tokens\nper request": number(phase.prefix_cache.prompt_tokens_per_request),
+        "of these from the\nprefix cache": number(phase.prefix_cache.cached_tokens_per_request),
         "requests\nsent": counts.sent,
         "without\npy-spy": counts.plain,
         "with\npy-spy": counts.profiled,

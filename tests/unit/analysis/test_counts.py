@@ -7,7 +7,7 @@ import pytest
 from scoreprof_nb.analysis.counts import RequestCounts, counts_check, sequences_check
 from tests.support.written_run import GOOD, check_result, failed, reported, write_run
 
-COUNTS = RequestCounts("large", 20, 10, 6, 1, 2, 1, 64, 64, 8.0, 24.0)
+COUNTS = RequestCounts("large", 20, 10, 6, 1, 2, 1, 64, 64)
 
 
 def test_counts_that_add_up_are_said_as_a_sum():
@@ -40,14 +40,15 @@ def test_sequences_are_compared_where_they_can_be(changes, concurrency, passed):
 
 
 def test_tokens_and_sequences_are_read_from_the_log(tmp_path):
+    """Broken: two tables of a report disagree on the length of a prompt."""
     log = "".join(
         f"{request['sent_ns'] / 1e9 + 0.05:.6f} Prefill batch. #new-seq: 4, #new-token: 8, #cached-token: 40\n"
         for request in GOOD
     )
     write_run(tmp_path, recording="whole", log=log)
     report = reported(tmp_path)[0]
-    counts = report.analysis.phases[0].counts
-    assert (counts.new_tokens, counts.cached_tokens) == (8.0, 40.0)
+    cache = report.analysis.phases[0].prefix_cache
+    assert (cache.prompt_tokens_per_request, cache.cached_tokens_per_request) == (48.0, pytest.approx(40.0))
     assert check_result(report, "sequences") == (
         True,
         "160 items in requests, 160 sequences in prefill batches",

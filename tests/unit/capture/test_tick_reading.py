@@ -1,0 +1,94 @@
+"""When py-spy samples is seen from outside: its own reads agree with the launcher's clock."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from scoreprof_nb.analysis.clock import clock_times
+from scoreprof_nb.analysis.tick_reads import root_times
+from scoreprof_nb.capture import tick_reader
+from scoreprof_nb.capture.launcher import SLOT_S
+from scoreprof_nb.capture.pyspy import PySpy, check_may_trace
+from scoreprof_nb.capture.server import LAUNCHER
+from scoreprof_nb.capture.tick_reading import _RECORD, TickReading
+from scoreprof_nb.components.classify import classify
+from scoreprof_nb.components.rules import load_rules
+from scoreprof_nb.parameters.schema import ParameterError
+from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder.store import READS_SCHEMA, _read_table
+from scoreprof_nb.stacks.recording import read_recording
+from tests.support.standin import wait_until
+
+SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
+RECORD_S = 2.5
+
+
+@pytest.fixture
+def launched():
+    """The launcher with its clock on, and a child."""
+    try:
+        check_may_trace()
+    except ParameterError as error:
+        pytest.skip(str(error))
+    process = subprocess.Popen(
+        [sys.executable, str(LAUNCHER), sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE
+    )
+    process.stdout.readline()
+    process.send_signal(signal.SIGUSR2)
+    yield process
+    process.terminate()
+    process.communicate()
+
+
+def test_reads_show_when_each_tick_was(launched, tmp_path):
+    """Broken: samples of an attached server are put into the moments before or after.
+
+    A shift by one tick would be 10 ms on average. Most ticks agree to a slot of the clock and a reading of
+    the counts; a busy machine delays some.
+    """
+    output, reads = tmp_path / "recording.speedscope.json", tmp_path / "reads.parquet"
+    reading = TickReading(reads)
+    with reading:
+        running = PySpy("nonblocking", 100, Redactor()).start(launched.pid, output, reading.follow)
+        time.sleep(RECORD_S)
+        recording = running.stop()
+    assert reading.file == reads.name
+    assert not reads.with_suffix(".records").exists()
+    table = read_recording(output)
+    activities = classify(table, load_rules())
+    times, why = root_times(_read_table(reads), activities, recording)
+    assert times is not None, why
+    clock = clock_times(activities, table, recording)
+    assert len(clock) == len(times)
+    apart = np.abs(times - clock)
+    assert np.median(apart) < SLOT_S
+    assert np.quantile(apart, 0.8) < 2 * SLOT_S
+
+
+def test_reader_that_fails_costs_the_times_only(tmp_path):
+    """Broken: a machine whose kernel does not count reads cannot be profiled at all."""
+    reading = TickReading(tmp_path / "reads.parquet")
+    with reading:
+        reading.follow(2**30)  # no such process
+    assert reading.file is None
+
+
+def test_reader_ends_with_its_parent(tmp_path):
+    """Broken: a killed notebook leaves a reader that runs for ever."""
+    reading = TickReading(tmp_path / "reads.parquet")
+    with reading:
+        process = reading._process
+        reading.follow(os.getpid())
+        process.stdin.close()
+        wait_until(lambda: process.poll() is not None, "its end")
+
+
+def test_record_is_the_readers():
+    """Broken: the table holds other bytes than the reader wrote."""
+    assert _RECORD.itemsize == tick_reader.RECORD.size
+    assert _RECORD.names == tuple(READS_SCHEMA.names)
