@@ -6,7 +6,8 @@ reads the process's memory map, parses its program for tens of milliseconds, and
 which is in no recording.
 
 The k-th step of K reads after that is the k-th tick. Where the counts do not say that without doubt, the
-result is a reason: a shift by one tick would put every sample into a neighbouring moment.
+result is a reason: a shift by one tick would put every sample into a neighbouring moment. So the number of
+steps until py-spy's end must agree with the recording, too.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,13 @@ from scoreprof_nb.run_folder.records import Recording
 PAUSE_S = 0.004  # between the memory map and the first stack, and twice the time between two readings
 TRIED = 1  # stacks that are taken before the first tick
 UNEVEN = 0.25  # of K: a burst of reads that is no multiple of K
+NEIGHBOURS = 21
 MOST_UNEVEN = 0.02  # of the bursts
-STOP_S = 0.010  # by which the last tick may be read after py-spy was told to stop, or noticed late
+LATE_S = 0.020  # between two readings when py-spy begins: the memory map and the first stack must be apart
+# Ticks after the last one of the recording: py-spy notices at the next tick that it is to stop, and takes one
+# or two more until its threads have ended, of which the last is hardly ever seen.
+FEWEST_LATER, MOST_LATER = 1, 3
+STOP_S = 0.25  # between the last tick and the moment at which py-spy was told to stop
 
 
 def root_times(
@@ -40,9 +46,23 @@ def root_times(
 def read_times(reads: pd.DataFrame, ticks: int, stopped_s: float) -> NDArray[np.float64] | str:
     """Epoch seconds of each tick of the root process, shape (ticks,), or why they are not known.
 
-    ``reads``: columns before_ns, at_ns, reads, as in reads.parquet, of one block; ``ticks``: how many the
-    recording has of the root process, lost ones included; ``stopped_s``: when py-spy was told to stop.
+    ``reads``: columns before_ns, at_ns, reads, as in reads-N.parquet; ``ticks``: how many the recording has
+    of the root process, lost ones included; ``stopped_s``: when py-spy was told to stop.
     """
+    found = all_times(reads)
+    if isinstance(found, str):
+        return found
+    sampled, later = found[:ticks], found[ticks:]
+    if not ticks or not FEWEST_LATER <= len(found) - ticks <= MOST_LATER:
+        return f"py-spy was seen to read {len(found)} times, and the recording has {ticks} ticks"
+    if max(abs(sampled[-1] - stopped_s), abs(later[0] - stopped_s)) > STOP_S:
+        return "py-spy was not seen to read when it was stopped"
+    return sampled
+
+
+def all_times(reads: pd.DataFrame) -> NDArray[np.float64] | str:
+    """Epoch seconds of each tick of the root process that was seen, those after the recording's end too, or
+    why they are not known. ``reads``: see ``read_times``."""
     before, at = (reads[name].to_numpy(dtype=np.int64) for name in ("before_ns", "at_ns"))
     counts = reads["reads"].to_numpy(dtype=np.int64)
     apart = (before[1:] - at[:-1]) / 1e9  # readings without a change lie in between
@@ -50,21 +70,30 @@ def read_times(reads: pd.DataFrame, ticks: int, stopped_s: float) -> NDArray[np.
     if not len(pauses):
         return "py-spy's reads were not counted"
     first = int(pauses[0]) + 1
+    if ((at - before)[: first + 1] > LATE_S * 1e9).any():
+        return "py-spy's reads were counted too seldom when it began"
     steps = np.diff(counts)[first - 1 :]
     before, at = before[first:], at[first:]
     size = int(np.bincount(steps).argmax())
-    ends = np.append(apart[first:] > 0, True)  # of bursts: a reading without a change follows
-    bursts = np.diff(np.append(0, np.cumsum(steps)[ends]))
-    uneven = np.abs(bursts / size - np.round(bursts / size)) > UNEVEN
-    if uneven.mean() > MOST_UNEVEN or bursts.sum() % size:
+    last = np.append(apart[first:] > 0, True)  # of a burst: a reading without a change follows
+    burst = np.cumsum(last) - last
+    sizes = np.bincount(burst, steps)
+    each = _each(sizes, size)
+    numbers = np.round(sizes / each)
+    if (np.abs(sizes / each - numbers) > UNEVEN).mean() > MOST_UNEVEN:
         return f"py-spy's reads come in other numbers than {size} at a time: threads began or ended"
-    found = _spread(np.round(np.cumsum(steps) / size).astype(np.int64), before, at)[TRIED:]
-    sampled, later = found[:ticks], found[ticks:]
-    stops = len(sampled) == ticks and sampled[-1] <= stopped_s + STOP_S
-    if not stops or (len(later) and later[0] < stopped_s - STOP_S):
-        until = int((found <= stopped_s).sum())
-        return f"py-spy read {until} times until it was stopped, and the recording has {ticks} ticks"
-    return sampled
+    within = np.cumsum(steps) - np.append(0, np.cumsum(sizes)[:-1])[burst]
+    before_burst = np.append(0, np.cumsum(numbers)[:-1])[burst]
+    complete = before_burst + np.round(within / sizes[burst] * numbers[burst])
+    return _spread(complete.astype(np.int64), before, at)[TRIED:]
+
+
+def _each(sizes: NDArray[np.float64], usual: int) -> NDArray[np.float64]:
+    """The reads per tick at each burst: the median of the neighbouring bursts that are of one tick. Threads
+    of the server may begin or end."""
+    single = pd.Series(np.where(sizes < 1.5 * usual, sizes, np.nan))
+    each: NDArray[np.float64] = single.rolling(NEIGHBOURS, center=True, min_periods=1).median().to_numpy()
+    return np.where(np.isnan(each), usual, each)
 
 
 def _spread(

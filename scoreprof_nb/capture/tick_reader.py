@@ -6,7 +6,7 @@ py-spy's recordings contain no times. At each tick py-spy has a thread per proce
 reads the state of each of that process's threads from ``/proc``, one read per thread. The kernel counts the
 reads of each thread (``syscr`` in ``/proc/PID/task/TID/io``), so a step of the count is a tick.
 
-The pid of py-spy is read from the standard input; followed is the first thread that py-spy starts, which
+The pid of py-spy, and a monotonic time before its start, are read from the standard input; followed is the first thread that py-spy starts, which
 samples the server's root process. OUTPUT gets a record in the format ``RECORD`` for each reading of a count
 that differs from the one before. Times are CLOCK_MONOTONIC plus EPOCH_NS.
 
@@ -23,21 +23,28 @@ import time
 from contextlib import suppress
 from typing import BinaryIO
 
-# Epoch nanoseconds right before the reading before, and right after this one; the count.
+# Epoch nanoseconds right before the reading before (of the first: when the thread had not begun), and right
+# after this one; the count.
 RECORD = struct.Struct("<qqq")
 _KEY = b"syscr: "
 
 
-def follow(pid: int, output: BinaryIO, step_s: float, epoch_ns: int) -> None:
-    """Write the steps of the count. Raises OSError when py-spy has ended or the kernel does not count."""
+def follow(pid: int, before_ns: int, output: BinaryIO, step_s: float, epoch_ns: int) -> None:
+    """Write the steps of the count. Raises OSError when py-spy has ended or the kernel does not count.
+
+    ``before_ns``: a monotonic time at which py-spy had not begun.
+    """
     tid = None
     while tid is None:
+        look_ns = time.monotonic_ns()
         tids = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 (pathlib takes longer); in the order of starting
         tid = next((other for other in tids if other != str(pid)), None)
-        if tid is None and _closed(step_s):
-            return
+        if tid is None:
+            before_ns = look_ns
+            if _closed(step_s):
+                return
     file = os.open(f"/proc/{pid}/task/{tid}/io", os.O_RDONLY)
-    before_ns, reads = time.monotonic_ns(), -1
+    reads = -1
     while True:
         start_ns = time.monotonic_ns()
         now = _reads(os.pread(file, 256, 0))
@@ -65,4 +72,5 @@ if __name__ == "__main__":
         print("ready", flush=True)
         line = sys.stdin.readline()
         with suppress(OSError, ValueError):
-            follow(int(line), records, float(sys.argv[2]), int(sys.argv[3]))
+            py_spy, began_ns = map(int, line.split())
+            follow(py_spy, began_ns, records, float(sys.argv[2]), int(sys.argv[3]))

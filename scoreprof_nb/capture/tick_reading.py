@@ -28,6 +28,7 @@ class TickReading:
         self._output = output
         self._scratch = output.with_suffix(".records")
         self._process: subprocess.Popen[bytes] | None = None
+        self._ready_ns = 0
 
     def __enter__(self) -> Self:
         epoch_ns = time.time_ns() - time.monotonic_ns()
@@ -41,6 +42,7 @@ class TickReading:
             )
             assert self._process.stdout is not None
             self._process.stdout.readline()  # ready, or it has failed
+        self._ready_ns = time.monotonic_ns()
         return self
 
     def __exit__(
@@ -64,11 +66,11 @@ class TickReading:
         self._scratch.unlink(missing_ok=True)
 
     def follow(self, pid: int) -> None:
-        """Count the reads of the py-spy with this pid, which has just been started."""
+        """Count the reads of the py-spy with this pid, which has just been started: after this was entered."""
         if self._process is not None:
             assert self._process.stdin is not None
             with suppress(OSError):
-                self._process.stdin.write(b"%d\n" % pid)
+                self._process.stdin.write(b"%d %d\n" % (pid, self._ready_ns))
                 self._process.stdin.flush()
 
     @property
