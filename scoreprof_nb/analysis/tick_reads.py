@@ -7,10 +7,13 @@ which is in no recording.
 
 The k-th step of K reads after that is the k-th tick. Where the counts do not say that without doubt, the
 result is a reason: a shift by one tick would put every sample into a neighbouring moment. So the number of
-steps until py-spy's end must agree with the recording, too.
+steps until py-spy's end must agree with the recording, too, and the reads of the memory map with those of the
+server's other recordings: the first stack was not taken for a part of it.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,64 +23,95 @@ from scoreprof_nb.components.classify import ThreadActivity
 from scoreprof_nb.run_folder.records import Recording
 
 PAUSE_S = 0.004  # between the memory map and the first stack, and twice the time between two readings
+LATE_S = 0.020  # between two readings when py-spy begins: the memory map and the first stack must be apart
 TRIED = 1  # stacks that are taken before the first tick
+FIRST_BURSTS = 3  # among which the memory map is read again if the first stack could not be taken
 UNEVEN = 0.25  # of K: a burst of reads that is no multiple of K
 NEIGHBOURS = 21
 MOST_UNEVEN = 0.02  # of the bursts
-LATE_S = 0.020  # between two readings when py-spy begins: the memory map and the first stack must be apart
 # Ticks after the last one of the recording: py-spy notices at the next tick that it is to stop, and takes one
-# or two more until its threads have ended, of which the last is hardly ever seen.
-FEWEST_LATER, MOST_LATER = 1, 3
+# or two more until its threads have ended, or some more on a busy machine. The last is hardly ever seen.
+FEWEST_LATER, MOST_LATER = 1, 6
 STOP_S = 0.25  # between the last tick and the moment at which py-spy was told to stop
 
 
+@dataclass(frozen=True)
+class _Start:
+    """``first``: the row with the first reads after the memory map; ``map_reads``: how many that took;
+    ``sure``: the readings are close enough to tell the two apart."""
+
+    first: int
+    map_reads: int
+    sure: bool
+
+
+def _start(reads: pd.DataFrame) -> _Start | None:
+    before, at, counts = (reads[name].to_numpy(dtype=np.int64) for name in ("before_ns", "at_ns", "reads"))
+    pauses = np.flatnonzero(((before[1:] - at[:-1]) >= PAUSE_S * 1e9) & (counts[:-1] > 0))
+    if not len(pauses):
+        return None
+    first = int(pauses[0]) + 1
+    sure = bool(((at - before)[:first] <= LATE_S * 1e9).all())
+    return _Start(first, int(counts[first - 1]), sure)
+
+
+def map_reads(recordings: Iterable[pd.DataFrame]) -> int | None:
+    """How many reads py-spy needs for the memory map of the root process, as most of those recordings say
+    that are sure of it; None if none is. ``recordings``: of one server, see ``read_times``."""
+    starts = filter(None, map(_start, recordings))
+    found = Counter(start.map_reads for start in starts if start.sure)
+    return found.most_common(1)[0][0] if found else None
+
+
 def root_times(
-    reads: pd.DataFrame, activities: Sequence[ThreadActivity], recording: Recording
+    reads: pd.DataFrame, known_map: int | None, activities: Sequence[ThreadActivity], recording: Recording
 ) -> tuple[NDArray[np.float64] | None, str | None]:
-    """The times of the root process's ticks, or why they are not known. ``reads``: see ``read_times``."""
+    """The times of the root process's ticks, or why they are not known. The arguments are those of
+    ``read_times``."""
     roots = [activity.samples for activity in activities if not activity.samples.parents]
     if not roots:
         return None, "no samples of the server's root process"
     lost = sum(pid == roots[0].pid for _, pid, _ in recording.lost)
-    times = read_times(reads, max(samples.ticks for samples in roots) + lost, recording.stopped_s)
+    ticks = max(samples.ticks for samples in roots) + lost
+    times = read_times(reads, known_map, ticks, recording.stopped_s)
     return (None, times) if isinstance(times, str) else (times, None)
 
 
-def read_times(reads: pd.DataFrame, ticks: int, stopped_s: float) -> NDArray[np.float64] | str:
+def read_times(
+    reads: pd.DataFrame, known_map: int | None, ticks: int, stopped_s: float
+) -> NDArray[np.float64] | str:
     """Epoch seconds of each tick of the root process, shape (ticks,), or why they are not known.
 
-    ``reads``: columns before_ns, at_ns, reads, as in reads-N.parquet; ``ticks``: how many the recording has
-    of the root process, lost ones included; ``stopped_s``: when py-spy was told to stop.
+    ``reads``: columns before_ns, at_ns, reads, as in reads-N.parquet; ``known_map``: see ``map_reads``;
+    ``ticks``: how many the recording has of the root process, lost ones included; ``stopped_s``: when py-spy
+    was told to stop.
     """
-    found = all_times(reads)
+    start = _start(reads)
+    if start is None or known_map is None:
+        return "py-spy's reads were not counted"
+    if start.map_reads != known_map:
+        return "py-spy's reads were counted too seldom when it began"
+    found = _all_times(reads, start)
     if isinstance(found, str):
         return found
-    sampled, later = found[:ticks], found[ticks:]
     if not ticks or not FEWEST_LATER <= len(found) - ticks <= MOST_LATER:
         return f"py-spy was seen to read {len(found)} times, and the recording has {ticks} ticks"
-    if max(abs(sampled[-1] - stopped_s), abs(later[0] - stopped_s)) > STOP_S:
+    if max(abs(found[ticks - 1] - stopped_s), abs(found[ticks] - stopped_s)) > STOP_S:
         return "py-spy was not seen to read when it was stopped"
-    return sampled
+    return found[:ticks]
 
 
-def all_times(reads: pd.DataFrame) -> NDArray[np.float64] | str:
+def _all_times(reads: pd.DataFrame, start: _Start) -> NDArray[np.float64] | str:
     """Epoch seconds of each tick of the root process that was seen, those after the recording's end too, or
-    why they are not known. ``reads``: see ``read_times``."""
-    before, at = (reads[name].to_numpy(dtype=np.int64) for name in ("before_ns", "at_ns"))
-    counts = reads["reads"].to_numpy(dtype=np.int64)
-    apart = (before[1:] - at[:-1]) / 1e9  # readings without a change lie in between
-    pauses = np.flatnonzero((apart >= PAUSE_S) & (counts[:-1] > 0))
-    if not len(pauses):
-        return "py-spy's reads were not counted"
-    first = int(pauses[0]) + 1
-    if ((at - before)[: first + 1] > LATE_S * 1e9).any():
-        return "py-spy's reads were counted too seldom when it began"
-    steps = np.diff(counts)[first - 1 :]
-    before, at = before[first:], at[first:]
+    why they are not known."""
+    steps = np.diff(reads["reads"].to_numpy(dtype=np.int64))[start.first - 1 :]
+    before, at = (reads[name].to_numpy(dtype=np.int64)[start.first :] for name in ("before_ns", "at_ns"))
     size = int(np.bincount(steps).argmax())
-    last = np.append(apart[first:] > 0, True)  # of a burst: a reading without a change follows
+    last = np.append(before[1:] > at[:-1], True)  # of a burst: a reading without a change follows
     burst = np.cumsum(last) - last
     sizes = np.bincount(burst, steps)
+    if (np.abs(sizes[:FIRST_BURSTS] - start.map_reads) <= 1).any() and start.map_reads > size:
+        return "py-spy needed two attempts to begin"
     each = _each(sizes, size)
     numbers = np.round(sizes / each)
     if (np.abs(sizes / each - numbers) > UNEVEN).mean() > MOST_UNEVEN:

@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoreprof_nb.analysis.clock import clock_times, late_ticks, tick_times
-from scoreprof_nb.analysis.tick_reads import root_times
+from scoreprof_nb.analysis.tick_reads import map_reads, root_times
 from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, ThreadActivity, classify
 from scoreprof_nb.components.component import Catalog
@@ -121,13 +121,15 @@ def phase_ticks(phase: Phase, rules: RuleSet) -> PhaseTicks:
         for block in phase.record.blocks
         if block.recording is not None and block.recording.failure is not None
     ]
+    all_reads = dict(phase.reads())
+    known_map = map_reads(all_reads.values())
     for block, path in phase.recording_paths():
         assert block.recording is not None
         try:
             table = read_recording(path)
-            reads = phase.reads(block.recording)
+            reads = all_reads.get(block.number)
             in_block = block_ticks(
-                block, block.recording, table, classify(table, rules), rules.catalog, reads
+                block, block.recording, table, classify(table, rules), rules.catalog, reads, known_map
             )
         except (ImportFailed, NotOrdered) as error:
             failures.append(f"block {block.number + 1}: {error}")
@@ -147,10 +149,12 @@ def block_ticks(
     activities: Sequence[ThreadActivity],
     catalog: Catalog = CATALOG,
     reads: pd.DataFrame | None = None,
+    known_map: int | None = None,
 ) -> BlockTicks:
     """Put the samples of a recording on one axis of ticks. Raises NotOrdered for a table of counts.
 
-    ``reads``: the counts of py-spy's reads, for a server without a clock.
+    ``reads``: the counts of py-spy's reads, for a server without a clock; ``known_map``: see
+    ``tick_reads.map_reads``.
     """
     table.require_order()
     sampled: dict[int, int] = {}
@@ -163,7 +167,7 @@ def block_ticks(
     clock_s = clock_times(activities, table, recording)
     untimed = None
     if clock_s is None and reads is not None:
-        clock_s, untimed = root_times(reads, activities, recording)
+        clock_s, untimed = root_times(reads, known_map, activities, recording)
     tick_s, timed = tick_times(clock_s, n, recording)
     axis = _Axis(
         inside=(tick_s >= block.start_s) & (tick_s <= block.stop_s),

@@ -6,9 +6,10 @@ py-spy's recordings contain no times. At each tick py-spy has a thread per proce
 reads the state of each of that process's threads from ``/proc``, one read per thread. The kernel counts the
 reads of each thread (``syscr`` in ``/proc/PID/task/TID/io``), so a step of the count is a tick.
 
-The pid of py-spy, and a monotonic time before its start, are read from the standard input; followed is the first thread that py-spy starts, which
-samples the server's root process. OUTPUT gets a record in the format ``RECORD`` for each reading of a count
-that differs from the one before. Times are CLOCK_MONOTONIC plus EPOCH_NS.
+The pid of py-spy, and a monotonic time before its start, are read from the standard input. Followed is the
+first thread that py-spy starts, which samples the server's root process. OUTPUT gets a record in the format
+``RECORD`` for each reading of a count that differs from the one before. Times are CLOCK_MONOTONIC plus
+EPOCH_NS.
 
 It prints a line when it is ready for the pid, and runs until py-spy ends or its standard input is closed,
 which also happens when its parent dies. It is a process of its own, so that the load generator does not delay

@@ -66,7 +66,7 @@ class TickReading:
         self._scratch.unlink(missing_ok=True)
 
     def follow(self, pid: int) -> None:
-        """Count the reads of the py-spy with this pid, which has just been started: after this was entered."""
+        """Count the reads of the py-spy with this pid, which was started after this was entered."""
         if self._process is not None:
             assert self._process.stdin is not None
             with suppress(OSError):

@@ -25,7 +25,6 @@ from scoreprof_nb.run_folder.records import (
     Block,
     Manifest,
     PhaseRecord,
-    Recording,
     RunFolderError,
 )
 
@@ -121,9 +120,11 @@ class Phase:
         path = self.folder / files.DEVICE_REQUESTS
         return _read_table(path) if path.exists() else REQUESTS_SCHEMA.empty_table().to_pandas()
 
-    def reads(self, recording: Recording) -> pd.DataFrame | None:
-        """How often py-spy had read by when, columns of READS_SCHEMA; None where it was not counted."""
-        return _read_table(self.folder / recording.reads) if recording.reads is not None else None
+    def reads(self) -> Iterator[tuple[int, pd.DataFrame]]:
+        """How often py-spy had read by when, by the number of the block: columns of READS_SCHEMA."""
+        for block in self.record.blocks:
+            if block.recording is not None and block.recording.reads is not None:
+                yield block.number, _read_table(self.folder / block.recording.reads)
 
     def recording_paths(self) -> Iterator[tuple[Block, Path]]:
         """The blocks that have a recording, each with its file."""
