@@ -18,6 +18,7 @@ PER_CHARACTER_MS = 0.02
 TOKENS = 300
 PHASE_S = 8.0  # half of it with py-spy
 WIDE = 2.0  # half widths of a 95 % interval: hardly ever missed
+QUICK = {"device_trace_s": 0.0, "warmup_s": 20.0}
 OF_ITS_OWN_MS = 1.5  # what tokenising takes without the cost, at most
 
 
@@ -61,7 +62,7 @@ def test_open_loop_at_half_capacity(
 ) -> None:
     """Broken: under the arrivals of production, a cost is multiplied by the queue or disappears in it."""
     monkeypatch.setattr(load, "LADDER", (HALF,))
-    run = measure(tmp_path / "run", "single", PHASE_S, f"{TOKENIZE}:spin:{COST_MS}", rates="auto")
+    run = measure(tmp_path / "run", "single", PHASE_S, f"{TOKENIZE}:spin:{COST_MS}", rates="auto", **QUICK)
     phase = run.phase
     assert phase.load.loop == "open"
     assert phase.path.method == "joint", phase.path.reason
@@ -85,6 +86,7 @@ def test_long_prompt_shows_tokenising_per_token(server_python: str, may_trace: N
         query_tokens=str(TOKENS - 20),
         item_tokens="20",
         server_flags="--context-length 512",
+        **QUICK,
     )
     phase = run.phase
     tokens = phase.prefix_cache.prompt_tokens_per_request
