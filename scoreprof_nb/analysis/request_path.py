@@ -13,7 +13,7 @@ server. A tick's time is known to half a slot of the launcher's clock: between t
 each other closely, idle ticks are counted for one of them, and subtracted in the number that the pauses
 must have.
 
-Where the threads cannot be put on common ticks (a server without the launcher's clock, missing samples),
+Where the threads cannot be put on common ticks (times of ticks that are not certain, missing samples),
 the marginal method is used with one request in flight; the result states when it was used.
 """
 

@@ -45,11 +45,15 @@ class _Start:
     sure: bool
 
 
-def _start(reads: pd.DataFrame) -> _Start | None:
+def _start(reads: pd.DataFrame, known_map: int | None = None) -> _Start | None:
+    """``known_map``: if a reading shows just so many reads, the memory map had been read then, and no more."""
     before, at, counts = (reads[name].to_numpy(dtype=np.int64) for name in ("before_ns", "at_ns", "reads"))
     pauses = np.flatnonzero(((before[1:] - at[:-1]) >= PAUSE_S * 1e9) & (counts[:-1] > 0))
     if not len(pauses):
         return None
+    exact = np.flatnonzero(counts == known_map)
+    if len(exact):
+        return _Start(int(exact[0]) + 1, int(counts[exact[0]]), sure=True)
     first = int(pauses[0]) + 1
     sure = bool(((at - before)[:first] <= LATE_S * 1e9).all())
     return _Start(first, int(counts[first - 1]), sure)
@@ -86,7 +90,7 @@ def read_times(
     ``ticks``: how many the recording has of the root process, lost ones included; ``stopped_s``: when py-spy
     was told to stop.
     """
-    start = _start(reads)
+    start = _start(reads, known_map)
     if start is None or known_map is None:
         return "py-spy's reads were not counted"
     if start.map_reads != known_map:
