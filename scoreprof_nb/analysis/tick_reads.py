@@ -46,7 +46,7 @@ class _Start:
 
 
 def _start(reads: pd.DataFrame, known_map: int | None = None) -> _Start | None:
-    """``known_map``: if a reading shows just so many reads, the memory map had been read then, and no more."""
+    """``known_map``: where a reading shows just so many reads, the memory map was read, and no more."""
     before, at, counts = (reads[name].to_numpy(dtype=np.int64) for name in ("before_ns", "at_ns", "reads"))
     pauses = np.flatnonzero(((before[1:] - at[:-1]) >= PAUSE_S * 1e9) & (counts[:-1] > 0))
     if not len(pauses):
