@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scoreprof_nb.capture.run_clock import epoch_ns
 from scoreprof_nb.run_folder.store import READS_SCHEMA
 
 READER = Path(__file__).with_name("tick_reader.py")
@@ -31,8 +32,7 @@ class TickReading:
         self._ready_ns = 0
 
     def __enter__(self) -> Self:
-        epoch_ns = time.time_ns() - time.monotonic_ns()
-        arguments = [str(self._scratch), str(STEP_S), str(epoch_ns)]
+        arguments = [str(self._scratch), str(STEP_S), str(epoch_ns())]
         with suppress(OSError):
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(READER), *arguments],
