@@ -153,7 +153,8 @@ def _keep(folder: RunFolder, scratch: Path) -> PhaseRecord | None:
     if len(record.blocks) < KEPT_BLOCKS or sum(block.wall_s for block in record.blocks) < KEPT_S:
         return None
     segments = PhaseSegments(scratch, int(progress.get("segments", 0)))
-    recordings = {block.recording.file for block in record.blocks if block.recording is not None}
+    made = [block.recording for block in record.blocks if block.recording is not None]
+    recordings = {name for recording in made for name in (recording.file, recording.reads)}
     try:
         record = replace(record, answered=segments.answered())
         segments.finish(record)

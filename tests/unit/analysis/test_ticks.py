@@ -110,7 +110,7 @@ def test_each_slot_has_the_line_that_the_decoding_expects():
         caller = sys._getframe(1)
         seen.append((slot, caller.f_lineno, caller.f_code.co_filename, caller.f_code.co_name))
 
-    launcher.Clock(child=None)._clock(wait)
+    launcher.Clock(child=None, epoch_ns=0)._clock(wait)
     assert seen == [
         (slot, slot + launcher.FIRST_LINE, launcher.CLOCK_FILE, "clock") for slot in range(launcher.SLOTS)
     ]

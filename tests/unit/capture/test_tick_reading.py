@@ -25,7 +25,8 @@ from scoreprof_nb.stacks.recording import read_recording
 from tests.support.standin import wait_until
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
-RECORD_S = 2.5
+RECORD_S = 1.5
+ATTEMPTS = 4
 
 
 @pytest.fixture
@@ -45,12 +46,9 @@ def launched():
     process.communicate()
 
 
-def test_reads_show_when_each_tick_was(launched, tmp_path):
-    """Broken: samples of an attached server are put into the moments before or after.
-
-    Most ticks agree to a slot of the clock and a reading of the counts; a busy machine delays some.
-    """
-    output, reads = tmp_path / "recording.speedscope.json", tmp_path / "reads.parquet"
+def recorded(launched, folder):
+    """The times of a recording's ticks by py-spy's reads, or why they are not known, and by the clock."""
+    output, reads = folder / "recording.speedscope.json", folder / "reads.parquet"
     reading = TickReading(reads)
     with reading:
         running = PySpy("nonblocking", 100, Redactor()).start(launched.pid, output, reading.follow)
@@ -61,12 +59,25 @@ def test_reads_show_when_each_tick_was(launched, tmp_path):
     table = read_recording(output)
     activities = classify(table, load_rules())
     counts = _read_table(reads)
-    known_map = map_reads([counts])
-    if known_map is None:
-        pytest.skip("the reader was not run when py-spy began")
-    times, why = root_times(counts, known_map, activities, recording)
-    assert times is not None, why
-    clock = clock_times(activities, table, recording)
+    times, why = root_times(counts, map_reads([counts]), activities, recording)
+    return times, why, clock_times(activities, table, recording)
+
+
+def test_reads_show_when_each_tick_was(launched, tmp_path):
+    """Broken: samples of an attached server are put into the moments before or after.
+
+    Most ticks agree to a slot of the clock and a reading of the counts; a busy machine delays some, and may
+    spoil a recording, which then is refused.
+    """
+    reasons = []
+    for number in range(ATTEMPTS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        times, why, clock = recorded(launched, folder)
+        if times is not None:
+            break
+        reasons.append(why)
+    assert times is not None, reasons
     assert len(clock) == len(times)
     apart, shifted = np.median(np.abs(times - clock)), np.median(np.abs(times[1:] - clock[:-1]))
     assert apart < SLOT_S
