@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scoreprof_nb.analysis.quality import Check
-from scoreprof_nb.analysis.requests import MeasuredRequests, answered_within, events, within
+from scoreprof_nb.analysis.requests import MeasuredRequests, events, within
 from scoreprof_nb.run_folder.store import Phase
 
 
@@ -42,7 +42,7 @@ def request_counts(phase: Phase, requests: MeasuredRequests, log: pd.DataFrame) 
     table = requests.table
     in_block = table[table["ok"] & (table["block"] >= 0)]
     prefills = events(within(phase, log), "prefill")
-    answered = answered_within(phase, table)
+    answered = requests.answered_within(phase.record.blocks)
     return RequestCounts(
         phase=phase.name,
         sent=len(table),

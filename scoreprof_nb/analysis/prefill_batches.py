@@ -16,6 +16,9 @@ from scoreprof_nb.engines.sglang_jax_analysis import LOG_EVENTS, QUEUED_SEQUENCE
 from scoreprof_nb.run_folder.store import Phase
 
 OUT_OF_ORDER_SHARE = 0.02  # of the requests; more is not first come, first served
+# Of the median latency: how late the kit may read a line of the log, because the machine is busy. A batch of
+# another request, or one too early or late, is further away.
+LINE_DELAY = 0.5
 _REJECTED = re.compile("^http_4")  # such a request has no sequences
 
 
@@ -58,13 +61,17 @@ def prefill_batches(phase: Phase, log: pd.DataFrame, requests: pd.DataFrame) -> 
     first = np.searchsorted(ends, through - items, side="right")
     last = np.searchsorted(ends, through, side="left")
     known = items > 0
-    late = start_ns[first[known]] > requests["done_ns"].to_numpy()[known]
-    early = start_ns[last[known]] < requests["sent_ns"].to_numpy()[known]
+    sent_ns, done_ns = (requests[name].to_numpy(dtype=np.int64)[known] for name in ("sent_ns", "done_ns"))
+    delay_ns = LINE_DELAY * float(np.median(done_ns - sent_ns)) if known.any() else 0.0
+    late = start_ns[first[known]] > done_ns + delay_ns
+    early = start_ns[last[known]] < sent_ns
     if (late | early).mean() > OUT_OF_ORDER_SHARE:
         return (
             f"{(late | early).mean():.0%} of the requests were answered before a batch for them started, or "
             "sent after it: they are not served first come, first served"
         )
+    np.minimum.at(start_ns, first[known], done_ns)  # a line that was read late
+    start_ns = np.minimum.accumulate(start_ns[::-1])[::-1]
     return PrefillBatches(
         start_s=start_ns / 1e9,
         queued=np.where(queued >= 0, ends + queued, -1),

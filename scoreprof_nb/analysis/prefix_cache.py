@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scoreprof_nb.analysis.quality import Check
-from scoreprof_nb.analysis.requests import MeasuredRequests, answered_within, within
+from scoreprof_nb.analysis.requests import MeasuredRequests, within
 from scoreprof_nb.engines.sglang_jax_analysis import PREFILL_TOKENS
 from scoreprof_nb.run_folder.store import Phase
 
@@ -17,9 +17,9 @@ COLD, CACHE_OFF = "cold", "off"
 
 @dataclass(frozen=True)
 class PrefixCache:
-    """``prompt_tokens_per_request``: of all items together; ``cached_share``: of the prompt tokens in the
-    server's log; ``explained_share``: the most that a request's own items can take from the query that they
-    share, and by chance. None where it is not known."""
+    """``prompt_tokens_per_request``: of all items together, as planned, else by the server's log;
+    ``cached_share``: of the prompt tokens in the log; ``explained_share``: the most that a request's own
+    items can take from the query that they share, and by chance. None where it is not known."""
 
     prompt_tokens_per_request: float | None
     cached_share: float | None
@@ -27,13 +27,13 @@ class PrefixCache:
 
 
 def prefix_cache(phase: Phase, log: pd.DataFrame, requests: MeasuredRequests) -> PrefixCache:
-    """``log``: the server's, columns time_ns and text."""
+    """Over the first block to the last one. ``log``: the server's, columns time_ns and text."""
     table = requests.table
-    tokens = within(phase, log)["text"].str.extract(PREFILL_TOKENS).dropna().astype(int)
+    tokens = within(phase, log)["text"].astype(str).str.extract(PREFILL_TOKENS).dropna().astype(int)
     new, cached = (int(tokens[column].sum()) for column in tokens)
     known = table[["prompt_tokens", "shared_tokens", "items"]].dropna()
     planned = None if len(known) < len(table) or known.empty else known.mean()
-    answered = len(answered_within(phase, table))
+    answered = len(requests.answered_within(phase.record.blocks))
     per_request = (new + cached) / answered if answered and new + cached else None
     explained = None
     if planned is not None:

@@ -13,7 +13,7 @@ server. A tick's time is known to half a slot of the launcher's clock: between t
 each other closely, idle ticks are counted for one of them, and subtracted in the number that the pauses
 must have.
 
-Where the threads cannot be put on common ticks (a server without the launcher's clock, missing samples),
+Where the threads cannot be put on common ticks (times of ticks that are not certain, missing samples),
 the marginal method is used with one request in flight; the result states when it was used.
 """
 
@@ -135,8 +135,10 @@ def _missing(ticks: PhaseTicks, profiled: pd.DataFrame) -> str | None:
 
 def _why_not_joint(ticks: PhaseTicks) -> str | None:
     """Why the joint state of the threads is not known at every tick; None if it is."""
-    if not all(block.aligned for block in ticks.blocks):
-        return "the processes' samples could not be put on common ticks"
+    unaligned = [block for block in ticks.blocks if not block.aligned]
+    if unaligned:
+        why = next((f": {block.untimed}" for block in unaligned if block.untimed), "")
+        return f"the processes' samples could not be put on common ticks{why}"
     for block in ticks.blocks:
         for role in (HTTP, SCHEDULER, FORWARD, DETOKENIZER):
             thread = block.thread(*role)

@@ -1,5 +1,6 @@
 """The requests of a phase, ready for analysis: the block each belongs to, and what happened to it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scoreprof_nb.engines.sglang_jax_analysis import LOG_EVENTS
-from scoreprof_nb.run_folder.records import Load
+from scoreprof_nb.run_folder.records import Block, Load
 from scoreprof_nb.run_folder.store import Phase
 
 
@@ -46,6 +47,13 @@ class MeasuredRequests:
         succeeded = self.succeeded()
         return succeeded[succeeded["plain"]]
 
+    def answered_within(self, blocks: Sequence[Block]) -> pd.DataFrame:
+        """The successful requests sent and answered from the start of the first block to the end of the last
+        one, as the log's lines that ``within`` gives: those between two blocks too."""
+        start_ns, stop_ns = blocks[0].start_s * 1e9, blocks[-1].stop_s * 1e9
+        table = self.table
+        return table[table["ok"] & (table["sent_ns"] >= start_ns) & (table["done_ns"] <= stop_ns)]
+
 
 def measured_requests(phase: Phase, log: pd.DataFrame, load: Load) -> MeasuredRequests:
     """The requests of a phase. ``log``: the server's, columns time_ns and text.
@@ -79,14 +87,6 @@ def measured_requests(phase: Phase, log: pd.DataFrame, load: Load) -> MeasuredRe
     table["compile_hit"] = _column(compiles, len(table)) > 0
     table["split"] = table["prefills"] > 1
     return MeasuredRequests(table)
-
-
-def answered_within(phase: Phase, table: pd.DataFrame) -> pd.DataFrame:
-    """The answered requests between the start of the first block and the end of the last one: those whose
-    batches ``within`` has. ``table``: of MeasuredRequests."""
-    blocks = phase.record.blocks
-    start_ns, stop_ns = blocks[0].start_s * 1e9, blocks[-1].stop_s * 1e9
-    return table[table["ok"] & (table["sent_ns"] >= start_ns) & (table["done_ns"] <= stop_ns)]
 
 
 def within(phase: Phase, log: pd.DataFrame) -> pd.DataFrame:

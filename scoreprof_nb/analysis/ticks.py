@@ -4,7 +4,8 @@ py-spy's recording has no times, and a tick is missing from a process that could
 corrected here:
 
 - The launcher shows the time in its stack (``capture/launcher.py``), so the time of each tick is known to
-  4 ms. Without a launcher (an attached server) ticks are assumed to be evenly spaced.
+  4 ms. For an attached server, the ticks are seen from outside, in the counts of py-spy's own reads
+  (``tick_reads``). Without either, ticks are assumed to be evenly spaced.
 - py-spy logs the time, process and thread of each lost tick. It is restored at the tick of that time. A
   read fails when the interpreter runs Python while it is read, so the thread that failed was *running*:
   its tick gets the component of its nearest running sample. The other threads of the process get the
@@ -18,9 +19,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from scoreprof_nb.analysis.clock import clock_times, late_ticks, tick_times
+from scoreprof_nb.analysis.tick_reads import map_reads, root_times
 from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.classify import Role, ThreadActivity, classify
 from scoreprof_nb.components.component import Catalog
@@ -56,7 +59,8 @@ class BlockTicks:
     """The ticks of one profiled block. py-spy runs longer than the block; what lies outside is cut.
 
     ``tick_s``: epoch seconds of each tick; ``timed``: they are measured, not assumed; ``mismatch``:
-    the largest difference between the tick counts of two processes, with lost ticks restored.
+    the largest difference between the tick counts of two processes, with lost ticks restored; ``untimed``:
+    why the times are assumed, None where that is not known.
     """
 
     block: Block
@@ -67,6 +71,7 @@ class BlockTicks:
     mismatch: int
     threads: tuple[ThreadTicks, ...]
     catalog: Catalog = CATALOG
+    untimed: str | None = None
 
     @property
     def ticks(self) -> int:
@@ -116,11 +121,16 @@ def phase_ticks(phase: Phase, rules: RuleSet) -> PhaseTicks:
         for block in phase.record.blocks
         if block.recording is not None and block.recording.failure is not None
     ]
+    all_reads = dict(phase.reads())
+    known_map = map_reads(all_reads.values())
     for block, path in phase.recording_paths():
         assert block.recording is not None
         try:
             table = read_recording(path)
-            in_block = block_ticks(block, block.recording, table, classify(table, rules), rules.catalog)
+            reads = all_reads.get(block.number)
+            in_block = block_ticks(
+                block, block.recording, table, classify(table, rules), rules.catalog, reads, known_map
+            )
         except (ImportFailed, NotOrdered) as error:
             failures.append(f"block {block.number + 1}: {error}")
             continue
@@ -138,8 +148,14 @@ def block_ticks(
     table: StackTable,
     activities: Sequence[ThreadActivity],
     catalog: Catalog = CATALOG,
+    reads: pd.DataFrame | None = None,
+    known_map: int | None = None,
 ) -> BlockTicks:
-    """Put the samples of a recording on one axis of ticks. Raises NotOrdered for a table of counts."""
+    """Put the samples of a recording on one axis of ticks. Raises NotOrdered for a table of counts.
+
+    ``reads``: the counts of py-spy's reads, for a server without a clock; ``known_map``: see
+    ``tick_reads.map_reads``.
+    """
     table.require_order()
     sampled: dict[int, int] = {}
     for activity in activities:
@@ -148,7 +164,11 @@ def block_ticks(
     lost = {pid: sorted((at, tid) for at, p, tid in recording.lost if p == pid) for pid in sampled}
     totals = [count + len(lost[pid]) for pid, count in sampled.items()]
     n = max(totals, default=0)
-    tick_s, timed = tick_times(clock_times(activities, table, recording), n, recording)
+    clock_s = clock_times(activities, table, recording)
+    untimed = None
+    if clock_s is None and reads is not None:
+        clock_s, untimed = root_times(reads, known_map, activities, recording)
+    tick_s, timed = tick_times(clock_s, n, recording)
     axis = _Axis(
         inside=(tick_s >= block.start_s) & (tick_s <= block.stop_s),
         roots=_roots(table),
@@ -169,6 +189,7 @@ def block_ticks(
         mismatch=n - min(totals, default=0),
         threads=tuple(thread for thread in threads if len(thread.components)),
         catalog=catalog,
+        untimed=untimed,
     )
 
 

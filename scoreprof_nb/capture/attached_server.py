@@ -20,6 +20,7 @@ class AttachedServer:
     nor a clock."""
 
     log: None = None
+    has_clock = False
 
     def __init__(self, url: str, redact: Redactor) -> None:
         """Raises ParameterError when no process of this machine listens there."""

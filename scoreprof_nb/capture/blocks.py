@@ -5,6 +5,7 @@ The run thus measures the cost of the profiler itself, and a drift of the machin
 
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from scoreprof_nb.capture.recorder import Recorder, RecorderFailed, RunningRecor
 from scoreprof_nb.capture.request_log import RequestLog
 from scoreprof_nb.capture.run_clock import StepWatch, now_s
 from scoreprof_nb.capture.server import Server
+from scoreprof_nb.capture.tick_reading import TickReading
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.progress import LogProgress
@@ -54,7 +56,17 @@ class BlockRecording:
     Entering starts the recording, ``stop`` ends it. Leaving without ``stop`` kills it.
     """
 
-    def __init__(self, recorder: Recorder, server: Server, output: Path, redact: Redactor) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        server: Server,
+        output: Path,
+        redact: Redactor,
+        ticks: TickReading | None = None,
+    ) -> None:
+        """``ticks``: what shows when the recorder samples, for a server without a clock."""
+        self._ticks = ticks
+        self._resources = ExitStack()
         self._recorder = recorder
         self._server = server
         self._output = output
@@ -64,8 +76,10 @@ class BlockRecording:
 
     def __enter__(self) -> "BlockRecording":
         self._server.enable_clock(True)
+        if self._ticks is not None:
+            self._resources.enter_context(self._ticks)
         try:
-            self._running = self._recorder.start(self._server.pid(), self._output)
+            self._running = self._recorder.start(self._server.pid(), self._output, self._began)
         except RecorderFailed as error:
             now = now_s()
             self._failed = Recording(None, now, now, self._recorder.rate_hz, failure=self._redact(str(error)))
@@ -75,14 +89,20 @@ class BlockRecording:
         if self._running is not None:
             with suppress(Exception):
                 self._running.kill()
+        self._resources.close()
 
     def stop(self) -> Recording:
         """End the recording and the clock."""
         running, self._running = self._running, None
         recording = running.stop() if running is not None else self._failed
         self._server.enable_clock(False)
+        self._resources.close()
         assert recording is not None
-        return recording
+        return replace(recording, reads=self._ticks.file) if self._ticks is not None else recording
+
+    def _began(self, pid: int) -> None:
+        if self._ticks is not None:
+            self._ticks.follow(pid)
 
 
 class BlockMeasurement:

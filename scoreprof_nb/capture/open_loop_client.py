@@ -10,7 +10,8 @@ answer. After the last answer a line ``end cpu_ns``: the CPU time that all this 
 
 A thread sleeps until each send, because the timers of an event loop are rounded to a millisecond. EPOCH_NS is
 the epoch time of the monotonic clock's zero, so that all processes share one clock. Where it may, the program
-runs at a higher priority: a busy server must not delay the sends.
+runs before all others (real-time scheduling), else at a higher priority: a busy server must not delay the
+sends.
 """
 
 import asyncio
@@ -106,12 +107,24 @@ class Sender:
         return self._epoch_ns + time.perf_counter_ns()
 
 
+def run_first() -> None:
+    """Be run whenever there is something to send. Only root, or a process with CAP_SYS_NICE, may ask for it.
+
+    With two cores and ten busy processes, p99 of the delay was 3 to 4 ms with a higher priority, and 0.4 ms
+    with real-time scheduling.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except OSError:
+        with suppress(OSError):
+            os.nice(PRIORITY)
+
+
 def main(url: str, timeout_s: str, epoch_ns: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a notebook: the parent ends it
     arrivals: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
     threading.Thread(target=read_arrivals, args=(sys.stdin.buffer, arrivals), daemon=True).start()
-    with suppress(OSError):  # only root may
-        os.nice(PRIORITY)
+    run_first()
     output = sys.stdout.buffer
     output.write(b"ready\n")
     output.flush()

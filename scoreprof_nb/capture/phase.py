@@ -20,11 +20,12 @@ from scoreprof_nb.capture.request_log import RequestLog
 from scoreprof_nb.capture.run_clock import StepWatch, now_ns, now_s
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.thread_states import CpuRecorder
+from scoreprof_nb.capture.tick_reading import TickReading
 from scoreprof_nb.capture.warmup import PhaseWarmup
 from scoreprof_nb.capture.workload import Workload
 from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import Parameters
-from scoreprof_nb.run_folder.files import recording_name
+from scoreprof_nb.run_folder.files import reads_name, recording_name
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import DeviceTrace, Load, PhaseRecord, Warmup
@@ -95,7 +96,8 @@ def capture_phase(
                     with ExitStack() as stack:
                         if profiled and recorder is not None:
                             output = staging / recording_name(number, recorder.suffix)
-                            recording = BlockRecording(recorder, server, output, plan.redact)
+                            ticks = None if server.has_clock else TickReading(staging / reads_name(number))
+                            recording = BlockRecording(recorder, server, output, plan.redact, ticks)
                             stack.enter_context(cpu.reading(number))
                         block, rows = measurement.measure(number, recording)
                     writer.add(block, rows, memory, cpu, clock)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from scoreprof_nb.capture.pyspy_recording import PySpyRecording, one_line
@@ -44,10 +44,19 @@ class PySpy:
         self._thread_ids = {pid: thread_ids(pid) for pid in pids}
         return {pid: ids.values() for pid, ids in self._thread_ids.items()}
 
-    def start(self, pid: int, output: Path) -> "PySpyRecording":
-        """Record the process and its children. Raises RecorderFailed."""
+    def start(
+        self, pid: int, output: Path, began: Callable[[int], None] = lambda pid: None
+    ) -> "PySpyRecording":
+        """Record the process and its children. Raises RecorderFailed. ``began``: gets py-spy's own pid."""
         return PySpyRecording.start(
-            executable(), pid, output, self.rate_hz, MODE_FLAGS[self._mode], self._redact, self._thread_ids
+            executable(),
+            pid,
+            output,
+            self.rate_hz,
+            MODE_FLAGS[self._mode],
+            self._redact,
+            self._thread_ids,
+            began,
         )
 
 

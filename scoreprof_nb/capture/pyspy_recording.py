@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -71,10 +71,11 @@ class PySpyRecording:
         mode_flags: Sequence[str],
         redact: Redactor,
         thread_ids: Mapping[int, Mapping[int, int]],
+        began: Callable[[int], None] = lambda pid: None,
     ) -> Self:
         """Start the py-spy ``program`` and wait until it samples. Raises RecorderFailed.
 
-        ``thread_ids``: OS thread ids by pthread id, by pid.
+        ``thread_ids``: OS thread ids by pthread id, by pid. ``began``: gets py-spy's own pid at once.
         """
         try:
             target = psutil.Process(pid)
@@ -99,6 +100,7 @@ class PySpyRecording:
         )
         recording = cls(process, target, output, rate_hz, redact, thread_ids)
         try:
+            began(process.pid)
             recording._reader.start()
             recording._wait_sampling()
         except BaseException:

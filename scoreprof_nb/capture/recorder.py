@@ -1,6 +1,6 @@
 """What the capture needs of a sampling profiler. py-spy is one (``pyspy.py``)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -43,5 +43,8 @@ class Recorder(Protocol):
         Returns the OS ids of the threads that it records by pid, as far as it knows them.
         """
 
-    def start(self, pid: int, output: Path) -> RunningRecording:
-        """Record a process and its children into a file. Raises RecorderFailed."""
+    def start(self, pid: int, output: Path, began: Callable[[int], None]) -> RunningRecording:
+        """Record a process and its children into a file. Raises RecorderFailed.
+
+        ``began``: called with the pid of the recorder's process, as soon as there is one.
+        """

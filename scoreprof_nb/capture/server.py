@@ -47,6 +47,10 @@ class Server(Protocol):
     def url(self) -> str: ...
 
     @property
+    def has_clock(self) -> bool:
+        """Whether it shows the time in its stacks while its clock is on."""
+
+    @property
     def log(self) -> ServerLog | None:
         """None for a server that the kit did not launch: its output is not known."""
 
@@ -67,6 +71,8 @@ class LaunchedServer:
     Its root process is ``launcher.py``, the clock of the recordings. The server has a separate temporary
     folder, because sglang-jax leaves its sockets there.
     """
+
+    has_clock = True
 
     def __init__(
         self,

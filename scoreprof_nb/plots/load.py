@@ -36,7 +36,7 @@ def plot_latency_over_rate(curve: pd.DataFrame, slo_ms: float = 0.0) -> Figure:
     kinds = list(curve.groupby("kind", sort=False))
     refused = int(curve["p50_ms"].isna().sum())
     denominator = f"one dot = one rate, n = {len(curve)} rates; latency from the planned sending time" + (
-        f"; {refused} rates without percentiles (crosses): see the table" if refused else ""
+        f"; without percentiles: {refused} (crosses, see the table)" if refused else ""
     )
     handles: list[Artist] = [
         *(Line2D([], [], color=colour, marker="o", label=name) for name, colour in _LINES.items()),

@@ -74,7 +74,7 @@ def rate_table(report: Report) -> pd.DataFrame:
                 "in flight": step.in_flight,
                 **({"within slo_ms/s": goodput} if slo_ms else {}),
                 "send delay p99 ms": step.late_p99_ms,
-                "remarks": "; ".join(_remarks(step.refused, step.too_short, step.relaxations, step.units)),
+                "remarks": "; ".join(_remarks(step)),
             }
         )
     return pd.DataFrame(rows)
@@ -137,8 +137,13 @@ def _shown(estimate: Estimate | None, limit_s: float | None) -> str:
     return with_interval(estimate.value, estimate.low, estimate.high)
 
 
-def _remarks(refused: tuple[str, ...], too_short: bool, relaxations: float | None, units: str) -> list[str]:
-    if refused:
-        return list(refused)
-    short = f"too short: {relaxations:.0f} relaxation times" if too_short and relaxations else ""
-    return [text for text in (short, f"intervals over {units}") if text]
+def _remarks(step: OpenLoopStep) -> list[str]:
+    if step.refused:
+        return list(step.refused)
+    short = (
+        f"too short: {step.relaxations:.0f} relaxation times" if step.too_short and step.relaxations else ""
+    )
+    narrow = (
+        f"at {step.utilisation:.0%} of the capacity: the intervals may be too narrow" if step.narrow else ""
+    )
+    return [text for text in (short, f"intervals over {step.units}", narrow) if text]

@@ -68,3 +68,8 @@ def timed_recording_name(phase: str) -> str:
 def recording_name(block: int, suffix: str) -> str:
     """The file with the recording of a block; ``suffix`` is that of the recorder's format."""
     return f"recording-{block}{suffix}"
+
+
+def reads_name(block: int) -> str:
+    """The file with the counts of py-spy's reads during the recording of a block."""
+    return f"reads-{block}.parquet"

@@ -39,6 +39,7 @@ class Recording:
     behind_s: float = 0.0  # the largest delay that py-spy reported
     lost: tuple[tuple[float, int, int], ...] = ()  # (epoch seconds, pid, tid or 0) of each error
     failure: str | None = None  # why there is no file
+    reads: str | None = None  # file with the counts of py-spy's reads; None: not counted
 
 
 @dataclass(frozen=True, config=_CHECKED)

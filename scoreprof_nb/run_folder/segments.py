@@ -167,7 +167,8 @@ def _keep(folder: RunFolder, scratch: Path) -> PhaseRecord | None:
         return None
     number = read_json_if_valid(scratch / files.UNFINISHED).get("segments")
     segments = PhaseSegments(scratch, number if isinstance(number, int) else 0)
-    recordings = {block.recording.file for block in record.blocks if block.recording is not None}
+    made = [block.recording for block in record.blocks if block.recording is not None]
+    recordings = {name for recording in made for name in (recording.file, recording.reads)}
     try:
         record = replace(record, answered=segments.answered())
         segments.finish(record)

@@ -82,6 +82,14 @@ MEMORY_SCHEMA = pa.schema(
     ]
 )
 
+READS_SCHEMA = pa.schema(  # of the reads of py-spy's first thread, where the server has no clock
+    [
+        ("before_ns", pa.int64()),  # right before the reading of the count before this one, epoch nanoseconds
+        ("at_ns", pa.int64()),  # right after this reading
+        ("reads", pa.int64()),  # how often the thread had read; only changes are rows
+    ]
+)
+
 LOG_LINE = re.compile(r"^(\d{10})\.(\d{6}) (.*)$")
 
 
@@ -112,6 +120,12 @@ class Phase:
         """The requests of the device trace, columns of REQUESTS_SCHEMA; empty without a trace."""
         path = self.folder / files.DEVICE_REQUESTS
         return _read_table(path) if path.exists() else REQUESTS_SCHEMA.empty_table().to_pandas()
+
+    def reads(self) -> Iterator[tuple[int, pd.DataFrame]]:
+        """How often py-spy had read by when, by the number of the block: columns of READS_SCHEMA."""
+        for block in self.record.blocks:
+            if block.recording is not None and block.recording.reads is not None:
+                yield block.number, _read_table(self.folder / block.recording.reads)
 
     def recording_paths(self) -> Iterator[tuple[Block, Path]]:
         """The blocks that have a recording, each with its file."""

@@ -1,4 +1,7 @@
-"""A server that is already running is found by its port, profiled, and left running."""
+"""A server that is already running is found by its port, profiled, and left running.
+
+It has a known cost in tokenising, so that the path's truth is known although the kit did not launch it.
+"""
 
 import json
 import os
@@ -8,11 +11,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import requests
 
 from scoreprof_nb import demo
+from scoreprof_nb.analysis.clock import SLOT_S
+from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, analyse
 from scoreprof_nb.analysis.ticks import block_ticks
 from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.server import free_port
@@ -22,13 +28,19 @@ from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.files import timeline_name
 from scoreprof_nb.run_folder.records import Block
+from scoreprof_nb.run_folder.store import load_run
 from scoreprof_nb.stacks.recording import read_recording
 from tests.support.server_runs import run_in
+from tests.truth.truth import TOKENIZE, InjectedRun, Injection, calls_of, injected
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 START_S = 120
 SERVER_THREADS = {"http / main", "scheduler / main", "scheduler / forward", "detokenizer / main"}
 SETTLE_S = 5.0  # a health check is a request, and what it compiles is work
+COST = Injection("tokenising", TOKENIZE, "spin", "tokenize")
+OF_ITS_OWN_MS = 1.0  # what tokenising takes without the cost, at most
+WIDE = 2.0  # half widths of a 95 % interval: hardly ever missed
+CALLS = "calls"
 
 
 @pytest.fixture
@@ -38,8 +50,9 @@ def running(server_python: str, may_trace: None, tmp_path: Path) -> Iterator[tup
     subprocess.run([server_python, str(demo.TINY_MODEL), str(model)], check=True, timeout=START_S)
     command = [server_python, str(demo.SERVE_0_0_2), "--model-path", str(model), "--host", "127.0.0.1"]
     command += ["--port", str(port), "--device", "cpu", "--attention-backend", "native", *demo.flags("0.0.2")]
+    environment = {"JAX_PLATFORMS": "cpu", **injected(COST.spec, tmp_path / CALLS)}
     with (tmp_path / "own.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+        server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
     try:
         deadline = time.monotonic() + START_S
         while not _healthy(port):
@@ -69,13 +82,34 @@ def test_attached_server(running: tuple[str, int], tmp_path: Path) -> None:
     assert requests.get(f"{url}/health", timeout=5).status_code == 200
     phase = json.loads((finished.folder / "summary.json").read_text())["phases"]["single"]
     assert phase["requests"]["compile_hit"] is None, "without a log, compiles are unknown"
-    assert phase["request_path_method"] == "marginal", "without a clock, ticks are not common"
+    assert phase["request_path_method"] == "joint", finished.output[-3000:]
     mean = phase["profiled_latency_ms"]["mean"]
     assert sum(part["mean"] for part in phase["request_path_ms"].values()) == pytest.approx(mean)
+    run = InjectedRun(analyse(load_run(finished.folder), load_rules()), calls_of(tmp_path / CALLS))
+    assert run.spent_ms >= COST.least_ms, "not every call had it"
+    share = tokenized_within_requests(run.phase)
+    assert share >= 0.95, "the times of the ticks are wrong"
+    found, (low, high) = (phase["request_path_ms"]["tokenize"][name] for name in ("mean", "ci95"))
+    assert abs(found - run.spent_ms) <= WIDE * (high - low) / 2 + OF_ITS_OWN_MS, (found, run.spent_ms)
     assert phase["quality"]["unclassified_share"] < 0.02
     times = [thread["time"] for thread in phase["threads"] if thread["thread"] == "main"]
     assert all(times), "the kernel counts without the kit's clock too"
     assert (finished.folder / timeline_name("single")).exists()
+
+
+def tokenized_within_requests(phase: PhaseAnalysis) -> float:
+    """The share of the HTTP thread's ticks in tokenising at which a request was in flight, by the client's
+    clock. A tick is known to the time between two readings."""
+    requests = phase.requests.table
+    sent, done = (np.sort(requests[name].to_numpy()) for name in ("sent_ns", "done_ns"))
+    ticks = []
+    for block in phase.ticks.blocks:
+        http = block.thread("http", "main")
+        assert http is not None
+        ticks.append(block.tick_s[http.components == block.catalog.index["tokenize"]])
+    at_ns = np.concatenate(ticks) * 1e9
+    inside = np.searchsorted(sent, at_ns + SLOT_S * 1e9 / 2) > np.searchsorted(done, at_ns - SLOT_S * 1e9 / 2)
+    return float(inside.mean())
 
 
 def test_idle_server_is_idle(running: tuple[str, int], tmp_path: Path) -> None:

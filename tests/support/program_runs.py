@@ -8,6 +8,7 @@ import pytest
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis, analyse
 from scoreprof_nb.capture import session
+from scoreprof_nb.capture.attached_server import AttachedServer
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.server import free_port
@@ -18,8 +19,11 @@ from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.store import load_run
 
 
-def capture_program(program: Path, folder: Path, **parameters: object) -> RunAnalysis:
-    """Launch ``program PORT`` with this interpreter, capture phases of it, and analyse them."""
+def capture_program(
+    program: Path, folder: Path, attached: AttachedServer | None = None, **parameters: object
+) -> RunAnalysis:
+    """Launch ``program PORT`` with this interpreter, capture phases of it, and analyse them. ``attached``: it
+    runs already."""
 
     def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         port = free_port()
@@ -27,7 +31,7 @@ def capture_program(program: Path, folder: Path, **parameters: object) -> RunAna
             command=(sys.executable, str(program), str(port)),
             environment=dict(os.environ),
             port=port,
-            attached=None,
+            attached=attached,
             recorder=PySpy(parameters.py_spy_mode, parameters.rate_hz, Redactor()),
             workloads=Workloads(parameters, (1, 2), {}),
             provenance={},

@@ -156,8 +156,8 @@ class InjectedRun:
 
     @property
     def phase(self) -> PhaseAnalysis:
-        (phase,) = self.analysis.phases
-        return phase
+        """The last one: an open loop comes after the closed loop of its kind."""
+        return self.analysis.phases[-1]
 
     @property
     def spent_ms(self) -> float:
@@ -172,30 +172,40 @@ class InjectedRun:
         return sum(durations) / len(windows) / 1e6
 
 
-def measure(folder: Path, phase: str, phase_s: float, spec: str = "", in_flight: int = 1) -> InjectedRun:
+def injected(spec: str, calls: Path) -> dict[str, str]:
+    """The server's environment for an injection ("" for none). ``calls``: gets a line per call."""
+    return {"SCOREPROF_INJECT": spec, "SCOREPROF_INJECT_CALLS": str(calls), "PYTHONPATH": str(INJECT)}
+
+
+def calls_of(calls: Path) -> list[tuple[int, int]]:
+    """Start (epoch) and duration of each call of an injection, in ns."""
+    lines = calls.read_text().splitlines() if calls.exists() else []
+    return [(int(start), int(duration)) for start, duration in map(str.split, lines)]
+
+
+def measure(
+    folder: Path, phase: str, phase_s: float, spec: str = "", in_flight: int = 1, **parameters: object
+) -> InjectedRun:
     """Launch the server with an injection ("" for none), measure one phase and analyse it.
 
     Raises RuntimeError if the capture fails.
     """
     calls = folder.with_name(f"{folder.name}.calls")
-    environment = {"SCOREPROF_INJECT": spec, "SCOREPROF_INJECT_CALLS": str(calls), "PYTHONPATH": str(INJECT)}
-    parameters = Parameters.from_mapping(
+    environment = injected(spec, calls)
+    given = Parameters.from_mapping(
         {
             "run_dir": str(folder),
             "phases": phase,
             "phase_s": phase_s,
             "concurrency": str(in_flight),
             "server_environment": shlex.join(f"{name}={value}" for name, value in environment.items()),
+            **parameters,
         }
     )
-    outcome = capture(parameters, lambda text: None)
+    outcome = capture(given, lambda text: None)
     if outcome.failure is not None:
         raise RuntimeError(outcome.failure)
-    lines = calls.read_text().splitlines() if spec else []
-    return InjectedRun(
-        analyse(load_run(folder), load_rules()),
-        [(int(start), int(duration)) for start, duration in map(str.split, lines)],
-    )
+    return InjectedRun(analyse(load_run(folder), load_rules()), calls_of(calls))
 
 
 def compare(injection: Injection, base: InjectedRun, test: InjectedRun) -> Measured:

@@ -54,6 +54,7 @@ STAND_ALONE = (
     "capture/inspect_server.py",
     "capture/launcher.py",
     "capture/schedstat_reader.py",
+    "capture/tick_reader.py",
     "demo/__init__.py",
     "demo/serve_0_0_2.py",
     "demo/tiny_model.py",
@@ -128,7 +129,10 @@ def test_stand_alone_programs_import_nothing_of_the_kit(name):
     assert not own(PACKAGE / name)
 
 
-@pytest.mark.parametrize("name", ["capture/launcher.py", "capture/schedstat_reader.py", "runner/guard.py"])
+@pytest.mark.parametrize(
+    "name",
+    ["capture/launcher.py", "capture/schedstat_reader.py", "capture/tick_reader.py", "runner/guard.py"],
+)
 def test_parent_of_others_needs_the_standard_library_only(name):
     assert {module.split(".")[0] for module in imports(PACKAGE / name)} <= sys.stdlib_module_names
 

@@ -2,11 +2,12 @@
 
 Python imports this module at start-up if its folder is on PYTHONPATH. SCOREPROF_INJECT says what to add:
 
-    MODULE:CLASS.METHOD:spin|sleep:MILLISECONDS[:extend|:every_second]
+    MODULE:CLASS.METHOD:spin|sleep:MILLISECONDS[:extend|:every_second|:per_character]
     MODULE:CLASS.METHOD:skew:AMOUNT          added to each score that the coroutine returns
     MODULE:CLASS.METHOD:fail:N               each N-th call of the coroutine raises an error
 
-``extend``: only in calls whose batch is a prefill; ``every_second``: only in every second call. Several are
+``extend``: only in calls whose batch is a prefill; ``every_second``: only in every second call;
+``per_character``: MILLISECONDS for each character of the text that the call is given. Several are
 separated by commas. The wrapper has the function's names, so that a stack sampled during the cost looks as if
 the function itself had it. On a busy machine a cost takes longer than MILLISECONDS: each call adds a line with
 its start (epoch) and its duration, both in ns, to the file SCOREPROF_INJECT_CALLS, if that is set.
@@ -76,18 +77,21 @@ def wrapped(original, cost, seconds, condition):
             return next(calls) % 2 == 1
         return "extend" not in condition or args[1].forward_mode.is_extend()
 
+    def times(args):
+        return len(args[1].text) if "per_character" in condition else 1
+
     if asyncio.iscoroutinefunction(original):
 
         async def wrapper(*args, **kwargs):
             if wanted(args):
-                cost(seconds)
+                cost(seconds * times(args))
             return await original(*args, **kwargs)
 
     else:
 
         def wrapper(*args, **kwargs):
             if wanted(args):
-                cost(seconds)
+                cost(seconds * times(args))
             return original(*args, **kwargs)
 
     code = original.__code__

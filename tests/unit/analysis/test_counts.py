@@ -40,6 +40,7 @@ def test_sequences_are_compared_where_they_can_be(changes, concurrency, passed):
 
 
 def test_tokens_and_sequences_are_read_from_the_log(tmp_path):
+    """Broken: two tables of a report disagree on the length of a prompt."""
     log = "".join(
         f"{request['sent_ns'] / 1e9 + 0.05:.6f} Prefill batch. #new-seq: 4, #new-token: 8, #cached-token: 40\n"
         for request in GOOD

@@ -137,6 +137,23 @@ def test_another_order_than_first_come_first_served_is_refused():
     assert "not served first come, first served" in reason
 
 
+def test_lines_that_are_read_late_change_nothing():
+    """Broken: on a busy machine, where the kit reads a line after the answer, there is no path at all."""
+    served = serve(constant(12.0), constant(15.0), 400, 4)
+    late = np.where(np.arange(400) % 10 == 5, 40_000_000, 0)
+
+    def delayed(log):  # lines are read in their order
+        return log.assign(time_ns=np.maximum.accumulate(log["time_ns"] + late[: len(log)]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        log = two_stages.log_of
+        patch.setattr(two_stages, "log_of", lambda *of: delayed(log(*of)))
+        path, truth = measured_path(served)
+    assert path.method == "joint", path.reason
+    for stage in ("tokenize", "device_wait"):
+        assert close(path.as_mapping()[stage], truth[stage])
+
+
 def test_a_log_without_batches_is_refused():
     """Broken: a server whose log is not known is shown a path by guesses."""
     served = serve(constant(5.0), constant(12.0), 200, 4)

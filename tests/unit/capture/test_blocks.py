@@ -32,7 +32,7 @@ class FakeRecorder:
     def observe(self, pids):
         pass
 
-    def start(self, pid, output):
+    def start(self, pid, output, began):
         if self._failure:
             raise RecorderFailed(self._failure)
         self.events.append(f"start {pid} {output}")
