@@ -175,7 +175,7 @@ image:
 	  $(foreach name,$(PASSED_ON),$(if $(call given,$(name)),--build-arg $(name)=$($(name)))) \
 	  --build-arg KIT_COMMIT=$(shell git rev-parse HEAD) .
 
-image-check:
+image-check: setup
 	@PYTHON=$(PYTHON) bash tests/image/check.sh
 
 job:

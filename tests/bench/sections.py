@@ -5,7 +5,7 @@ and a line here. The function may take minutes, prints nothing, and leaves nothi
 then writes its section and no other.
 """
 
-from tests.bench import history_speed, import_speed, own_time
+from tests.bench import history_speed, import_speed, long_capture, observer, own_time
 from tests.bench.page import Section
 
 SECTIONS = (
@@ -13,4 +13,6 @@ SECTIONS = (
     Section("parameter", "A wrong parameter", own_time.wrong_parameter),
     Section("reanalysis", "Analysing a finished run again", own_time.reanalysis),
     Section("history", "Many runs", history_speed.measure),
+    Section("observer", "What profiling costs the requests", observer.measure),
+    Section("long", "A long capture", long_capture.measure),
 )
