@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,21 +48,27 @@ class ThreadCounters:
 
 def block_counters(schedstat: pd.DataFrame, block: int) -> Mapping[tuple[int, int], ThreadCounters]:
     """The counters of each thread in a block, by (pid, tid); threads with a single reading are left out."""
-    rows = schedstat[schedstat["block"] == block]
+    of_block = schedstat["block"].to_numpy() == block
+    pid, tid, time_ns, on_cpu_ns, runnable_ns = (
+        schedstat[name].to_numpy()[of_block] for name in ("pid", "tid", "time_ns", "on_cpu_ns", "runnable_ns")
+    )
+    order = np.lexsort((time_ns, tid, pid))
+    another = (np.diff(pid[order]) != 0) | (np.diff(tid[order]) != 0)
     return {
-        (int(of_thread["pid"].iloc[0]), int(of_thread["tid"].iloc[0])): thread_counters(of_thread)
-        for _, of_thread in rows.groupby(["pid", "tid"])
-        if len(of_thread) > 1
+        (int(pid[rows[0]]), int(tid[rows[0]])): thread_counters(
+            time_ns[rows], on_cpu_ns[rows], runnable_ns[rows]
+        )
+        for rows in np.split(order, np.flatnonzero(another) + 1)
+        if len(rows) > 1
     }
 
 
-def thread_counters(rows: pd.DataFrame) -> ThreadCounters:
-    """The counters of one thread. ``rows``: of schedstat.parquet, at least two."""
-    rows = rows.sort_values("time_ns")
-    time_s = rows["time_ns"].to_numpy() / 1e9
+def thread_counters(time_ns: Ints, on_cpu_ns: Ints, runnable_ns: Ints) -> ThreadCounters:
+    """The counters of one thread, at least two readings in the order of time."""
+    time_s = time_ns / 1e9
     capacity = np.diff(time_s)
-    on_cpu = _put_back(np.diff(rows["on_cpu_ns"].to_numpy()) / 1e9, capacity)
-    runnable = _put_back(np.diff(rows["runnable_ns"].to_numpy()) / 1e9, np.maximum(capacity - on_cpu, 0.0))
+    on_cpu = _put_back(np.diff(on_cpu_ns) / 1e9, capacity)
+    runnable = _put_back(np.diff(runnable_ns) / 1e9, np.maximum(capacity - on_cpu, 0.0))
     return ThreadCounters(time_s, _cumulative(on_cpu), _cumulative(runnable))
 
 

@@ -1,7 +1,8 @@
 """All tables of a run, computed from its folder alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import pandas as pd
@@ -180,14 +181,19 @@ class RunAnalysis:
 
 def analyse(run: Run, rules: RuleSet) -> RunAnalysis:
     """Analyse every finished phase of a run."""
-    traces = device_traces(run.phases)
-    phases = tuple(_analyse_phase(run, phase, rules, traces.get(name)) for name, phase in run.phases.items())
+    with ThreadPoolExecutor(1) as reader:  # it waits for another process, which reads the device's traces
+        traces = reader.submit(device_traces, run.phases)
+        hosts = [_analyse_host(run, phase, rules) for phase in run.phases.values()]
+    phases = tuple(_with_device(host, traces.result().get(host.name)) for host in hosts)
     return RunAnalysis(run, phases, rules.catalog)
 
 
-def _analyse_phase(
-    run: Run, phase: Phase, rules: RuleSet, trace: TraceTables | Unreadable | None
-) -> PhaseAnalysis:
+def _with_device(host: PhaseAnalysis, trace: TraceTables | Unreadable | None) -> PhaseAnalysis:
+    return replace(host, device=analyse_device(host.phase, trace, host.requests, host.path))
+
+
+def _analyse_host(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
+    """All but the device, whose trace is being read meanwhile."""
     load = load_of(phase.record, run.manifest.parameters)
     ticks = phase_ticks(phase, rules)
     on_path = joint(ticks)
@@ -232,7 +238,7 @@ def _analyse_phase(
             summary=batching.batching_row(phase, run.log, requests),
         ),
         quality=QualityAnalysis(capture, scores(phase.requests, tolerance), checks),
-        device=analyse_device(phase, trace, requests, path),
+        device=DeviceAnalysis(None, None, "the device trace is not read yet"),
         prefix_cache=cache,
         open_loop=step,
     )

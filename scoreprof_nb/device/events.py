@@ -6,6 +6,7 @@ and a small program runs on the thread that launched it. There, an operation is 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,9 @@ def device_events(events: pd.DataFrame) -> pd.DataFrame:
 
     ``events``: the columns of ``extract.EVENTS_SCHEMA``.
     """
-    chip = events["plane"].str.extract(_CHIP, expand=False)
+    chip = events["plane"].map(
+        {plane: match[1] for plane in events["plane"].unique() if (match := _CHIP.match(plane))}
+    )
     of_chip = _of_chips(events[chip.notna()], chip.dropna())
     if not of_chip.empty:  # then the host's pools only copy and serve
         return of_chip
@@ -58,7 +61,8 @@ def device_events(events: pd.DataFrame) -> pd.DataFrame:
 
 def host_calls(events: pd.DataFrame) -> pd.DataFrame:
     """The calls of the host's own threads into JAX's runtime, in the order of their starts: CALL_COLUMNS."""
-    own = (events["plane"] == HOST_PLANE) & ~events["line_name"].str.match(_POOL) & events["hlo_op"].isna()
+    pool = _those(events["line_name"], _POOL.match)
+    own = (events["plane"] == HOST_PLANE) & ~pool & events["hlo_op"].isna()
     calls = events[own].rename(columns={"line": "thread", "line_name": "thread_name"})
     return calls[list(CALL_COLUMNS)].sort_values("start_ns", kind="stable", ignore_index=True)
 
@@ -87,6 +91,11 @@ def short_name(name: str) -> str:
     return match[1] if match else name
 
 
+def _those(names: "pd.Series[str]", condition: Callable[[str], object]) -> "pd.Series[bool]":
+    """Which names meet the condition. Each distinct one is asked once: 100,000 events have few names."""
+    return names.isin([name for name in names.unique() if condition(name)])
+
+
 def _scaled(value: str | None, factor: float) -> float | None:
     try:
         number = float(value) if value is not None else 0.0
@@ -109,8 +118,10 @@ def _of_chips(events: pd.DataFrame, chip: "pd.Series[str]") -> pd.DataFrame:
 
 
 def _of_cpu(events: pd.DataFrame) -> pd.DataFrame:
-    pool, executor = events["line_name"].str.match(_POOL), events["name"].str.startswith(_EXECUTOR)
-    operation = events["hlo_op"].notna() | (pool & ~events["name"].str.contains(_RUNTIME))
+    pool = _those(events["line_name"], _POOL.match)
+    executor = _those(events["name"], lambda name: name.startswith(_EXECUTOR))
+    runtime = _those(events["name"], _RUNTIME.search)
+    operation = events["hlo_op"].notna() | (pool & ~runtime)
     table = events[operation | executor].assign(
         chip=CPU, kind=np.where(executor[operation | executor], "executor", "operation")
     )
@@ -129,7 +140,9 @@ def _executions(operations: pd.DataFrame) -> pd.DataFrame:
 
 
 def _finished(table: pd.DataFrame, category: "pd.Series[str] | None") -> pd.DataFrame:
-    by_name = table["name"].str.replace(_NUMBER, "", regex=True).str.replace(_OPCODE, "", regex=True)
+    by_name = table["name"].map(
+        {name: _OPCODE.sub("", _NUMBER.sub("", name)) for name in table["name"].unique()}
+    )
     named = by_name if category is None else category.fillna(by_name)
     table = table.assign(
         category=named.where(table["kind"].isin(["operation", "async"]), ""),

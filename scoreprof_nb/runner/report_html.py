@@ -6,6 +6,8 @@ Jupyter's packages take seconds to import, so they are imported only when they a
 from pathlib import Path
 from typing import Any
 
+from scoreprof_nb.runner.jupyter_imports import leave_out_grammar
+
 INTRO_TAG, PROGRESS_TAG = "intro", "progress"  # cells, and outputs, that a finished report does not need
 _TEMPLATE = """
 {%- extends 'lab/index.html.j2' -%}
@@ -32,6 +34,7 @@ code</button> {% endblock body_header %}
 
 def to_html(path: Path, title: str = "") -> str:
     """The page, with nothing loaded from elsewhere. ``title``: of the page; empty: the file's name."""
+    leave_out_grammar()
     import nbformat
     from nbconvert import HTMLExporter
 

@@ -32,6 +32,7 @@ WATCH_S = 1.0  # between two looks for stopped processes
 POLL_S = 0.1
 SCRATCH_PREFIX = "sp-"  # short: the path of a Unix socket has at most 107 characters
 GUARD_SCRATCH = "SCOREPROF_SCRATCH"  # names to the guard the folder that it removes
+PAPERMILL = "scoreprof_nb.runner.run_papermill"
 GUARD = Path(__file__).with_name("guard.py")
 _PR_SET_CHILD_SUBREAPER = 36
 _QUIET = ("--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-")
@@ -48,7 +49,7 @@ class Supervisor:
     def __init__(self, arguments: Sequence[str]) -> None:
         self.stopped_by: int | None = None
         self.failure: str | None = None
-        self._papermill = [sys.executable, "-m", "papermill", *arguments, *_QUIET]
+        self._papermill = [sys.executable, "-m", PAPERMILL, *arguments, *_QUIET]
         self._stopped_s = 0.0
         self._resources = ExitStack()
         self._lifeline: int | None = None

@@ -15,12 +15,17 @@ MEASURED = ("scoreprof_nb", "notebooks", "tests", "constraints")  # what a numbe
 
 
 def measured_on() -> str:
-    """Such as ``2026-11-29, commit 1a2b3c4, 2 cores (Some CPU), 8 GB, Linux 6.1, Python 3.12.1``."""
+    """Such as ``2026-11-29, commit 1a2b3c4, 2 cores (Some CPU), load 0.4, 8 GB, Linux 6.1, Python 3.12.1``.
+
+    The load is the mean number of processes that ran or waited for a core in the last five minutes: more than
+    the number of cores, and wall times are too long. Processor times are not.
+    """
     versions = f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
     cores = len(os.sched_getaffinity(0))
     memory_gb = psutil.virtual_memory().total / GB
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    return f"{day}, {_commit()}, {cores} cores ({_cpu()}), {memory_gb:.0f} GB, {versions}"
+    load = os.getloadavg()[1]
+    return f"{day}, {_commit()}, {cores} cores ({_cpu()}), load {load:.1f}, {memory_gb:.0f} GB, {versions}"
 
 
 def _commit() -> str:

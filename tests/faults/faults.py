@@ -55,7 +55,7 @@ def _named(*words: str) -> Find:
 
 TARGETS: dict[str, Find] = {
     "runner": lambda runner: [runner],
-    "papermill": _named("-m papermill"),
+    "papermill": _named("run_papermill"),
     "kernel": _named("ipykernel_launcher"),
     "launcher": _named("capture/launcher.py"),
     "HTTP process": _named("serve_0_0_2.py"),

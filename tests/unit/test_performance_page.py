@@ -13,7 +13,7 @@ PAGE = ROOT / "docs" / "performance.md"
 TWO = tuple(Section(name, name.title(), lambda: "") for name in ("import", "history"))
 SOURCE = re.compile(
     r"\*`make bench ONLY=(?P<name>[\w-]+)`: \d{4}-\d\d-\d\d, commit [0-9a-f]{7,40}(?: with uncommitted changes)?, "
-    r"\d+ cores \([^)]+\), \d+ GB, Linux [\d.]+, Python [\d.]+\*\Z"
+    r"\d+ cores \([^)]+\), (?:load [\d.]+, )?\d+ GB, Linux [\d.]+, Python [\d.]+\*\Z"
 )
 
 

@@ -23,13 +23,17 @@ def rows(*readings, block=0, pid=10, tid=10):
     )
 
 
+def counters_of(table):
+    return thread_counters(*(table[name].to_numpy() for name in ("time_ns", "on_cpu_ns", "runnable_ns")))
+
+
 def between(counters, *at_ms):
     on_cpu, runnable = counters.between(START_S + np.array(at_ms) / 1e3)
     return on_cpu * 1e3, runnable * 1e3
 
 
 def test_counter_that_keeps_up_is_read_as_it_is():
-    counters = thread_counters(rows((0, 100, 50), (4, 103, 51), (8, 103, 51)))
+    counters = counters_of(rows((0, 100, 50), (4, 103, 51), (8, 103, 51)))
     on_cpu, runnable = between(counters, 0, 4, 8)
     assert on_cpu == pytest.approx([3, 0], abs=1e-3)
     assert runnable == pytest.approx([1, 0], abs=1e-3)
@@ -37,20 +41,20 @@ def test_counter_that_keeps_up_is_read_as_it_is():
 
 def test_time_that_is_counted_late_is_put_back():
     """The kernel counts at its own tick: 6 ms of running appear at once, in a reading of 4 ms."""
-    counters = thread_counters(rows((0, 0, 0), (4, 0, 0), (8, 0, 0), (12, 6, 0)))
+    counters = counters_of(rows((0, 0, 0), (4, 0, 0), (8, 0, 0), (12, 6, 0)))
     assert between(counters, 0, 4, 8, 12)[0] == pytest.approx([0, 2, 4], abs=1e-3)
 
 
 def test_wait_that_is_counted_when_it_is_over_comes_before_the_run():
     """Broken: a thread that waited 7 ms for a core seems to wait while it runs."""
-    counters = thread_counters(rows((0, 0, 0), (4, 0, 0), (8, 0, 0), (12, 3, 7)))
+    counters = counters_of(rows((0, 0, 0), (4, 0, 0), (8, 0, 0), (12, 3, 7)))
     on_cpu, runnable = between(counters, 0, 4, 8, 12)
     assert on_cpu == pytest.approx([0, 0, 3], abs=1e-3)
     assert runnable == pytest.approx([2, 4, 1], abs=1e-3)
 
 
 def test_shares_are_of_each_interval():
-    counters = thread_counters(rows((0, 0, 0), (4, 1, 2), (8, 1, 2)))
+    counters = counters_of(rows((0, 0, 0), (4, 1, 2), (8, 1, 2)))
     at = START_S + np.array([0, 0.004])
     on_cpu, runnable = counters.shares(at, at + 0.004)
     assert on_cpu == pytest.approx([0.25, 0], abs=1e-3)
@@ -87,7 +91,7 @@ def test_thread_never_does_more_than_time_allows_and_nothing_is_invented(steps):
     for length, on, wait in steps:
         at, before_on, before_wait = readings[-1]
         readings.append((at + max(length, 1), before_on + on, before_wait + wait))
-    counters = thread_counters(rows(*readings))
+    counters = counters_of(rows(*readings))
     capacity = np.diff([at for at, _, _ in readings])
     on_cpu, runnable = between(counters, *(at for at, _, _ in readings))
     assert (on_cpu + runnable <= capacity + 1e-2).all()
