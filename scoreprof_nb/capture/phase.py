@@ -19,6 +19,7 @@ from scoreprof_nb.capture.request_log import RequestLog, now_ns
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.thread_states import CpuRecorder
 from scoreprof_nb.capture.warmup import PhaseWarmup
+from scoreprof_nb.capture.what_if import capture_what_if
 from scoreprof_nb.capture.workload import Workload
 from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import Parameters
@@ -89,6 +90,9 @@ def capture_phase(
         server.check_alive()
         sent = [*running.rows, *load.rows]
         repeats, failures = _repeats(server, workload, parameters, len(sent))
+        if plan.delays is not None:
+            request_s = _request_s([row for row in load.rows if not row["warmup"]])
+            capture_what_if(server, plan, parameters, name, load_plan, request_s, staging, log_progress)
         device_trace, traced_rows = _device_trace(
             server, plan, parameters, name, load_plan.concurrency or 1, staging, log_progress
         )

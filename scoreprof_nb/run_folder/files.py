@@ -19,6 +19,8 @@ MEMORY = "memory.parquet"
 RECORDING_SUFFIX = ".speedscope.json"
 DEVICE_TRACE = "device.xplane.pb.gz"  # JAX's trace; XProf and TensorBoard read it unpacked
 DEVICE_REQUESTS = "device-requests.parquet"  # the requests of the trace, like requests.parquet
+WHAT_IF = "what-if.json"  # what was delayed, and when
+WHAT_IF_REQUESTS = "what-if-requests.parquet"  # the requests of the what-if blocks, like requests.parquet
 
 # A comparison's folder. Its runs are run folders in runs/.
 RUNS = "runs"
@@ -45,6 +47,11 @@ def phase_folder(name: str) -> str:
 def timeline_name(phase: str) -> str:
     """The timeline of a phase, in the run folder."""
     return f"timeline-{phase_folder(phase)}{TIMELINE_SUFFIX}"
+
+
+def what_if_recording_name(number: int, suffix: str) -> str:
+    """The file with the recording of a round of what-if blocks."""
+    return f"what-if-{number}{suffix}"
 
 
 def recording_name(block: int, suffix: str) -> str:
