@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from scoreprof_nb.analysis.quality import Check
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.what_if_device import DeviceBound
 from scoreprof_nb.analysis.what_if_effects import DelayedBlocks, FunctionEffect
@@ -138,4 +139,28 @@ def _device(ranking: Sequence[Felt], numbers: PhaseNumbers, load: Load) -> Devic
         {one.component: one.felt_ms for one in ranking},
         numbers.busy_ms,
         numbers.path_ms,
+    )
+
+
+def what_if_checks(phase: str, analysis: WhatIfAnalysis | None) -> tuple[Check, ...]:
+    """Whether the samples find what was put in, and the path what it changed; none without an experiment."""
+    if analysis is None:
+        return ()
+    known = [one for one in analysis.effects if one.calibrated is not None]
+    lost = [one.delayed.component for one in known if not one.calibrated]
+    wrong = [one.delayed.component for one in analysis.effects if one.path_is_wrong]
+    compared = [one for one in analysis.effects if one.path.known and one.sensitivity.known]
+    return (
+        Check(
+            phase,
+            "known delays are found where they were put in",
+            None if not known else not lost,
+            f"off for {', '.join(lost)}" if lost else f"{len(known)} functions were delayed",
+        ),
+        Check(
+            phase,
+            "the request path agrees with the what-if experiment",
+            None if not compared else not wrong,
+            f"differs for {', '.join(wrong)}" if wrong else f"{len(compared)} functions were delayed",
+        ),
     )

@@ -60,12 +60,12 @@ class Delays:
         with open(path, "r+b") as file:  # noqa: PTH123  # start-up of each process: the fewest layers
             cells = memoryview(mmap.mmap(file.fileno(), 0)).cast("B").cast("q")
             fcntl.flock(file, fcntl.LOCK_EX)
-            for number in range(PROCESSES):
-                row = HEADER + number * row_size(functions)
-                if cells[row] == 0:
-                    cells[row] = os.getpid()
-                    return cls(cells, row)
-        return None
+            rows = (HEADER + number * row_size(functions) for number in range(PROCESSES))
+            row = next((row for row in rows if cells[row] == 0), None)
+            if row is not None:
+                cells[row] = os.getpid()
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do it: the map keeps the file open
+        return None if row is None else cls(cells, row)
 
     def set_state(self, function: int, state: int) -> None:
         """``function``: its number, from 0."""
