@@ -31,7 +31,7 @@ class Function(_Part):
     sensitivity: Estimate | None = Field(description="change of the mean latency, ms per ms put in")
     path: Estimate | None = Field(description="change of the component in the request path, ms per ms put in")
     found: Estimate | None = Field(
-        description="change of the threads' time in the component, ms per ms put in: 1 if the samples are right"
+        description="change of the threads' time in it, ms per ms put in: 1 if the samples are right"
     )
     throughput_per_ms: Estimate | None = Field(
         description="relative change of the throughput per ms put in; null with one request in flight"
