@@ -13,6 +13,7 @@ from scoreprof_nb.components.component import Component
 from scoreprof_nb.components.headline import HeadlineGroup, headline_group
 from scoreprof_nb.engines.sglang_jax_known import KNOWN_FIXES, KnownFix
 from scoreprof_nb.report.findings import Finding
+from scoreprof_nb.report.what_if_marks import mark
 
 KINDS = ("host", "compile", "device")  # in the order of the report; the client's own time is no finding
 
@@ -38,7 +39,8 @@ class ComponentFinding:
     """A component that costs something in at least one phase.
 
     ``costs``: by phase, in the run's order, those that are above 0 by more than their interval;
-    ``evidence``: None without a stack; ``fixes``: what others did about it.
+    ``evidence``: None without a stack; ``fixes``: what others did about it; ``doubts``: what a what-if
+    experiment says against its numbers.
     """
 
     component: Component
@@ -46,6 +48,7 @@ class ComponentFinding:
     costs: Mapping[str, Finding]
     evidence: Evidence | None
     fixes: Sequence[KnownFix]
+    doubts: tuple[str, ...] = ()
 
     @property
     def anchor(self) -> str:
@@ -75,7 +78,9 @@ def component_findings(analysis: RunAnalysis, findings: Sequence[Finding]) -> li
         largest = max(costs.values(), key=lambda finding: finding.ms_per_request)
         if group.kind in KINDS:
             found = _evidence(evidence, name, largest.phase)
-            result.append(ComponentFinding(component, group, costs, found, KNOWN_FIXES.get(name, ())))
+            marks = {phase.name: mark(phase.what_if, name) for phase in analysis.phases}
+            doubts = tuple(f"{phase}: {text}" for phase, text in marks.items() if text)
+            result.append(ComponentFinding(component, group, costs, found, KNOWN_FIXES.get(name, ()), doubts))
     return sorted(result, key=lambda f: (KINDS.index(f.group.kind), -f.largest.ms_per_request))
 
 

@@ -11,6 +11,7 @@ from scoreprof_nb.analysis.what_if_estimates import Estimate
 from scoreprof_nb.report import format
 from scoreprof_nb.report.format import escape_markdown, number, with_interval
 from scoreprof_nb.report.profile import Report
+from scoreprof_nb.report.what_if_marks import mark
 
 WIDEST = 1.5  # an interval of a sensitivity that is wider says too little for words
 CURVE_COLUMNS = ("phase", "function", "which", "value", "low", "high")
@@ -119,18 +120,6 @@ def reading(effect: FunctionEffect) -> str:
     else:
         text = "not shown to matter"
     return f"{text}; the path is wrong here" if effect.path_is_wrong else text
-
-
-def mark(experiment: WhatIfAnalysis | None, component: str) -> str:
-    """What must be known where a number of the component is read; empty if nothing."""
-    effect = experiment.of_component(component) if experiment is not None else None
-    if effect is None:
-        return ""
-    if effect.calibrated is False:
-        return f"what-if: of each ms put in here, the samples find {number(effect.found.value, 2)} ms"
-    if effect.path_is_wrong:
-        return f"what-if: 1 ms here really costs a request {number(effect.sensitivity.value, 2)} ms"
-    return ""
 
 
 def what_if_lead(report: Report) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from scoreprof_nb.analysis.run_analysis import RunAnalysis, analyse
 from scoreprof_nb.capture import session
+from scoreprof_nb.capture.delay_switch import DelaySwitch
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.server import free_port
@@ -18,8 +19,13 @@ from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.store import load_run
 
 
-def capture_program(program: Path, folder: Path, **parameters: object) -> RunAnalysis:
-    """Launch ``program PORT`` with this interpreter, capture phases of it, and analyse them."""
+def capture_program(
+    program: Path, folder: Path, delays: DelaySwitch | None = None, **parameters: object
+) -> RunAnalysis:
+    """Launch ``program PORT`` with this interpreter, capture phases of it, and analyse them.
+
+    ``delays``: of what-if blocks.
+    """
 
     def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         port = free_port()
@@ -32,6 +38,7 @@ def capture_program(program: Path, folder: Path, **parameters: object) -> RunAna
             workloads=Workloads(parameters, (1, 2), {}),
             provenance={},
             redact=Redactor(),
+            delays=delays,
         )
 
     with pytest.MonkeyPatch.context() as patch:
