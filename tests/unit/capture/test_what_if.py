@@ -28,17 +28,18 @@ def _short(monkeypatch):
     monkeypatch.setattr(what_if, "COUNTING_S", 0.1)
 
 
-def captured(folder, targets=TARGETS, load=None, **parameters):
-    """The experiment with a server that calls ``twice`` two times and ``once`` one time per request."""
+def captured(folder, wrapped=3, load=None, **parameters):
+    """The experiment with a server that calls ``twice`` two times and ``once`` one time per request.
+
+    ``wrapped``: so many of the functions exist.
+    """
     log = []
-    with DelaySwitch(targets, 123.0) as switch:
+    with DelaySwitch(TARGETS, 123.0) as switch:
         path = switch.environment({})[layout.FILE]
-        delays = layout.Delays.of_process(path, len(targets))
-        calls = [delays.wrapped(lambda: None, number) for number in range(min(len(targets), 3))]
-        for number in range(len(calls)):
-            delays.set_state(number, layout.WRAPPED)
-        if len(targets) > 3:
-            delays.set_state(3, layout.MISSING)
+        delays = layout.Delays.of_process(path, len(TARGETS))
+        calls = [delays.wrapped(lambda: None, number) for number in range(wrapped)]
+        for number in range(len(TARGETS)):
+            delays.set_state(number, layout.WRAPPED if number < wrapped else layout.MISSING)
 
         def answer(handler, body):
             for call in calls[:1] * 2 + calls[1:2]:
@@ -102,8 +103,9 @@ def test_a_delay_may_sleep(tmp_path):
 
 def test_nothing_to_delay_is_no_error(tmp_path):
     """Broken: a branch that has none of the functions cannot be profiled."""
-    (record, _), _ = captured(tmp_path, targets=TARGETS[2:3] * 1)
+    (record, _), _ = captured(tmp_path, wrapped=0)
     assert record.blocks == ()
+    assert all(function.left_out for function in record.functions)
 
 
 def test_a_replay_has_no_experiment(tmp_path):

@@ -202,6 +202,17 @@ def test_a_hidden_component_is_not_what_the_path_says(tmp_path):
     assert "the request path is wrong for batch" in sections.what_if(report).lead
 
 
+def test_an_experiment_without_a_function_says_so(tmp_path):
+    """Broken: a branch that has none of the functions has no report."""
+    write_run(tmp_path, recording="timed")
+    folder = RunFolder(tmp_path).phase_path("small")
+    write_what_if(folder, WhatIf(20.0, "spin", 150.0, (GONE,), ()), [])
+    report, summary = reported(tmp_path)
+    assert summary["phases"]["small"]["what_if"]["functions"] == []
+    assert sections.what_if(report).lead
+    assert GONE.left_out in what_if_table.conditions_markdown(report)
+
+
 @pytest.mark.parametrize("name", ["what-if.json", "what-if-requests.parquet"])
 def test_a_damaged_file_is_named(tmp_path, name):
     write_run(tmp_path, recording="off")
