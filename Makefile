@@ -18,6 +18,7 @@
 #                   Kubernetes Job, known costs; prints the coverage of the last make test
 # make coverage     run the unit tests and print the coverage of each module
 # make truth        add known costs to the real server and print what the report attributes to them (10 minutes)
+# make bench        measure what the kit itself costs, and write docs/performance.md (ONLY=name,name; 10 minutes)
 # make interval-coverage  how often the intervals of simulated phases hold the truth, and how wide they are (10 minutes)
 # make faults       send signals to random processes of real runs, and check what is left  (N, SEED; a minute each)
 # make image-check  build the image without Docker and run a profile in it (as root)
@@ -49,7 +50,7 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report load what-if compare ab noise power explore lab image image-check job start table test test-all lint unit coverage truth faults interval-coverage setup clean help
+.PHONY: report load what-if compare ab noise power explore lab image image-check job start table test test-all lint unit coverage truth bench faults interval-coverage setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -150,6 +151,9 @@ SEED ?= 0
 faults: setup
 	@$(KIT)/bin/python -m tests.faults.faults --number $(N) --seed $(SEED)
 
+bench: setup
+	@$(KIT)/bin/python -m tests.bench.bench $(if $(ONLY),--only $(ONLY))
+
 interval-coverage: setup
 	@$(KIT)/bin/python -m tests.truth.interval_coverage
 
@@ -177,7 +181,7 @@ image:
 	  $(foreach name,$(PASSED_ON),$(if $(call given,$(name)),--build-arg $(name)=$($(name)))) \
 	  --build-arg KIT_COMMIT=$(shell git rev-parse HEAD) .
 
-image-check:
+image-check: setup
 	@PYTHON=$(PYTHON) bash tests/image/check.sh
 
 job:

@@ -1,7 +1,6 @@
 """Resuming a run folder: which phases are missing, and whether they may be added."""
 
 import re
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.preflight import check_folders
+from scoreprof_nb.capture.run_clock import now_s
 from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import MEASURED, Parameters, environment_of
 from scoreprof_nb.parameters.requests_file import FILE_PHASE
@@ -117,7 +117,7 @@ def kinds_without_rates(parameters: Parameters, phases: tuple[str, ...]) -> list
 
 def new_manifest(parameters: Parameters, phases: tuple[str, ...], earlier: Manifest | None) -> Manifest:
     """The manifest of this capture. A run with finished phases keeps its id and its start."""
-    now = time.time()
+    now = now_s()
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
     label = re.sub(r"[^\w.-]+", "-", parameters.label)
     continued = earlier if earlier is not None and earlier.phases_done else None

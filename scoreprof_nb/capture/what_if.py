@@ -20,6 +20,7 @@ from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.open_loop import START_S, OpenLoop, poisson
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.request_log import RequestLog
+from scoreprof_nb.capture.run_clock import now_s
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.what_if import SLEEP
@@ -204,7 +205,7 @@ class _Experiment:
             self.delays.on(delayed, delay_ns, self.parameters.what_if_kind == SLEEP)
         start_s, before, answered = self._edge()
         self._wait(block_s)
-        until_s = time.time()
+        until_s = now_s()
         stop_s, after, answered_after = self._edge()
         counted = NOTHING if delayed is None else after[delayed].since(before[delayed])
         return WhatIfBlock(

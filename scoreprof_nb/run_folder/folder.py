@@ -106,16 +106,20 @@ class RunFolder:
 
     @contextmanager
     def staged_phase(self, name: str) -> Iterator[Path]:
-        """A scratch folder that becomes the phase's folder when the block ends without an error."""
+        """A scratch folder that becomes the phase's folder when the block ends without an error.
+
+        After an error it stays if it holds finished blocks.
+        """
         self.phases_path.mkdir(parents=True, exist_ok=True)
-        for stale in self.phases_path.glob(".*-unfinished"):
-            shutil.rmtree(stale)
-        staging = self.phases_path / f".{files.phase_folder(name)}-unfinished"
+        staging = self.phases_path / files.scratch_folder(name)
+        if staging.exists():
+            shutil.rmtree(staging)
         staging.mkdir()
         try:
             yield staging
         except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
+            if not (staging / files.UNFINISHED).exists():
+                shutil.rmtree(staging, ignore_errors=True)
             raise
         final = self.phase_path(name)
         if final.exists():
