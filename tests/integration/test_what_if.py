@@ -3,6 +3,7 @@
 One in twenty 95 % intervals misses the truth: each is tested against one of twice the width.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 import pandas as pd
@@ -130,15 +131,13 @@ def test_tokenising_is_felt_in_full_and_found(experiment: PhaseAnalysis) -> None
 
 @pytest.mark.server
 def test_results_that_wait_for_the_device_hide_a_delay(experiment: PhaseAnalysis) -> None:
-    """Broken: all components seem alike. The delay is before the device's results are there, and the device
-    goes on meanwhile."""
+    """Broken: a delay that the device hides seems to cost more than one that nothing hides. How much is hidden
+    depends on the machine: on a CPU the device's work needs the cores that the delay keeps busy."""
     assert experiment.what_if is not None
     effects = by_name(experiment.what_if)
-    hidden, felt = (
-        effects["process_batch_result_prefill"].sensitivity,
-        effects["_tokenize_one_request"].sensitivity,
-    )
-    assert hidden.value < felt.value
+    hidden, felt = effects["process_batch_result_prefill"], effects["_tokenize_one_request"].sensitivity
+    assert hidden.sensitivity.value - felt.value < math.hypot(hidden.sensitivity.half_width, felt.half_width)
+    assert holds(hidden.found, 1.0), hidden
 
 
 @pytest.mark.server
