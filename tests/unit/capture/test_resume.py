@@ -37,6 +37,10 @@ CHANGED = {
     "rate_hz": 99,
     "py_spy_mode": "blocking",
     "seed": 1,
+    "what_if_ms": 5.0,
+    "what_if_kind": "sleep",
+    "what_if_s": 60.0,
+    "what_if_components": "tokenize",
 }
 
 
