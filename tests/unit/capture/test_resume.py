@@ -148,9 +148,8 @@ def test_secret_flags_do_not_prevent_resuming(tmp_path):
 def test_run_without_a_finished_phase_may_change_every_parameter(tmp_path):
     """Broken: a run that has measured nothing yet refuses new parameters."""
     folder_with(tmp_path, Parameters(), requested=("single",), status="failed")
+    changed = {**CHANGED, "what_if_ms": 0.0}  # an attached server has no what-if blocks
     with pytest.raises(Prepared):
-        # An attached server has no what-if blocks.
-        changed = {**CHANGED, "what_if_ms": 0.0}
         capture(Parameters(run_dir=str(tmp_path), phases="small", **changed), quiet)
 
 
