@@ -4,6 +4,7 @@
 # make noise        compare the demo server with itself: noise between launches, bias, pairs needed (PARAMS, COMPARE_DIR)
 # make power        simulate comparisons with known changes and print how often each verdict is right
 # make load         demo of an open loop: latency over the rate         (PARAMS, RUN_DIR)
+# make what-if      put known delays into one component after another of the demo, to see what they cost (PARAMS, RUN_DIR)
 # make explore      what a py-spy recording of your own shows         (RECORDING, PARAMS, EXPLORE_DIR)
 # make lab          open the notebooks in JupyterLab
 # make image        build the profiling image of a branch, tag or commit
@@ -53,7 +54,7 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: audit report load compare ab noise power explore lab image image-check job start table test test-all lint unit coverage truth bench faults interval-coverage setup clean help
+.PHONY: audit report load what-if compare ab noise power explore lab image image-check job start table test test-all lint unit coverage truth bench faults interval-coverage setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +66,11 @@ load: RUN_DIR = runs/load
 load: setup
 	@$(KIT)/bin/python -m scoreprof_nb $(NOTEBOOK) $(RUN_DIR)/out.ipynb -p run_dir $(RUN_DIR) \
 	  -p phases single -p phase_s 20 -p concurrency 1,4 -p rates auto -p slo_ms 100 $(PARAMS)
+
+what-if: RUN_DIR = runs/what-if
+what-if: setup
+	@$(KIT)/bin/python -m scoreprof_nb $(NOTEBOOK) $(RUN_DIR)/out.ipynb -p run_dir $(RUN_DIR) \
+	  -p phases single -p phase_s 12 -p device_trace_s 0 -p what_if_ms 4 -p what_if_s 180 $(PARAMS)
 
 compare: setup
 	@test -n "$(CONTROL)" -a -n "$(TEST)" || { echo "usage: make compare CONTROL=runs/a TEST=runs/b"; exit 42; }

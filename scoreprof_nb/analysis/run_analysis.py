@@ -34,6 +34,8 @@ from scoreprof_nb.analysis.scores import Scores, dtype_of, scores, tolerance_of
 from scoreprof_nb.analysis.state_checks import state_checks
 from scoreprof_nb.analysis.thread_states import STATE_COLUMNS, BlockStates, phase_states, state_table
 from scoreprof_nb.analysis.ticks import PhaseTicks, joint, phase_ticks
+from scoreprof_nb.analysis.what_if import PhaseNumbers, WhatIfAnalysis, analyse_what_if, what_if_checks
+from scoreprof_nb.analysis.what_if_stacks import busy_ms, component_ms
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import RuleSet
 from scoreprof_nb.device.trace import TraceTables, Unreadable
@@ -107,6 +109,7 @@ class PhaseAnalysis:
     device: DeviceAnalysis
     prefix_cache: PrefixCache
     open_loop: OpenLoopStep | None  # None: a closed loop
+    what_if: WhatIfAnalysis | None = None  # None: no what-if blocks were measured
 
     @property
     def name(self) -> str:
@@ -210,6 +213,8 @@ def _analyse_host(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
     table = latency.table
     profiled_ms = float(table.loc[table["which"] == "with py-spy", "mean_ms"].iloc[0])
     counts = request_counts(phase, requests, run.log)
+    numbers = PhaseNumbers(busy_ms(ticks, threads.served), component_ms(path), profiled_ms)
+    what_if = analyse_what_if(phase, load, run.log, rules, numbers)
     checks = (
         *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),
         *limits(phase.name, capture, requests.failed_share, ticks.failures),
@@ -219,6 +224,7 @@ def _analyse_host(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
         *state_checks(ticks, states, threads.states),
         *capture_checks(phase.record),
         *load_checks(phase.name, str(run.manifest.parameters.get("prefix_cache", "")), cache, step),
+        *what_if_checks(phase.name, what_if),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))
     return PhaseAnalysis(
@@ -241,6 +247,7 @@ def _analyse_host(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
         device=DeviceAnalysis(None, None, "the device trace is not read yet"),
         prefix_cache=cache,
         open_loop=step,
+        what_if=what_if,
     )
 
 

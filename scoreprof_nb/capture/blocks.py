@@ -139,12 +139,12 @@ class BlockMeasurement:
             if block_recording is not None:
                 stack.enter_context(block_recording)
                 self._settle()
-            start_s = self._next_answer()
+            start_s = next_answer(self._server, self._load, self._parameters.request_s)
             first_row = len(self._load.rows)
             before = thread_cpu.snapshot(self._pids)
             self._wait_until(number, start_s + self._parameters.phase_s / self._blocks)
             until_s = now_s()
-            stop_s = self._next_answer()
+            stop_s = next_answer(self._server, self._load, self._parameters.request_s)
             after = thread_cpu.snapshot(self._pids)
             recording = block_recording.stop() if block_recording is not None else None
         requests = len(self._load.rows) - first_row
@@ -168,16 +168,17 @@ class BlockMeasurement:
                 self._log_progress(f"  block {number + 1} of {self._blocks}: {left_s:.0f} s left")
             time.sleep(min(POLL_S, left_s))
 
-    def _next_answer(self) -> float:
-        """Wait for an answer to a request in flight, at most ``request_s``; return epoch seconds."""
-        in_flight = self._load.in_flight()
-        deadline = time.monotonic() + self._parameters.request_s
-        while in_flight and time.monotonic() < deadline:
-            self._server.check_alive()
-            answered_s = self._load.wait_answered(in_flight, POLL_S)
-            if answered_s is not None:
-                return answered_s
-        return now_s()
+
+def next_answer(server: Server, load: RequestLog, request_s: float) -> float:
+    """Wait for the answers to what is in flight, at most ``request_s``; return epoch seconds."""
+    in_flight = load.in_flight()
+    deadline = time.monotonic() + request_s
+    while in_flight and time.monotonic() < deadline:
+        server.check_alive()
+        answered_s = load.wait_answered(in_flight, POLL_S)
+        if answered_s is not None:
+            return answered_s
+    return now_s()
 
 
 def _state(recording: Recording | None) -> str:

@@ -22,6 +22,7 @@ from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.thread_states import CpuRecorder
 from scoreprof_nb.capture.tick_reading import TickReading
 from scoreprof_nb.capture.warmup import PhaseWarmup
+from scoreprof_nb.capture.what_if import capture_what_if
 from scoreprof_nb.capture.workload import Workload
 from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import Parameters
@@ -72,7 +73,8 @@ def capture_phase(
             recorder = plan.recorder
             pids = [process.pid for process in processes]
             python_threads = recorder.observe(pids) if recorder is not None else {}
-            order = block_order(parameters.phase_s, _request_s([*running.rows, *load.rows]))
+            request_s = _request_s([*running.rows, *load.rows])
+            order = block_order(parameters.phase_s, request_s)
             clock = StepWatch()
             measurement = BlockMeasurement(
                 server, load, processes, parameters, len(order), log_progress, clock
@@ -104,6 +106,8 @@ def capture_phase(
         writer.end_of_load(memory)
         server.check_alive()
         repeats, failures = _repeats(server, workload, parameters, writer.sent)
+        if plan.delays is not None:
+            capture_what_if(server, plan, parameters, name, load_plan, request_s, staging, log_progress)
         device_trace, traced_rows = _device_trace(
             server, plan, parameters, name, load_plan.concurrency or 1, staging, log_progress
         )

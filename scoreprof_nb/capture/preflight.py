@@ -16,6 +16,7 @@ from typing import Any
 from scoreprof_nb import demo
 from scoreprof_nb.capture import provenance
 from scoreprof_nb.capture.attached_server import AttachedServer
+from scoreprof_nb.capture.delay_switch import DelaySwitch, switch_of
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.pyspy import PySpy, traceable
 from scoreprof_nb.capture.recorder import Recorder
@@ -40,7 +41,8 @@ _TRANSIENT = {errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EAGAIN, errno.EB
 class Plan:
     """What to launch, what to send it, and how to record it.
 
-    ``command`` is empty when there is an ``attached`` server; ``recorder`` is None for latencies only.
+    ``command`` is empty when there is an ``attached`` server; ``recorder`` is None for latencies only;
+    ``delays`` is None without what-if blocks.
     """
 
     command: tuple[str, ...]
@@ -51,6 +53,7 @@ class Plan:
     workloads: Workloads
     provenance: Mapping[str, Any]
     redact: Redactor
+    delays: DelaySwitch | None = None
 
 
 def check_folders(parameters: Parameters) -> None:
@@ -125,6 +128,7 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
             "model_dtype": _model_dtype(model),
         },
         redact=redact,
+        delays=switch_of(parameters, python),
     )
 
 

@@ -6,7 +6,7 @@ Each phase is on disk as soon as it ends; a finished phase is not captured again
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -127,7 +127,10 @@ class _Capture:
         captured: list[str] = []
         failure: str | None = "interrupted"
         try:
-            with running_server(self.plan, self.folder, self.parameters, self.log_progress) as server:
+            with (
+                self.plan.delays or nullcontext(),
+                running_server(self.plan, self.folder, self.parameters, self.log_progress) as server,
+            ):
                 self._capture(server, missing, captured)
                 for kind in kinds_without_rates(self.parameters, self.manifest.phases):
                     workload = self.plan.workloads.of(kind, "/capacity")
@@ -159,6 +162,7 @@ class _Capture:
     ) -> None:
         """Capture these phases, and add the name of each to ``captured`` when it is on disk."""
         phase_s = self.parameters.phase_s + WARMUP_GUESS_S + 2 * self.parameters.device_trace_s
+        phase_s += self.parameters.what_if_s if self.plan.delays is not None else 0.0
         for position, name in enumerate(names):
             left_s = (len(names) - position) * phase_s
             self.log_progress(f"phase {name} ({position + 1} of {len(names)}), about {left_s:.0f} s left")
@@ -209,8 +213,9 @@ def running_server(
         return
     log_progress(f"launching the server on port {plan.port}; its log: {folder.log_path}")
     started = time.monotonic()
+    environment = plan.environment if plan.delays is None else plan.delays.environment(plan.environment)
     with LaunchedServer(
-        plan.command, plan.environment, plan.port, folder.log_path, plan.redact, cwd=folder.path
+        plan.command, environment, plan.port, folder.log_path, plan.redact, cwd=folder.path
     ) as server:
         try:
             server.wait_healthy(parameters.startup_s)

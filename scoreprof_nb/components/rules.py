@@ -61,6 +61,7 @@ class _Compiler:
     threads: list[RoleRule] = field(default_factory=list)
     rules: list[tuple[str, RuleEntry]] = field(default_factory=list)
     marks: dict[str, int] = field(default_factory=dict)
+    delayed: list[tuple[str, str]] = field(default_factory=list)  # place in the file, component
 
     def add(self, path: Path) -> None:
         content = read_rules_file(path)
@@ -71,6 +72,7 @@ class _Compiler:
         self.processes += map(self._role, content.process)
         self.threads += map(self._role, content.thread)
         self.rules += [(f"{path}: rule {n}", entry) for n, entry in _numbered(content.rule)]
+        self.delayed += [(f"{path}: what_if {n}", e.component) for n, e in _numbered(content.what_if)]
 
     def rule_set(self, user_rules: int) -> RuleSet:
         """All files compiled; the first ``user_rules`` rules are the user's.
@@ -83,6 +85,8 @@ class _Compiler:
             except ValueError as error:
                 raise RulesError(f"{where}: {error}") from error
         rules = tuple(self._rule(where, entry, catalog) for where, entry in self.rules)
+        for where, component in self.delayed:
+            _require(component, catalog.stack_names, f"{where}: component", "no [[component]] defines it")
         compiled = RuleSet(
             catalog=catalog,
             patterns=tuple(self.patterns),

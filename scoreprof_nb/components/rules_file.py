@@ -12,6 +12,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from scoreprof_nb.engines.what_if import WhatIfEntry
+
 
 class RulesError(ValueError):
     """A rules file that cannot be used; the message names the file, the entry, the field and the fix."""
@@ -77,14 +79,16 @@ class RulesFile(_Entry):
     process: list[RoleEntry] = []
     thread: list[RoleEntry] = []
     rule: list[RuleEntry] = []
+    what_if: list[WhatIfEntry] = []  # of what-if experiments; the rules do not use them
     marks: dict[str, Patterns] = {}
 
 
-_ENTRIES: Mapping[str, type[_Entry]] = {
+_ENTRIES: Mapping[str, type[BaseModel]] = {
     "component": ComponentEntry,
     "process": RoleEntry,
     "thread": RoleEntry,
     "rule": RuleEntry,
+    "what_if": WhatIfEntry,
 }
 
 

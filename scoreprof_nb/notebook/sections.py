@@ -9,7 +9,15 @@ from scoreprof_nb import plots
 from scoreprof_nb.notebook.display import Part, Section, show
 from scoreprof_nb.notebook.head import contents_of, show_answer
 from scoreprof_nb.notebook.thread_sections import cpu, flame_graph, hot_functions, threads
-from scoreprof_nb.report import device_tables, leads, load_tables, method_notes, path_tables, quality_tables
+from scoreprof_nb.report import (
+    device_tables,
+    leads,
+    load_tables,
+    method_notes,
+    path_tables,
+    quality_tables,
+    what_if_table,
+)
 from scoreprof_nb.report import profile_tables as tables
 from scoreprof_nb.report.answer import trust
 from scoreprof_nb.report.blocks import Table
@@ -101,6 +109,31 @@ def load(report: Report) -> Section | None:
         )
     lead = load_tables.rate_markdown(report) or leads.load_lead(report)
     return Section("load", "Load", lead, [*parts, note(method_notes.LOAD)])
+
+
+def what_if(report: Report) -> Section | None:
+    """What a millisecond in each function really costs, by experiment."""
+    if not any(True for _ in what_if_table.experiments(report)):
+        return None
+    ranking, functions, several, calibration = (
+        Table(rows, caption, folded=False)
+        for rows, caption in (
+            (what_if_table.ranking_table(report), "What each component really costs (95 % interval)"),
+            (what_if_table.sensitivity_table(report), "What 1 ms more in each function costs"),
+            (what_if_table.load_table(report), "Throughput and p99, per ms put in"),
+            (what_if_table.calibration_table(report), "Calibration: what py-spy finds of each ms"),
+        )
+    )
+    parts: list[Part] = [
+        ranking,
+        lambda: plots.plot_what_if(what_if_table.sensitivity_curve(report)),
+        functions,
+        *([] if several.rows.empty else [several]),
+        calibration,
+        what_if_table.conditions_markdown(report),
+        note(method_notes.WHAT_IF),
+    ]
+    return Section("what-if", "What if: measured, not inferred", what_if_table.what_if_lead(report), parts)
 
 
 def cost_per_item(report: Report) -> Section | None:
@@ -205,6 +238,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     latency,
     load,
     request_path,
+    what_if,
     cost_per_item,
     device,
     flame_graph,

@@ -41,6 +41,7 @@ from scoreprof_nb.parameters.server_checks import (
     read_api_key,
     with_limits_of_device,
 )
+from scoreprof_nb.parameters.what_if import WhatIfParameters
 from scoreprof_nb.run_folder.files import MANIFEST
 
 COLD, WARM, CACHE_OFF = "cold", "warm", "off"
@@ -70,6 +71,10 @@ MEASURED = (
     "rate_hz",
     "py_spy_mode",
     "seed",
+    "what_if_ms",
+    "what_if_kind",
+    "what_if_s",
+    "what_if_components",
 )
 
 Device = Annotated[Text, one_of(*DEVICES)]
@@ -237,7 +242,7 @@ class MeasurementParameters(ParameterSet):
         return read_api_key(self.api_key_env)
 
 
-class Parameters(MeasurementParameters, RunParameters):
+class Parameters(WhatIfParameters, MeasurementParameters, RunParameters):
     """Every parameter of a run, in the order of the notebook's parameter cell.
 
     pydantic takes the fields of the last base class first.
@@ -252,6 +257,13 @@ class Parameters(MeasurementParameters, RunParameters):
                     "prefix_cache",
                     CACHE_OFF,
                     "is a flag of the server at launch; start the server at server_url with it and use cold",
+                )
+            if self.what_if_ms:
+                raise ParameterError(
+                    "what_if_ms",
+                    self.what_if_ms,
+                    "needs a server that the kit launches: functions are wrapped when the server imports "
+                    "them. Leave server_url empty, or set 0",
                 )
         environment_of(self.server_environment)
         return self

@@ -13,6 +13,7 @@ from scoreprof_nb.plots.path_groups import plot_path_groups
 from scoreprof_nb.plots.server import plot_batching, plot_utilisation
 from scoreprof_nb.plots.sides import plot_path_change, plot_verdicts
 from scoreprof_nb.plots.timeline import plot_timeline
+from scoreprof_nb.plots.what_if import plot_what_if
 
 __all__ = [
     "plot_batching",
@@ -34,4 +35,5 @@ __all__ = [
     "plot_timeline",
     "plot_utilisation",
     "plot_verdicts",
+    "plot_what_if",
 ]

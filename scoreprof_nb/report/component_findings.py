@@ -14,6 +14,7 @@ from scoreprof_nb.components.component import Component
 from scoreprof_nb.components.headline import HeadlineGroup, headline_group
 from scoreprof_nb.engines.sglang_jax_known import KNOWN_FIXES, KnownFix
 from scoreprof_nb.report.findings import Finding
+from scoreprof_nb.report.what_if_marks import mark
 
 KINDS = ("host", "compile", "device")  # in the order of the report; the client's own time is no finding
 
@@ -40,7 +41,8 @@ class ComponentFinding:
 
     ``costs``: by phase, in the run's order, those that are above 0 by more than their interval;
     ``evidence``: None without a stack; ``fixes``: what others did about it; ``per_item``: what an item adds,
-    mean, low and high in ms, None where it is not known to be more than 0.
+    mean, low and high in ms, None where it is not known to be more than 0; ``doubts``: what a what-if
+    experiment says against its numbers.
     """
 
     component: Component
@@ -49,6 +51,7 @@ class ComponentFinding:
     evidence: Evidence | None
     fixes: Sequence[KnownFix]
     per_item: tuple[float, float, float] | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def anchor(self) -> str:
@@ -80,7 +83,9 @@ def component_findings(analysis: RunAnalysis, findings: Sequence[Finding]) -> li
         if group.kind in KINDS:
             found = _evidence(evidence, name, largest.phase)
             fixes = KNOWN_FIXES.get(name, ())
-            result.append(ComponentFinding(component, group, costs, found, fixes, slopes.get(name)))
+            marks = {phase.name: mark(phase.what_if, name) for phase in analysis.phases}
+            doubts = tuple(f"{phase}: {text}" for phase, text in marks.items() if text)
+            result.append(ComponentFinding(component, group, costs, found, fixes, slopes.get(name), doubts))
     return sorted(result, key=lambda f: (KINDS.index(f.group.kind), -f.largest.ms_per_request))
 
 

@@ -8,6 +8,7 @@ from scoreprof_nb.report.blocks import Link, Table
 from scoreprof_nb.report.format import percent, with_interval
 from scoreprof_nb.report.group_table import phase_column
 from scoreprof_nb.report.profile import Report
+from scoreprof_nb.report.what_if_marks import mark
 from scoreprof_nb.stacks.table import short_path
 
 HOT_FUNCTIONS = 12  # per phase
@@ -53,7 +54,11 @@ def component_table(report: Report) -> Table:
         {
             "component": name,
             "group": headline_group(catalog[name]).name,
-            **{phase_column(phase): _cell(by_phase[phase.name], name) for phase in phases},
+            **{
+                phase_column(phase): _cell(by_phase[phase.name], name)
+                + (" (see what-if)" if mark(phase.what_if, name) else "")
+                for phase in phases
+            },
         }
         for name in names
     ]

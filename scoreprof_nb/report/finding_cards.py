@@ -45,6 +45,7 @@ def _card(finding: ComponentFinding) -> str:
     lines = [
         _line("What it is", "; ".join(filter(None, (component.meaning, component.advice)))),
         _line("How much at most", _bound(finding)),
+        _line("Measured", "; ".join(finding.doubts)),
         _evidence(finding),
         _fixes(finding),
     ]

@@ -11,6 +11,7 @@ from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.components.component import Component
 from scoreprof_nb.report import format
 from scoreprof_nb.report.format import milliseconds, percent, with_interval
+from scoreprof_nb.report.what_if_marks import mark
 
 SMALLEST_SHARE = 0.01
 SMALLEST_MS = 0.05  # a lower bound that would be shown as 0.0 is no finding
@@ -82,6 +83,7 @@ def _path_finding(phase: PhaseAnalysis, row: "pd.Series[float]", component: Comp
         f"({percent(row['share'], 0)}; 95 % interval {format.interval(row['low'], row['high'])}) "
         f"of the average profiled request{marked}{queued}; "
         f"{bounded if math.isfinite(speedup) else 'it is the whole request'}{_advice(component)}"
+        f"{_doubt(phase, component)}"
     )
     return Finding(
         phase.name,
@@ -112,6 +114,12 @@ def _title(component: Component) -> str:
 
 def _advice(component: Component) -> str:
     return f"; {component.advice}" if component.advice else ""
+
+
+def _doubt(phase: PhaseAnalysis, component: Component) -> str:
+    """What an experiment says against the number."""
+    doubt = mark(phase.what_if, component.name)
+    return f"; {doubt}" if doubt else ""
 
 
 def _explanation(component: Component) -> str:

@@ -14,6 +14,7 @@ from scoreprof_nb.report.device_summary import device_summary
 from scoreprof_nb.report.findings import Finding, limiting_thread
 from scoreprof_nb.report.format import timestamp
 from scoreprof_nb.report.thread_states import thread_times
+from scoreprof_nb.report.what_if_summary import what_if_summary
 
 
 def summary(analysis: RunAnalysis, findings: Sequence[Finding]) -> schema.Summary:
@@ -102,6 +103,7 @@ def _phase(phase: PhaseAnalysis) -> schema.Phase:
             for check in phase.quality.checks
         ],
         device=device_summary(phase.device.work) if phase.device.work is not None else None,
+        what_if=what_if_summary(phase.what_if),
     )
 
 

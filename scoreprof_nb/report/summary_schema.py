@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scoreprof_nb.report.what_if_schema import WhatIf
+
 Count = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -248,6 +250,7 @@ class Phase(_Part):
     scores: Scores
     checks: list[Check]
     device: Device | None = Field(None, description="null without a device trace that can be used")
+    what_if: WhatIf | None = Field(None, description="null without what-if blocks (parameter what_if_ms)")
 
 
 class CostPerItem(_Part):

@@ -20,6 +20,8 @@ MEMORY = "memory.parquet"
 RECORDING_SUFFIX = ".speedscope.json"
 DEVICE_TRACE = "device.xplane.pb.gz"  # JAX's trace; XProf and TensorBoard read it unpacked
 DEVICE_REQUESTS = "device-requests.parquet"  # the requests of the trace, like requests.parquet
+WHAT_IF = "what-if.json"  # what was delayed, and when
+WHAT_IF_REQUESTS = "what-if-requests.parquet"  # the requests of the what-if blocks, like requests.parquet
 # In its scratch folder, until it is finished.
 UNFINISHED = "unfinished.json"  # the record so far, and how many segments it has
 
@@ -63,6 +65,11 @@ def timeline_name(phase: str) -> str:
 def timed_recording_name(phase: str) -> str:
     """The recordings of a phase with true times, in the run folder."""
     return f"{phase_folder(phase)}{TIMED_SUFFIX}"
+
+
+def what_if_recording_name(number: int, suffix: str) -> str:
+    """The file with the recording of a round of what-if blocks."""
+    return f"what-if-{number}{suffix}"
 
 
 def recording_name(block: int, suffix: str) -> str:

@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 from scoreprof_nb.parameters.compare import ComparisonParameters
 from scoreprof_nb.parameters.profile import MeasurementParameters, RunParameters
 from scoreprof_nb.parameters.schema import ParameterSet
+from scoreprof_nb.parameters.what_if import WhatIfParameters
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "parameters.md"
@@ -63,6 +64,7 @@ SECTIONS: tuple[tuple[str, type[ParameterSet]], ...] = (
     ("Only of a run (profile_score_api.ipynb)", RunParameters),
     ("Only of a comparison (compare_runs.ipynb)", ComparisonParameters),
     ("Of both notebooks: how a server is measured", MeasurementParameters),
+    ("Of a what-if experiment (profile_score_api.ipynb)", WhatIfParameters),
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 from scoreprof_nb.analysis.run_analysis import RunAnalysis, analyse
 from scoreprof_nb.capture import session
 from scoreprof_nb.capture.attached_server import AttachedServer
+from scoreprof_nb.capture.delay_switch import DelaySwitch
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.pyspy import PySpy
 from scoreprof_nb.capture.server import free_port
@@ -20,10 +21,16 @@ from scoreprof_nb.run_folder.store import load_run
 
 
 def capture_program(
-    program: Path, folder: Path, attached: AttachedServer | None = None, **parameters: object
+    program: Path,
+    folder: Path,
+    attached: AttachedServer | None = None,
+    delays: DelaySwitch | None = None,
+    **parameters: object,
 ) -> RunAnalysis:
-    """Launch ``program PORT`` with this interpreter, capture phases of it, and analyse them. ``attached``: it
-    runs already."""
+    """Launch ``program PORT`` with this interpreter, capture phases of it, and analyse them.
+
+    ``attached``: it runs already. ``delays``: of what-if blocks.
+    """
 
     def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
         port = free_port()
@@ -36,6 +43,7 @@ def capture_program(
             workloads=Workloads(parameters, (1, 2), {}),
             provenance={},
             redact=Redactor(),
+            delays=delays,
         )
 
     with pytest.MonkeyPatch.context() as patch:

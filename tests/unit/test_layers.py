@@ -51,6 +51,7 @@ MAY_IMPORT = {
 }
 # They run in the server's interpreter, or before anything is installed.
 STAND_ALONE = (
+    "capture/delays/sitecustomize.py",
     "capture/inspect_server.py",
     "capture/launcher.py",
     "capture/schedstat_reader.py",
@@ -131,7 +132,13 @@ def test_stand_alone_programs_import_nothing_of_the_kit(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["capture/launcher.py", "capture/schedstat_reader.py", "capture/tick_reader.py", "runner/guard.py"],
+    [
+        "capture/delays/sitecustomize.py",
+        "capture/launcher.py",
+        "capture/schedstat_reader.py",
+        "capture/tick_reader.py",
+        "runner/guard.py",
+    ],
 )
 def test_parent_of_others_needs_the_standard_library_only(name):
     assert {module.split(".")[0] for module in imports(PACKAGE / name)} <= sys.stdlib_module_names

@@ -153,3 +153,16 @@ def test_one_that_cannot_be_added_is_refused(rules_file, text, message):
     with pytest.raises(RulesError) as raised:
         load_rules(path)
     assert str(raised.value).startswith(f"{path}: {message}")
+
+
+def test_functions_of_what_if_experiments_may_stand_in_the_same_file(tmp_path):
+    """Broken: a file with functions to delay is refused, or one of a component that does not exist is not."""
+    path = tmp_path / "rules.toml"
+    path.write_text('[[what_if]]\ncomponent = "batch"\nfunction = "my.module:Class.method"\n')
+    assert not load_rules(str(path)).user_rules
+    path.write_text('[[what_if]]\ncomponent = "batsh"\nfunction = "my.module:Class.method"\n')
+    with pytest.raises(RulesError, match=r"what_if 1: component 'batsh'.*did you mean 'batch'"):
+        load_rules(str(path))
+    path.write_text('[[what_if]]\ncomponent = "batch"\nfunction = "no module"\n')
+    with pytest.raises(RulesError, match="what_if 1: function"):
+        load_rules(str(path))
