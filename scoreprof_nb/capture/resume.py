@@ -84,6 +84,24 @@ def refuse_other_code(folder: RunFolder, parameters: Parameters, provenance: Map
             )
 
 
+def set_damaged_phases_aside(folder: RunFolder, log_progress: LogProgress) -> None:
+    """Move phases whose files are not what was captured out of the way, and say so: they are captured again.
+
+    A manifest written now would otherwise take the damaged files' checksums for the right ones.
+    """
+    try:
+        manifest = folder.read_manifest()
+        with folder.locked():
+            for name in manifest.phases:
+                damage = folder.damage(manifest, name) if folder.has_phase(name) else None
+                if damage is not None:
+                    log_progress(f"phase {name} is set aside as {folder.set_aside(name).name}: {damage}")
+    except RunFolderError:  # no manifest yet; a damaged one, or a folder in use: said when it is needed
+        return
+    except OSError as error:  # a folder that cannot be written: loading it names the damaged file
+        log_progress(f"{folder.path} cannot be changed: {error}")
+
+
 def finished_phases(folder: RunFolder, phases: tuple[str, ...]) -> tuple[str, ...]:
     """The finished phases on disk. The manifest of a killed capture may lack the last one.
 

@@ -22,6 +22,7 @@ from scoreprof_nb.capture.resume import (
     phases_of_run,
     refuse_other_code,
     restore_from_results,
+    set_damaged_phases_aside,
 )
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
 from scoreprof_nb.parameters.load import ladder
@@ -57,6 +58,7 @@ def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
 def _resume_or_capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
     folder = RunFolder(Path(parameters.run_dir))
     restore_from_results(folder, parameters, log_progress)
+    set_damaged_phases_aside(folder, log_progress)
     earlier = earlier_manifest(folder, parameters)
     phases = phases_of_run(folder, parameters, earlier)
     done = finished_phases(folder, phases)

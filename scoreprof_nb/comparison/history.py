@@ -10,6 +10,7 @@ import pandas as pd
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.files import SUMMARY
+from scoreprof_nb.run_folder.seal import check_seal
 
 RUN_COLUMNS = ("label", "started_at", "run_id", "status", "phase", "p50_ms", "items_per_s", "folder")
 PATH_COLUMNS = ("label", "started_at", "run_id", "phase", "component", "mean_ms")
@@ -59,7 +60,9 @@ def read_history(folder: Path) -> History:
     unreadable = []
     for path in sorted(folder.rglob(SUMMARY)):
         try:
-            of_run, of_paths = _rows(json.loads(path.read_text(encoding="utf-8")), path.parent)
+            content = path.read_bytes()
+            check_seal(content)
+            of_run, of_paths = _rows(json.loads(content.decode("utf-8")), path.parent)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             unreadable.append(f"{path}: {type(error).__name__}: {error}")
             continue

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from scoreprof_nb.run_folder import files
 from scoreprof_nb.run_folder.folder import (
     RunFolder,
+    check_log,
     file_sha256,
     parse_record,
     read_json,
@@ -160,16 +161,20 @@ def load_run(path: Path) -> Run:
     folder = RunFolder(path)
     manifest = folder.read_manifest()
     phases = {name: load_phase(folder.phase_path(name)) for name in manifest.phases if folder.has_phase(name)}
+    provenance = path / files.PROVENANCE
+    versions = read_json(provenance) if provenance.exists() else {}
     for name, expected in manifest.sha256.items():
+        if path / name == provenance and (manifest.status == "capturing" or not provenance.exists()):
+            continue  # it may just have been written anew; without it, versions and host are not known
         if not (path / name).exists():
             raise RunFolderError(f"{path / name}: named in the manifest, but missing")
         if file_sha256(path / name) != expected:
             raise RunFolderError(f"{path / name}: differs from the checksum in the manifest")
-    provenance = path / files.PROVENANCE
+    check_log(folder.log_path, manifest.server_log)
     return Run(
         folder=path,
         manifest=manifest,
-        provenance=read_json(provenance) if provenance.exists() else {},
+        provenance=versions,
         phases=phases,
         log=read_log(folder.log_path),
     )

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from scoreprof_nb.run_folder import files
-from scoreprof_nb.run_folder.folder import RunFolder, file_sha256
+from scoreprof_nb.run_folder.folder import RunFolder, is_intact
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest, RunFolderError
 
@@ -113,7 +113,7 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
             for path in synced.sha256
             if Path(path).parent == Path(files.PHASES, files.phase_folder(name))
         ]
-        if paths and all(_is_intact(results_dir / path, synced.sha256[path]) for path in paths):
+        if paths and all(is_intact(results_dir / path, synced.sha256[path]) for path in paths):
             with folder.staged_phase(name) as staging:
                 for path in paths:
                     _copy(results_dir / path, staging / Path(path).name)
@@ -133,13 +133,6 @@ def manifest_in(results_dir: Path) -> Manifest | None:
         if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError | NotADirectoryError):
             raise cause from None
         return None
-
-
-def _is_intact(path: Path, sha256: str) -> bool:
-    try:
-        return file_sha256(path) == sha256
-    except FileNotFoundError:
-        return False
 
 
 def _copy(source: Path, target: Path) -> None:
