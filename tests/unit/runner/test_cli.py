@@ -255,8 +255,8 @@ def test_report_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capfd,
     def full_disk(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device")
 
-    supervisor = EndedSupervisor(tmp_path, error.partition(":")[0], code)
-    monkeypatch.setattr(cli, "Supervisor", lambda arguments: supervisor)
+    name = error.partition(":")[0]
+    monkeypatch.setattr(cli, "Supervisor", lambda arguments: EndedSupervisor(tmp_path, name, code))
     monkeypatch.setattr(executed_notebook, "write_text", full_disk)
     assert cli.main(["in.ipynb", str(tmp_path / "out.ipynb")]) == 1
     line = capfd.readouterr().err.splitlines()[-1]
