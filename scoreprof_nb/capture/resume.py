@@ -28,12 +28,31 @@ def restore_from_results(folder: RunFolder, parameters: Parameters, log_progress
     if not parameters.results_dir:
         return
     check_folders(parameters)
+    results_dir = Path(parameters.results_dir)
     try:
-        names = restore_run(Path(parameters.results_dir), folder.path)
+        begun = folder.has_manifest()
+        names = restore_run(results_dir, folder.path)
     except RunFolderError as error:
         raise ParameterError("results_dir", parameters.results_dir, str(error)) from error
     if names:
         log_progress(f"restored from {parameters.results_dir}: phases {', '.join(names)}")
+    if not begun:
+        _say_what_was_not_restored(results_dir, names, log_progress)
+
+
+def _say_what_was_not_restored(results_dir: Path, names: tuple[str, ...], log_progress: LogProgress) -> None:
+    """A run that begins anew, or captures a phase once more, says which file it could not use."""
+    results = RunFolder(results_dir)
+    if not results.has_manifest():
+        return
+    try:
+        manifest = results.read_manifest()
+    except RunFolderError as error:
+        log_progress(f"nothing restored: {error}")
+        return
+    for name in manifest.phases_done:
+        if name not in names:
+            log_progress(f"phase {name} not restored: {results.damage(manifest, name)}")
 
 
 def earlier_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:

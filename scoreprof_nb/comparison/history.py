@@ -12,6 +12,7 @@ from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.files import SUMMARY
 from scoreprof_nb.run_folder.seal import check_seal
 
+SCHEMA_VERSION = 1
 RUN_COLUMNS = ("label", "started_at", "run_id", "status", "phase", "p50_ms", "items_per_s", "folder")
 PATH_COLUMNS = ("label", "started_at", "run_id", "phase", "component", "mean_ms")
 
@@ -81,6 +82,9 @@ def read_history(folder: Path) -> History:
 
 
 def _rows(summary: dict[str, Any], folder: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    version = summary.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"schema_version {version!r}, this kit reads {SCHEMA_VERSION}")
     started_at = pd.Timestamp(summary["started_at"])
     runs, paths = [], []
     for name, phase in summary["phases"].items():
