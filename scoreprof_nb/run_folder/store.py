@@ -210,7 +210,11 @@ def load_phase(folder: Path) -> Phase:
     return replace(phase, schedstat=_read_table(schedstat, SCHEDSTAT_SCHEMA))
 
 
-_ADDED = {"prompt_tokens": pd.NA, "shared_tokens": pd.NA, "repeat": False}  # columns that old runs lack
+_ADDED: Mapping[str, Any] = {
+    "prompt_tokens": pd.NA,
+    "shared_tokens": pd.NA,
+    "repeat": False,
+}  # columns that old runs lack
 _NO_MEMORY = MEMORY_SCHEMA.empty_table().to_pandas()
 
 
