@@ -17,6 +17,7 @@
 #                   Kubernetes Job, known costs; prints the coverage of the last make test
 # make coverage     run the unit tests and print the coverage of each module
 # make truth        add known costs to the real server and print what the report attributes to them (10 minutes)
+# make bench        measure what the kit itself costs, and write docs/performance.md (ONLY=name,name; 10 minutes)
 # make interval-coverage  how often the intervals of simulated phases hold the truth, and how wide they are (10 minutes)
 # make faults       break real runs at random moments (signals, disks, ports, answers, memory), and check what is
 #                   left of each  (N, SEED, FROM to go on with; a minute or two each)
@@ -51,7 +52,7 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report load compare ab noise power explore lab image image-check job start table test test-all lint unit coverage truth faults reliability fuzz interval-coverage setup clean help
+.PHONY: report load compare ab noise power explore lab image image-check job start table test test-all lint unit coverage truth bench faults reliability fuzz interval-coverage setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -157,6 +158,9 @@ CASES ?= 1000000
 fuzz: setup
 	@FUZZ_CASES=$(CASES) $(KIT)/bin/python -m pytest tests/fuzz --timeout=0 $(PARALLEL) $(PYTEST_ARGS)
 
+bench: setup
+	@$(KIT)/bin/python -m tests.bench.bench $(if $(ONLY),--only $(ONLY))
+
 interval-coverage: setup
 	@$(KIT)/bin/python -m tests.truth.interval_coverage
 
@@ -184,7 +188,7 @@ image:
 	  $(foreach name,$(PASSED_ON),$(if $(call given,$(name)),--build-arg $(name)=$($(name)))) \
 	  --build-arg KIT_COMMIT=$(shell git rev-parse HEAD) .
 
-image-check:
+image-check: setup
 	@PYTHON=$(PYTHON) bash tests/image/check.sh
 
 job:

@@ -44,9 +44,17 @@ class DeviceAnalysis:
 
 
 def device_traces(phases: Mapping[str, Phase]) -> dict[str, TraceTables | Unreadable]:
-    """The device traces of those phases that have one, by name."""
+    """The device traces of those phases that have one, by name, on the clock of the run."""
     paths = {name: path for name, phase in phases.items() if (path := phase.device_trace_path())}
-    return dict(zip(paths, read_traces(list(paths.values())), strict=True))
+    traces = dict(zip(paths, read_traces(list(paths.values())), strict=True))
+    return {name: _on_clock_of_run(trace, phases[name]) for name, trace in traces.items()}
+
+
+def _on_clock_of_run(trace: TraceTables | Unreadable, phase: Phase) -> TraceTables | Unreadable:
+    record = phase.record.device_trace
+    if isinstance(trace, Unreadable) or record is None or not record.clock_ahead_s:
+        return trace
+    return trace.earlier_by(record.clock_ahead_s)
 
 
 def analyse_device(

@@ -15,13 +15,14 @@ EVIDENCE_COLUMNS = (
     *("ms", "share", "stack"),
 )
 _SHOWN_FRAMES = 8
+_INSTALLED = "/site-packages/"
 
 
 def evidence(ticks: PhaseTicks, served: float) -> pd.DataFrame:
     """Where each component is: columns EVIDENCE_COLUMNS, the most time first.
 
-    ``function``, ``file`` and ``line``: the innermost frame in the server's own package (the innermost of
-    all if there is none): the place that somebody who works on the server can change. ``innermost``:
+    ``function``, ``file`` and ``line``: the innermost frame in the server's own package (see `own_frame`):
+    the place that somebody who works on the server can change. ``innermost``:
     function and file that the time is spent in. ``ms``: wall time of the thread per request; ``share``: of
     the component's time in the phase, 0 to 1; ``stack``: the most frequent stack, innermost frame first.
     Empty if no request was answered.
@@ -58,9 +59,13 @@ def evidence(ticks: PhaseTicks, served: float) -> pd.DataFrame:
 
 
 def own_frame(frames: Sequence[Frame]) -> Frame:
-    """The innermost frame in the server's package; without one, the innermost of all."""
-    own = (f for f in reversed(frames) if SERVER_PACKAGE in f.file and f.name not in ENTRY_FUNCTIONS)
-    return next(own, frames[-1])
+    """The innermost frame in the server's package; without one, in any installed package; or else of all.
+
+    An access log, for example, is written in the standard library, for uvicorn, which is the one to open.
+    """
+    own = [f for f in frames if SERVER_PACKAGE in f.file and f.name not in ENTRY_FUNCTIONS]
+    installed = [f for f in frames if _INSTALLED in f.file and SERVER_PACKAGE not in f.file]
+    return (own or installed or list(frames))[-1]
 
 
 def stack_text(frames: Sequence[Frame]) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from scoreprof_nb.analysis import batching, breakdown, memory
 from scoreprof_nb.analysis.capacity import Capacity, capacity
+from scoreprof_nb.analysis.capture_checks import capture_checks
 from scoreprof_nb.analysis.conditions import condition_checks
 from scoreprof_nb.analysis.counts import RequestCounts, counts_check, request_counts, sequences_check
 from scoreprof_nb.analysis.device_phase import DeviceAnalysis, analyse_device, device_traces
@@ -162,12 +163,13 @@ class RunAnalysis:
         return concat_tables(parts, (*PATH_COLUMNS, "method"))
 
     def status(self) -> str:
-        """complete, partial or failed: as captured, and partial if too many requests failed."""
+        """complete, partial or failed: as captured, and partial if too many requests failed or a phase was
+        cut off."""
         captured = self.run.manifest.status
         if captured == "capturing":
             captured = "partial" if self.phases else "failed"
         if captured == "complete" and any(
-            phase.requests.failed_share > FAILED_SHARE for phase in self.phases
+            phase.requests.failed_share > FAILED_SHARE or phase.phase.record.cut_off for phase in self.phases
         ):
             return "partial"
         return captured
@@ -206,6 +208,7 @@ def _analyse_phase(
         sequences_check(counts, load.concurrency),
         *condition_checks(phase.name, phase.record.warmup, requests, latency.observer_effect),
         *state_checks(ticks, states, threads.states),
+        *capture_checks(phase.record),
         *load_checks(phase.name, str(run.manifest.parameters.get("prefix_cache", "")), cache, step),
     )
     tolerance = tolerance_of(dtype_of(run.provenance))

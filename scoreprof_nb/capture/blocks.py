@@ -12,6 +12,7 @@ from scoreprof_nb.capture import thread_cpu
 from scoreprof_nb.capture.progress import Throttle
 from scoreprof_nb.capture.recorder import Recorder, RecorderFailed, RunningRecording
 from scoreprof_nb.capture.request_log import RequestLog
+from scoreprof_nb.capture.run_clock import StepWatch, now_s
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.redact import Redactor
@@ -22,6 +23,7 @@ POLL_S = 0.1
 # py-spy attaches to the server's child processes one after another once it samples, and reads their symbols:
 # a block that began at once would measure that too.
 SETTLE_S = 0.5
+LONGEST_BLOCK_S = 60.0  # a capture that is killed loses the block that it measures
 # Numbers of blocks, the best first, and the shortest block for each. Many blocks tell how much blocks differ;
 # each costs up to 0.1 s of py-spy's start and stop, and the rest of a request at both ends.
 _NUMBERS = ((16, 1.5), (8, 0.5))
@@ -29,7 +31,8 @@ _FEWEST_BLOCKS, _FEWEST_REQUESTS = 4, 4  # requests: of each client in a block
 
 
 def block_order(phase_s: float, request_s: float) -> tuple[bool, ...]:
-    """Whether py-spy records each block of a phase: the Thue-Morse sequence of 16, 8 or 4 blocks.
+    """Whether py-spy records each block of a phase: the Thue-Morse sequence of 16, 8 or 4 blocks, or of 32,
+    64 ... in a long phase, so that a block takes at most LONGEST_BLOCK_S.
 
     It cancels a drift of the machine in both halves: linear with 4 blocks (off, on, on, off), quadratic
     with 8, cubic with 16. ``request_s``: how long a request takes; a block is to hold several.
@@ -40,6 +43,8 @@ def block_order(phase_s: float, request_s: float) -> tuple[bool, ...]:
         if phase_s / number >= max(shortest_s, _FEWEST_REQUESTS * request_s)
     ]
     number = numbers[0] if numbers else _FEWEST_BLOCKS
+    while phase_s / number > max(LONGEST_BLOCK_S, 2 * _FEWEST_REQUESTS * request_s):
+        number *= 2
     return tuple(position.bit_count() % 2 == 1 for position in range(number))
 
 
@@ -62,7 +67,7 @@ class BlockRecording:
         try:
             self._running = self._recorder.start(self._server.pid(), self._output)
         except RecorderFailed as error:
-            now = time.time()
+            now = now_s()
             self._failed = Recording(None, now, now, self._recorder.rate_hz, failure=self._redact(str(error)))
         return self
 
@@ -91,8 +96,10 @@ class BlockMeasurement:
         parameters: Parameters,
         blocks: int,
         log_progress: LogProgress,
+        clock: StepWatch,
     ) -> None:
         """``blocks``: how many the phase has."""
+        self._clock = clock
         self._server = server
         self._load = load
         self._pids = [process.pid for process in processes]
@@ -116,7 +123,7 @@ class BlockMeasurement:
             first_row = len(self._load.rows)
             before = thread_cpu.snapshot(self._pids)
             self._wait_until(number, start_s + self._parameters.phase_s / self._blocks)
-            until_s = time.time()
+            until_s = now_s()
             stop_s = self._next_answer()
             after = thread_cpu.snapshot(self._pids)
             recording = block_recording.stop() if block_recording is not None else None
@@ -134,8 +141,9 @@ class BlockMeasurement:
 
     def _wait_until(self, number: int, end_s: float) -> None:
         throttle = Throttle()
-        while (left_s := end_s - time.time()) > 0:
+        while (left_s := end_s - now_s()) > 0:
             self._server.check_alive()
+            self._clock.look()
             if throttle.due():
                 self._log_progress(f"  block {number + 1} of {self._blocks}: {left_s:.0f} s left")
             time.sleep(min(POLL_S, left_s))
@@ -149,7 +157,7 @@ class BlockMeasurement:
             answered_s = self._load.wait_answered(in_flight, POLL_S)
             if answered_s is not None:
                 return answered_s
-        return time.time()
+        return now_s()
 
 
 def _state(recording: Recording | None) -> str:

@@ -20,6 +20,7 @@ import requests
 
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.load import LoadGenerator
+from scoreprof_nb.capture.run_clock import now_s, system_ahead_s
 from scoreprof_nb.capture.server import Server, ServerFailed
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.files import DEVICE_TRACE
@@ -57,7 +58,7 @@ class DeviceTraceCapture:
         The trace goes into the folder, packed with gzip. Never raises for what the server does: the record
         says why there is no trace.
         """
-        record = DeviceTrace(started_s=time.time(), stopped_s=time.time())
+        record = DeviceTrace(started_s=now_s(), stopped_s=now_s())
         try:
             with _output_folder(self.server) as output:
                 self._start(output)
@@ -83,7 +84,7 @@ class DeviceTraceCapture:
             raise _TraceFailed(f"the server refused to start a trace: {refused}")
 
     def _send(self, record: DeviceTrace) -> DeviceTrace:
-        record = replace(record, started_s=time.time())
+        record = replace(record, started_s=now_s(), clock_ahead_s=system_ahead_s())
         deadline = time.monotonic() + self.seconds
         with suppress(ServerFailed), self.load:
             while time.monotonic() < deadline and len(self.load.rows) < ENOUGH_REQUESTS:
@@ -93,7 +94,7 @@ class DeviceTraceCapture:
         latencies_ms = [(row["done_ns"] - row["sent_ns"]) / 1e6 for row in answered]
         return replace(
             record,
-            stopped_s=time.time(),
+            stopped_s=now_s(),
             requests=len(answered),
             failed=len(self.load.rows) - len(answered),
             mean_ms=sum(latencies_ms) / len(latencies_ms) if latencies_ms else None,

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from scoreprof_nb.capture.client import ScoreClient
-from scoreprof_nb.capture.request_log import RequestLog, now_ns
+from scoreprof_nb.capture.request_log import RequestLog
+from scoreprof_nb.capture.run_clock import now_ns
 from scoreprof_nb.capture.workload import Workload
 from scoreprof_nb.parameters.requests_file import RequestBody
 

@@ -5,13 +5,14 @@ repository), so every run records the host's memory.
 """
 
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
+
+from scoreprof_nb.capture.run_clock import now_ns
 
 INTERVAL_S = 1.0
 
@@ -31,6 +32,11 @@ class MemoryRecorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._record, daemon=True, name="memory")
 
+    def take_rows(self) -> list[dict[str, Any]]:
+        """The rows so far, which are then forgotten here."""
+        taken, self.rows = self.rows, []
+        return taken
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -46,6 +52,6 @@ class MemoryRecorder:
             for process in self._processes:
                 with suppress(psutil.Error):
                     rss = process.memory_info().rss
-                    self.rows.append({"time_ns": time.time_ns(), "pid": process.pid, "rss_bytes": rss})
+                    self.rows.append({"time_ns": now_ns(), "pid": process.pid, "rss_bytes": rss})
             if self._stop.wait(INTERVAL_S):
                 return

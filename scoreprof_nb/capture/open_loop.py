@@ -12,7 +12,8 @@ from typing import Self
 
 from scoreprof_nb.capture.client import Response
 from scoreprof_nb.capture.engine import ENGINE
-from scoreprof_nb.capture.request_log import EPOCH_NS, RequestLog, now_ns
+from scoreprof_nb.capture.request_log import RequestLog
+from scoreprof_nb.capture.run_clock import epoch_ns, now_ns
 from scoreprof_nb.capture.workload import Workload
 from scoreprof_nb.parameters.requests_file import RequestBody
 
@@ -59,7 +60,7 @@ class OpenLoop(RequestLog):
         self._timeout_s = timeout_s
         self._first = first
         self._command = [
-            *(sys.executable, str(CLIENT), url + ENGINE.score_path, str(timeout_s), str(EPOCH_NS)),
+            *(sys.executable, str(CLIENT), url + ENGINE.score_path, str(timeout_s), str(epoch_ns())),
         ]
         # Not on the command line, where every user of the machine could read it.
         self._environment = {**os.environ, API_KEY: api_key}
@@ -86,20 +87,14 @@ class OpenLoop(RequestLog):
         if error is None:
             self._feeder.join()
             self._reader.join(self._timeout_s + AHEAD_S + 5)
-            self._spread_cpu()
         self._client.kill()
         self._client.wait()
 
     def in_flight(self) -> frozenset[int]:
         """The numbers of the requests that wait for an answer; those planned for later do not count."""
         now = now_ns()
-        planned = self._planned
-        return frozenset(number for number in super().in_flight() if planned[number][0] <= now)
-
-    def _spread_cpu(self) -> None:
-        """Each request's share of the client's CPU time: its process serves all of them together."""
-        for row in self.rows:
-            row["client_cpu_ns"] = round((self.cpu_s or 0.0) * 1e9 / len(self.rows))
+        planned = {number: self._planned.get(number) for number in super().in_flight()}
+        return frozenset(number for number, plan in planned.items() if plan is None or plan[0] <= now)
 
     def _feed(self) -> None:
         stdin = self._client.stdin
@@ -134,7 +129,7 @@ class OpenLoop(RequestLog):
                 self._answer(number, sent_ns, done_ns, status, stdout.read(length))
 
     def _answer(self, number: int, sent_ns: int, done_ns: int, status: int, content: bytes) -> None:
-        at_ns, body = self._planned[number]
+        at_ns, body = self._planned.pop(number)
         kind, _, message = content.decode(errors="replace").partition(" ")
         response = Response(status, content) if status else Response(None, failure=(kind, message))
         self.answered(

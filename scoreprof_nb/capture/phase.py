@@ -14,8 +14,10 @@ from scoreprof_nb.capture.device_trace import DeviceTraceCapture
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.memory import MemoryRecorder
 from scoreprof_nb.capture.open_loop import START_S, OpenLoop, poisson
+from scoreprof_nb.capture.phase_writer import PhaseWriter
 from scoreprof_nb.capture.preflight import Plan
-from scoreprof_nb.capture.request_log import RequestLog, now_ns
+from scoreprof_nb.capture.request_log import RequestLog
+from scoreprof_nb.capture.run_clock import StepWatch, now_ns, now_s
 from scoreprof_nb.capture.server import Server
 from scoreprof_nb.capture.thread_states import CpuRecorder
 from scoreprof_nb.capture.warmup import PhaseWarmup
@@ -25,8 +27,7 @@ from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.run_folder.files import recording_name
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
-from scoreprof_nb.run_folder.records import Block, DeviceTrace, Load, PhaseRecord, Warmup
-from scoreprof_nb.run_folder.store import write_phase, write_schedstat
+from scoreprof_nb.run_folder.records import DeviceTrace, Load, PhaseRecord, Warmup
 
 WARM_REQUESTS = 9  # the last ones of a warm-up, of which at least five triggered no compile
 WARMUP_IN_FLIGHT = 4  # before an open loop: batches of several requests are met too
@@ -58,7 +59,7 @@ def capture_phase(
     phase = PhasePlan.parse(name)
     workload = plan.workloads.of(name)
     load_plan = _load_plan(phase, workload, parameters)
-    started_s = time.time()
+    started_s = now_s()
     with folder.staged_phase(name) as staging:
         warming = PhaseWarmup(server, workload, parameters, log_progress)
         warming.compile_batch_sizes()
@@ -68,14 +69,27 @@ def capture_phase(
             log_progress(f"  warm-up: {warmup.requests} requests, {warmup.wall_s:.0f} s; {warmup.ended}")
             processes = server.processes()
             recorder = plan.recorder
-            if recorder is not None:
-                recorder.observe([process.pid for process in processes])
-            order = block_order(parameters.phase_s, _request_s([*running.rows, *load.rows]))
-            measurement = BlockMeasurement(server, load, processes, parameters, len(order), log_progress)
-            blocks: list[Block] = []
-            threads: list[dict[str, Any]] = []
             pids = [process.pid for process in processes]
-            with MemoryRecorder(pids) as memory, CpuRecorder(pids, staging) as cpu:
+            python_threads = recorder.observe(pids) if recorder is not None else {}
+            order = block_order(parameters.phase_s, _request_s([*running.rows, *load.rows]))
+            clock = StepWatch()
+            measurement = BlockMeasurement(
+                server, load, processes, parameters, len(order), log_progress, clock
+            )
+            begun = PhaseRecord(
+                name=name,
+                started_s=started_s,
+                finished_s=now_s(),
+                warmup=warmup,
+                blocks=(),
+                processes=processes,
+                workload=workload.fingerprint(),
+                kind=phase.kind,
+                load=replace(load_plan, capacity_per_s=capacity_per_s),
+                planned_blocks=len(order),
+            )
+            writer = PhaseWriter(staging, begun, load, running.rows)
+            with MemoryRecorder(pids) as memory, CpuRecorder(pids, staging, python_threads) as cpu:
                 for number, profiled in enumerate(order):
                     recording = None
                     with ExitStack() as stack:
@@ -84,38 +98,29 @@ def capture_phase(
                             recording = BlockRecording(recorder, server, output, plan.redact)
                             stack.enter_context(cpu.reading(number))
                         block, rows = measurement.measure(number, recording)
-                    blocks.append(block)
-                    threads.extend(rows)
+                    writer.add(block, rows, memory, cpu, clock)
+        writer.end_of_load(memory)
         server.check_alive()
-        sent = [*running.rows, *load.rows]
-        repeats, failures = _repeats(server, workload, parameters, len(sent))
+        repeats, failures = _repeats(server, workload, parameters, writer.sent)
         device_trace, traced_rows = _device_trace(
             server, plan, parameters, name, load_plan.concurrency or 1, staging, log_progress
         )
         notes = [
             f"{kind}; the first one: {message}" for kind, message in {**failures, **load.failures}.items()
         ]
-        measured = [row for row in load.rows if not row["warmup"]]
-        answered = sum(row["error"] is None for row in measured)
-        record = PhaseRecord(
-            name=name,
-            started_s=started_s,
-            finished_s=time.time(),
-            warmup=warmup,
-            blocks=tuple(blocks),
-            processes=processes,
+        client_cpu_s = _client_cpu_s(load)
+        record = replace(
+            writer.record,
+            finished_s=now_s(),
             notes=tuple(map(plan.redact, notes)),
-            workload=workload.fingerprint(),
-            kind=phase.kind,
-            load=replace(load_plan, capacity_per_s=capacity_per_s, client_cpu_s=_client_cpu_s(load)),
+            load=replace(load_plan, capacity_per_s=capacity_per_s, client_cpu_s=client_cpu_s),
             cpu_quota=cpu.quota,
             device_trace=device_trace,
-            answered=answered,
+            answered=writer.answered,
         )
-        write_schedstat(staging, cpu.tables)
-        write_phase(staging, record, _in_order([*sent, *repeats]), threads, memory.rows, traced_rows)
-    failed = len(measured) - answered
-    log_progress(f"  phase {name} done: {len(measured)} requests, {failed} failed; written")
+        writer.finish(record, repeats, traced_rows, client_cpu_s)
+    failed = writer.measured - writer.answered
+    log_progress(f"  phase {name} done: {writer.measured} requests, {failed} failed; written")
 
 
 def _load_plan(phase: PhasePlan, workload: Workload, parameters: Parameters) -> Load:

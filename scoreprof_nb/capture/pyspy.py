@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from scoreprof_nb.capture.pyspy_recording import PySpyRecording, one_line
@@ -39,9 +39,10 @@ class PySpy:
         """Raise ParameterError when py-spy is not installed or this user may not trace a process."""
         check_may_trace(self._mode, self._environment)
 
-    def observe(self, pids: Sequence[int]) -> None:
-        """Read the thread ids of these processes, which assign lost ticks to threads."""
+    def observe(self, pids: Sequence[int]) -> Mapping[int, Collection[int]]:
+        """Read the ids of the Python threads of these processes, which assign lost ticks to threads."""
         self._thread_ids = {pid: thread_ids(pid) for pid in pids}
+        return {pid: ids.values() for pid, ids in self._thread_ids.items()}
 
     def start(self, pid: int, output: Path) -> "PySpyRecording":
         """Record the process and its children. Raises RecorderFailed."""

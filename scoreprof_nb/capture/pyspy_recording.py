@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -20,6 +19,7 @@ from typing import IO, Self
 import psutil
 
 from scoreprof_nb.capture.recorder import RecorderFailed
+from scoreprof_nb.capture.run_clock import from_system_s, now_s
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.records import Recording
 
@@ -56,6 +56,7 @@ class PySpyRecording:
         self._redact = redact
         self._thread_ids = thread_ids
         self._lines: list[str] = []
+        self._lost: list[tuple[float, int, int]] = []
         self._sampling = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
         self._started_s = 0.0
@@ -107,7 +108,7 @@ class PySpyRecording:
 
     def stop(self) -> Recording:
         """End the recording. A failure is in the result's ``failure``, never raised."""
-        stopped_s = time.time()
+        stopped_s = now_s()
         failure = None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
@@ -133,7 +134,7 @@ class PySpyRecording:
             samples=int(counts[1]) if counts else None,
             errors=int(counts[2]) if counts else None,
             behind_s=_largest_delay_s(output),
-            lost=tuple(self._lost_ticks()),
+            lost=tuple(self._lost),
             failure=failure,
         )
 
@@ -154,21 +155,23 @@ class PySpyRecording:
         with stream:
             for line in stream:
                 self._lines.append(line.rstrip())
+                self._lost.extend(self._lost_tick(line))
                 if _STARTED in line:
                     self._sampling.set()
         self._sampling.set()
 
-    def _lost_ticks(self) -> Iterator[tuple[float, int, int]]:
-        """Epoch seconds, pid, and OS thread id (0 if unknown) of each error."""
-        for match in filter(None, map(_LOST.match, self._lines)):
+    def _lost_tick(self, line: str) -> Iterator[tuple[float, int, int]]:
+        """Epoch seconds, pid, and OS thread id (0 if unknown) of the error in a line just written."""
+        match = _LOST.match(line)
+        if match:
             at_s = datetime.fromisoformat(match[1][:26] + "+00:00").timestamp()
             pid = int(match[2])
-            yield at_s, pid, self._thread_ids.get(pid, {}).get(int(match[3] or 0), 0)
+            yield from_system_s(at_s), pid, self._thread_ids.get(pid, {}).get(int(match[3] or 0), 0)
 
     def _wait_sampling(self) -> None:
         self._sampling.wait(START_S)  # or until its output ends, a moment before the process does
         if any(_STARTED in line for line in self._lines) and self._process.poll() is None:
-            self._started_s = time.time()
+            self._started_s = now_s()
             return
         self.kill()
         reason = " ".join(" ".join(self._lines).split())[-400:] or "it printed nothing"

@@ -1,6 +1,6 @@
 """What the capture needs of a sampling profiler. py-spy is one (``pyspy.py``)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -37,8 +37,11 @@ class Recorder(Protocol):
     def check(self) -> None:
         """Raise ParameterError when it is not installed or this user may not trace a process."""
 
-    def observe(self, pids: Sequence[int]) -> None:
-        """Learn what it needs of the processes of the server, before they are recorded."""
+    def observe(self, pids: Sequence[int]) -> Mapping[int, Collection[int]]:
+        """Learn what it needs of the processes of the server, before they are recorded.
+
+        Returns the OS ids of the threads that it records by pid, as far as it knows them.
+        """
 
     def start(self, pid: int, output: Path) -> RunningRecording:
         """Record a process and its children into a file. Raises RecorderFailed."""

@@ -1,19 +1,11 @@
 """The requests of a phase as they are sent and answered."""
 
 import threading
-import time
 from typing import Any
 
 from scoreprof_nb.capture.client import Judgement, Response, judge
+from scoreprof_nb.capture.run_clock import now_s
 from scoreprof_nb.parameters.requests_file import RequestBody
-
-# Epoch nanoseconds of the monotonic clock's zero: one clock for all rows, which no clock adjustment disturbs.
-EPOCH_NS = time.time_ns() - time.perf_counter_ns()
-
-
-def now_ns() -> int:
-    """Epoch nanoseconds."""
-    return EPOCH_NS + time.perf_counter_ns()
 
 
 class RequestLog:
@@ -28,6 +20,12 @@ class RequestLog:
         self._in_flight: set[int] = set()
         self._answered = threading.Condition()
         self._answered_s = 0.0
+
+    def take_rows(self) -> list[dict[str, Any]]:
+        """The rows so far, which are then forgotten here."""
+        with self._answered:
+            taken, self.rows = self.rows, []
+            return taken
 
     def in_flight(self) -> frozenset[int]:
         """The numbers of the requests that wait for an answer."""
@@ -69,6 +67,6 @@ class RequestLog:
         with self._answered:
             self.rows.append(row)
             self._in_flight.discard(number)
-            self._answered_s = now_ns() / 1e9
+            self._answered_s = now_s()
             self._answered.notify_all()
         return judgement

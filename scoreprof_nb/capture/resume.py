@@ -1,7 +1,6 @@
 """Resuming a run folder: which phases are missing, and whether they may be added."""
 
 import re
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,12 +8,13 @@ from typing import Any
 
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.preflight import check_folders
+from scoreprof_nb.capture.run_clock import now_s
 from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import MEASURED, Parameters, environment_of
 from scoreprof_nb.parameters.requests_file import FILE_PHASE
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.folder import RunFolder, log_damage_of
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest, RunFolderError
 from scoreprof_nb.run_folder.sync import restore_run
@@ -103,10 +103,11 @@ def refuse_other_code(folder: RunFolder, parameters: Parameters, provenance: Map
             )
 
 
-def set_damaged_phases_aside(folder: RunFolder, log_progress: LogProgress) -> None:
+def set_damaged_aside(folder: RunFolder, log_progress: LogProgress) -> None:
     """Move phases whose files are not what was captured out of the way, and say so: they are captured again.
 
-    A manifest written now would otherwise take the damaged files' checksums for the right ones.
+    The same for the log; what it would tell is then not known. A manifest written now would
+    otherwise take the checksums of damaged files for the right ones.
     """
     try:
         manifest = folder.read_manifest()
@@ -115,6 +116,10 @@ def set_damaged_phases_aside(folder: RunFolder, log_progress: LogProgress) -> No
                 damage = folder.damage(manifest, name) if folder.has_phase(name) else None
                 if damage is not None:
                     log_progress(f"phase {name} is set aside as {folder.set_aside(name).name}: {damage}")
+            log_damage = log_damage_of(folder.log_path, manifest.server_log)
+            if log_damage is not None:
+                aside = folder.log_path.rename(folder.path / f".{folder.log_path.name}-damaged")
+                log_progress(f"the server's log is set aside as {aside.name}: {log_damage}")
     except RunFolderError:  # no manifest yet; a damaged one, or a folder in use: said when it is needed
         return
     except OSError as error:  # a folder that cannot be written: loading it names the damaged file
@@ -154,7 +159,7 @@ def kinds_without_rates(parameters: Parameters, phases: tuple[str, ...]) -> list
 
 def new_manifest(parameters: Parameters, phases: tuple[str, ...], earlier: Manifest | None) -> Manifest:
     """The manifest of this capture. A run with finished phases keeps its id and its start."""
-    now = time.time()
+    now = now_s()
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
     label = re.sub(r"[^\w.-]+", "-", parameters.label)
     continued = earlier if earlier is not None and earlier.phases_done else None

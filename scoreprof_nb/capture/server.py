@@ -18,7 +18,9 @@ import psutil
 import requests
 
 from scoreprof_nb.capture.engine import ENGINE
+from scoreprof_nb.capture.launcher import EPOCH_VARIABLE
 from scoreprof_nb.capture.process_tree import ProcessTree, is_alive, listening_pids, session_members
+from scoreprof_nb.capture.run_clock import epoch_ns
 from scoreprof_nb.capture.server_log import ServerLog
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
@@ -119,7 +121,7 @@ class LaunchedServer:
         try:
             self._started = subprocess.Popen(
                 [sys.executable, str(LAUNCHER), *self._command],
-                env={**self._environment, "TMPDIR": self._scratch},
+                env={**self._environment, "TMPDIR": self._scratch, EPOCH_VARIABLE: str(epoch_ns())},
                 cwd=self._cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

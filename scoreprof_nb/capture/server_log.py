@@ -5,14 +5,17 @@ seconds) and loses its secrets before it is written.
 """
 
 import threading
-import time
+from collections import deque
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from scoreprof_nb.capture.run_clock import now_ns
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.plain_text import plain_text
 
 TAIL_LINES = 25
+KEPT_LINES = 20_000  # in memory
 
 
 class ServerLog:
@@ -21,7 +24,9 @@ class ServerLog:
     def __init__(self, path: Path, redact: Redactor) -> None:
         self._file = path.open("a", encoding="utf-8", buffering=1)
         self._redact = redact
-        self._lines: list[str] = []
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._written = 0
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def note(self, text: str) -> None:
@@ -34,12 +39,19 @@ class ServerLog:
         self._thread.start()
 
     def lines(self, start: int = 0) -> list[str]:
-        """The lines so far, from number ``start``."""
-        return self._lines[start:]
+        """The lines so far, from number ``start``; of a long log only the last KEPT_LINES."""
+        with self._lock:
+            dropped = self._written - len(self._lines)
+            return list(islice(self._lines, max(start - dropped, 0), None))
+
+    @property
+    def written(self) -> int:
+        """How many lines there were so far."""
+        return self._written
 
     def tail(self) -> str:
         """The last lines, for a message."""
-        return "\n".join(self._lines[-TAIL_LINES:])
+        return "\n".join(self.lines()[-TAIL_LINES:])
 
     def close(self) -> None:
         """Wait for the last lines, then close the file."""
@@ -54,7 +66,9 @@ class ServerLog:
 
     def _write(self, text: str) -> None:
         text = plain_text(self._redact(text))
-        now = time.time_ns()
-        self._lines.append(text)
+        now = now_ns()
+        with self._lock:
+            self._lines.append(text)
+            self._written += 1
         if not self._file.closed:
             self._file.write(f"{now // 10**9}.{now // 1000 % 10**6:06d} {text}\n")

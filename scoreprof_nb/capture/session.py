@@ -6,7 +6,7 @@ Each phase is on disk as soon as it ends; a finished phase is not captured again
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from scoreprof_nb.capture.resume import (
     phases_of_run,
     refuse_other_code,
     restore_from_results,
-    set_damaged_phases_aside,
+    set_damaged_aside,
 )
+from scoreprof_nb.capture.run_clock import anchor, now_s
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
 from scoreprof_nb.parameters.load import ladder
 from scoreprof_nb.parameters.profile import Parameters
@@ -31,6 +32,8 @@ from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.folder import FolderInUse, RunFolder
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest
+from scoreprof_nb.run_folder.segments import keep_unfinished
+from scoreprof_nb.run_folder.store import last_log_time_s
 from scoreprof_nb.run_folder.sync import sync_run
 
 WARMUP_GUESS_S = 15.0
@@ -58,7 +61,13 @@ def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
 def _resume_or_capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
     folder = RunFolder(Path(parameters.run_dir))
     restore_from_results(folder, parameters, log_progress)
-    set_damaged_phases_aside(folder, log_progress)
+    set_damaged_aside(folder, log_progress)
+    behind_s = anchor(not_before_s=last_log_time_s(folder.log_path))
+    if behind_s > 1:
+        log_progress(f"the clock is {behind_s:.0f} s behind the run's last line: times go on from that line")
+    if folder.phases_path.is_dir():
+        with suppress(FolderInUse), folder.locked():
+            keep_unfinished(folder, log_progress)
     earlier = earlier_manifest(folder, parameters)
     phases = phases_of_run(folder, parameters, earlier)
     done = finished_phases(folder, phases)
@@ -132,6 +141,7 @@ class _Capture:
             failure = f"every request failed in phase {', '.join(unanswered)}" if unanswered else None
         except ServerFailed as error:
             failure = self.plan.redact(str(error))
+            captured += keep_unfinished(self.folder, self.log_progress)
         except ParameterError as error:
             failure = self.plan.redact(str(error))
             raise
@@ -167,9 +177,7 @@ class _Capture:
         if whole and kinds_without_rates(self.parameters, self.manifest.phases):
             whole = False  # the capacity was not measured
         status = "complete" if whole else "partial" if done else "failed"
-        self.folder.write_manifest(
-            replace(self.manifest, status=status, failure=failure, finished_s=time.time())
-        )
+        self.folder.write_manifest(replace(self.manifest, status=status, failure=failure, finished_s=now_s()))
         self._sync()
 
     def _sync(self) -> None:

@@ -3,7 +3,7 @@
 import select
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +14,14 @@ import pyarrow as pa
 
 from scoreprof_nb.capture.cpu_quota import quota_between, read_quota
 from scoreprof_nb.capture.launcher import SLOT_S
+from scoreprof_nb.capture.run_clock import epoch_ns
 from scoreprof_nb.run_folder.records import CpuQuota
 from scoreprof_nb.run_folder.store import SCHEDSTAT_SCHEMA
 
 READER = Path(__file__).with_name("schedstat_reader.py")
 SCRATCH = ".schedstat"  # the reader's records, until they are a table
 START_S, STOP_S = 5.0, 5.0
+_NOT_KNOWN: Mapping[int, Collection[int]] = {}
 # As RECORD in schedstat_reader.py, which is stand-alone.
 _RECORD = np.dtype(
     [("time_ns", "<i8"), ("pid", "<i4"), ("tid", "<i4"), ("on_cpu_ns", "<i8"), ("runnable_ns", "<i8")]
@@ -29,17 +31,20 @@ _RECORD = np.dtype(
 class CpuRecorder:
     """What the kernel says of the server's CPU time over the measured blocks of a phase.
 
-    ``quota``: what its CPU quota did while this was entered, None if not known; ``tables``: rows of
-    schedstat.parquet, by ``reading``.
+    ``quota``: what its CPU quota did while this was entered, None if not known.
     """
 
-    def __init__(self, pids: Sequence[int], folder: Path) -> None:
-        """``folder``: for a file that exists while counters are read."""
+    def __init__(
+        self, pids: Sequence[int], folder: Path, python_threads: Mapping[int, Collection[int]] = _NOT_KNOWN
+    ) -> None:
+        """``folder``: for a file that exists while counters are read; ``python_threads``: by pid, those to
+        read in every slot, where they are known."""
         self._pids = tuple(pids)
+        self._python_threads = python_threads
         self._scratch = folder / SCRATCH
         self._quota_before: CpuQuota | None = None
         self.quota: CpuQuota | None = None
-        self.tables: list[pa.Table] = []
+        self._table: pa.Table | None = None
 
     def __enter__(self) -> Self:
         self._quota_before = read_quota(self._pids[-1])
@@ -51,9 +56,14 @@ class CpuRecorder:
     @contextmanager
     def reading(self, block: int) -> Iterator[None]:
         """Read the counters of every thread, as rows of this block."""
-        with ThreadStateReading(self._pids, self._scratch) as reading:
+        with ThreadStateReading(self._pids, self._scratch, self._python_threads) as reading:
             yield
-        self.tables.append(reading.table(block))
+        self._table = reading.table(block)
+
+    def take_table(self) -> pa.Table | None:
+        """What the last ``reading`` read, rows of schedstat.parquet, which is then forgotten here."""
+        taken, self._table = self._table, None
+        return taken
 
 
 class ThreadStateReading:
@@ -62,9 +72,11 @@ class ThreadStateReading:
     A reader that fails costs its own rows only: the states of the block are then not known.
     """
 
-    def __init__(self, pids: Sequence[int], scratch: Path) -> None:
+    def __init__(
+        self, pids: Sequence[int], scratch: Path, python_threads: Mapping[int, Collection[int]] = _NOT_KNOWN
+    ) -> None:
         """``scratch``: a file for the reader's records, removed when it ends."""
-        self._pids = pids
+        self._processes = [f"{pid}:{','.join(map(str, python_threads.get(pid, ())))}" for pid in pids]
         self._scratch = scratch
         self._process: subprocess.Popen[bytes] | None = None
         self._records = b""
@@ -72,8 +84,10 @@ class ThreadStateReading:
     def __enter__(self) -> Self:
         with suppress(OSError):
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(READER), str(self._scratch), str(SLOT_S)]
-                + [str(pid) for pid in self._pids],
+                [
+                    *(sys.executable, "-I", "-S", str(READER), str(self._scratch)),
+                    *(str(SLOT_S), str(epoch_ns()), *self._processes),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -37,8 +37,9 @@ class CompileWatch:
 
     def read(self) -> int:
         """Read the new lines; return the number of compiles in them."""
-        new = self.log.lines(self.lines)
-        self.lines += len(new)
+        read_to = self.log.written
+        new = self.log.lines(self.lines)[: max(read_to - self.lines, 0)]
+        self.lines = read_to
         self.batch_sizes.update(size for size in map(ENGINE.batch_size, new) if size is not None)
         compiles = sum(map(ENGINE.reports_compile, new))
         self.compiles += compiles

@@ -5,14 +5,18 @@ Each distinct stack is classified once per role that has it, then looked up for 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+from operator import or_
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoreprof_nb.components.catalog import UNCLASSIFIED
 from scoreprof_nb.components.component import Catalog
+from scoreprof_nb.components.frame_masks import frame_masks
 from scoreprof_nb.components.rule_set import OTHER, RoleRule, Rule, RuleSet
-from scoreprof_nb.stacks.table import Frame, StackTable, ThreadSamples
+from scoreprof_nb.stacks.table import StackTable, ThreadSamples
 
 
 @dataclass(frozen=True)
@@ -121,24 +125,13 @@ def _short(name: str) -> str:
 
 
 def _masks(table: StackTable, rules: RuleSet) -> _Masks:
-    by_place: dict[tuple[str, str], int] = {}
-
-    def mask(frame: Frame) -> int:
-        place = (frame.name, frame.file)
-        if place not in by_place:
-            by_place[place] = rules.frame_mask(frame)
-        return by_place[place]
-
-    frame_masks = [mask(frame) for frame in table.frames]
-    stack, leaf = [], []
-    for stack_id in range(table.n_stacks):
-        frames = table.frame_ids[table.offsets[stack_id] : table.offsets[stack_id + 1]]
-        whole = 0
-        for frame_id in frames:
-            whole |= frame_masks[frame_id]
-        stack.append(whole)
-        leaf.append(frame_masks[frames[-1]] if len(frames) else 0)
-    return _Masks(stack, leaf)
+    of_frame = frame_masks(rules.patterns, table.frames)
+    masks = [of_frame[frame_id] for frame_id in table.frame_ids.tolist()]
+    stacks = [masks[first:last] for first, last in pairwise(table.offsets.tolist())]
+    return _Masks(
+        stack=[reduce(or_, stack, 0) for stack in stacks],
+        leaf=[stack[-1] if stack else 0 for stack in stacks],
+    )
 
 
 def _seen(thread: ThreadSamples, masks: _Masks) -> int:

@@ -1,20 +1,20 @@
 """Compiled rules: which component a stack belongs to, and which role a process or a thread has."""
 
-import fnmatch
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scoreprof_nb.components.catalog import UNCLASSIFIED
 from scoreprof_nb.components.component import Catalog
-from scoreprof_nb.stacks.table import Frame
 
 OTHER = "other"  # the role of a process that no entry names
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """``function@file``; either part may be empty."""
+    """``function@file``; either part may be empty, and then matches everything.
+
+    ``function``: of an unqualified name, with wildcards; ``file``: a part of a path that begins with ``/``.
+    """
 
     function: str
     file: str
@@ -23,11 +23,6 @@ class Pattern:
     def parse(cls, text: str) -> "Pattern":
         function, _, file = text.partition("@")
         return cls(function, file)
-
-    def matches(self, frame: Frame) -> bool:
-        return (not self.file or self.file in f"/{frame.file}") and (
-            not self.function or _glob(self.function).match(unqualified(frame.name)) is not None
-        )
 
 
 @dataclass(frozen=True)
@@ -102,9 +97,6 @@ class RuleSet:
         """The roles that a rule's ``thread`` may name."""
         return frozenset(rule.role for rule in self.threads)
 
-    def frame_mask(self, frame: Frame) -> int:
-        return sum(1 << i for i, pattern in enumerate(self.patterns) if pattern.matches(frame))
-
     def deciding(self, process: str, thread: str, stack_mask: int, leaf_mask: int) -> Rule | None:
         """The first rule that matches a stack, by the masks of its frames."""
         stack = process, thread, stack_mask, leaf_mask
@@ -119,12 +111,3 @@ class RuleSet:
 def unqualified(name: str) -> str:
     """``Scheduler.recv_requests`` -> ``recv_requests``; ``f.<locals>.g`` -> ``g``."""
     return name.rpartition(".")[2] if name.rpartition(".")[2] else name
-
-
-_GLOBS: dict[str, re.Pattern[str]] = {}
-
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    if pattern not in _GLOBS:
-        _GLOBS[pattern] = re.compile(fnmatch.translate(pattern))
-    return _GLOBS[pattern]

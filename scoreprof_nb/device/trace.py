@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -36,6 +36,16 @@ class TraceTables:
     calls: pd.DataFrame
     programs: pd.DataFrame
     chips: tuple[Chip, ...]
+
+    def earlier_by(self, seconds: float) -> "TraceTables":
+        """The same on a clock that is behind the machine's by some seconds."""
+        shift_ns = round(seconds * 1e9)
+        times = ("start_ns", "end_ns")
+        return replace(
+            self,
+            events=self.events.assign(**{name: self.events[name] - shift_ns for name in times}),
+            calls=self.calls.assign(**{name: self.calls[name] - shift_ns for name in times}),
+        )
 
 
 @dataclass(frozen=True)

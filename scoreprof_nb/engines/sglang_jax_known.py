@@ -23,6 +23,10 @@ def _sglang_jax(*numbers: int) -> tuple[tuple[str, str], ...]:
     return tuple((f"sglang-jax #{number}", f"{_SGLANG_JAX}{number}") for number in numbers)
 
 
+MEMORY_GROWTH = KnownFix(
+    "The path that computes log-probabilities was seen to grow until the kernel killed the process",
+    _sglang_jax(1176),
+)
 KNOWN_FIXES = MappingProxyType(
     {
         "tokenize": (

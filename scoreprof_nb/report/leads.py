@@ -3,6 +3,7 @@
 from scoreprof_nb.analysis.items import run_cost_per_item
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.components.headline import headline_group
+from scoreprof_nb.engines.sglang_jax_known import MEMORY_GROWTH
 from scoreprof_nb.report.findings import latency_with_interval, limiting_thread
 from scoreprof_nb.report.format import escape_markdown, milliseconds, number, percent
 from scoreprof_nb.report.profile import Report
@@ -154,7 +155,11 @@ def memory_lead(report: Report) -> str:
     grows = table[table["growth_low"] > 0]
     names = ", ".join(f"{p} in {phase}" for p, phase in zip(grows["process"], grows["phase"], strict=True))
     growth = f"Growing with the requests: {names}." if names else "No process is known to grow."
-    return escape_markdown(
+    sentences = escape_markdown(
         f"The largest process is {largest['process']}: {largest['most_mb']:,.0f} MB in "
         f"{largest['phase']}. {growth}"
     )
+    if not names:
+        return sentences
+    issues = ", ".join(f"[{name}]({address})" for name, address in MEMORY_GROWTH.issues)
+    return f"{sentences} {MEMORY_GROWTH.what}: {issues}."

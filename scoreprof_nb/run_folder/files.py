@@ -19,6 +19,8 @@ MEMORY = "memory.parquet"
 RECORDING_SUFFIX = ".speedscope.json"
 DEVICE_TRACE = "device.xplane.pb.gz"  # JAX's trace; XProf and TensorBoard read it unpacked
 DEVICE_REQUESTS = "device-requests.parquet"  # the requests of the trace, like requests.parquet
+# In its scratch folder, until it is finished.
+UNFINISHED = "unfinished.json"  # the record so far, and how many segments it has
 
 # A comparison's folder. Its runs are run folders in runs/.
 RUNS = "runs"
@@ -40,6 +42,16 @@ RUN_MIME = "application/vnd.scoreprof.run+json"  # the notebook's output that na
 def phase_folder(name: str) -> str:
     """The folder of a phase: its name, where ``small@2.5/s`` becomes ``small@2.5-per-s``."""
     return name.replace("/", "-per-")
+
+
+def scratch_folder(name: str) -> str:
+    """The folder of a phase that is being captured; hidden, because it is not whole."""
+    return f".{phase_folder(name)}-unfinished"
+
+
+def segment_name(number: int | str, table: str) -> str:
+    """A part of one of a phase's tables, named by its file."""
+    return f"segment-{number}-{table}"
 
 
 def timeline_name(phase: str) -> str:

@@ -125,16 +125,20 @@ class RunFolder:
 
     @contextmanager
     def staged_phase(self, name: str) -> Iterator[Path]:
-        """A scratch folder that becomes the phase's folder when the block ends without an error."""
+        """A scratch folder that becomes the phase's folder when the block ends without an error.
+
+        After an error it stays if it holds finished blocks.
+        """
         self.phases_path.mkdir(parents=True, exist_ok=True)
-        for stale in self.phases_path.glob(".*-unfinished"):
-            shutil.rmtree(stale)
-        staging = self.phases_path / f".{files.phase_folder(name)}-unfinished"
+        staging = self.phases_path / files.scratch_folder(name)
+        if staging.exists():
+            shutil.rmtree(staging)
         staging.mkdir()
         try:
             yield staging
         except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
+            if not (staging / files.UNFINISHED).exists():
+                shutil.rmtree(staging, ignore_errors=True)
             raise
         final = self.phase_path(name)
         if final.exists():
@@ -207,17 +211,18 @@ def log_seal(path: Path) -> LogSeal | None:
     return LogSeal(size, _sha256_of_start(path, size))
 
 
-def check_log(path: Path, expected: LogSeal | None) -> None:
-    """Raises RunFolderError when the log is not the one of the manifest, to which lines may have been added.
+def log_damage_of(path: Path, expected: LogSeal | None) -> str | None:
+    """Why the log is not the one of the manifest, to which lines may have been added; None if it is.
 
-    A log that is missing altogether is not read, and what it would tell is not known.
+    A log that is missing altogether is not damaged: what it would tell is not known.
     """
     if expected is None or not path.exists():
-        return
+        return None
     if path.stat().st_size < expected.bytes:
-        raise RunFolderError(f"{path}: is shorter than when the manifest was written: its end is missing")
+        return f"{path}: is shorter than when the manifest was written: its end is missing"
     if _sha256_of_start(path, expected.bytes) != expected.sha256:
-        raise RunFolderError(f"{path}: differs from the checksum in the manifest")
+        return f"{path}: differs from the checksum in the manifest"
+    return None
 
 
 def _sha256_of_start(path: Path, size: int) -> str:

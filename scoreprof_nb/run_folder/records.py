@@ -126,6 +126,9 @@ class DeviceTrace:
     write_s: float = 0.0  # how long the server took to stop and to write it
     dropped: tuple[str, ...] = ()  # further traces that were not kept
     failure: str | None = None  # why there is no file
+    clock_ahead_s: float = (
+        0.0  # of the machine's clock, by which the file is, when the server started to trace
+    )
 
 
 @dataclass(frozen=True, config=_CHECKED)
@@ -162,6 +165,15 @@ class PhaseRecord:
     cpu_quota: CpuQuota | None = None  # over the measured blocks; None: not known
     device_trace: DeviceTrace | None = None  # None: not asked for, or captured before there was one
     answered: int | None = None  # measured requests that succeeded; None: not recorded by older versions
+    planned_blocks: int | None = None  # more than there are: it was cut off; None: not recorded
+    # When the machine's clock was set while the blocks were measured, and by how many seconds; the times of a
+    # run do not follow it. None: not recorded.
+    clock_steps: tuple[tuple[float, float], ...] | None = None
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it lacks blocks, because its capture was killed or its server died."""
+        return self.planned_blocks is not None and len(self.blocks) < self.planned_blocks
 
 
 @dataclass(frozen=True, config=_CHECKED)

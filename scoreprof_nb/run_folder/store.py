@@ -4,7 +4,8 @@ Capture writes them; everything else only reads them, on another machine and yea
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ import pyarrow.parquet as pq
 from scoreprof_nb.run_folder import files
 from scoreprof_nb.run_folder.folder import (
     RunFolder,
-    check_log,
     file_sha256,
+    log_damage_of,
     parse_record,
     read_json,
     write_json,
@@ -82,6 +83,7 @@ MEMORY_SCHEMA = pa.schema(
     ]
 )
 
+LOG_TAIL_BYTES = 65_536
 LOG_LINE = re.compile(r"^(\d{10})\.(\d{6}) (.*)$")
 
 
@@ -135,29 +137,43 @@ class Run:
     log: pd.DataFrame
 
 
+type Rows = Sequence[Mapping[str, Any]] | pa.Table  # of the table that they are written to
+
+
 def write_phase(
     folder: Path,
     record: PhaseRecord,
-    requests: list[dict[str, Any]],
-    threads: list[dict[str, Any]],
-    memory: Sequence[dict[str, Any]] = (),
-    device_requests: Sequence[dict[str, Any]] = (),
+    requests: Rows,
+    threads: Rows,
+    memory: Rows = (),
+    device_requests: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write a phase's tables, and phase.json last. ``device_requests``: those of the device trace."""
-    pq.write_table(pa.Table.from_pylist(list(memory), schema=MEMORY_SCHEMA), folder / files.MEMORY)
-    pq.write_table(pa.Table.from_pylist(requests, schema=REQUESTS_SCHEMA), folder / files.REQUESTS)
-    pq.write_table(pa.Table.from_pylist(threads, schema=THREADS_SCHEMA), folder / files.THREADS)
+    _write_table(memory, MEMORY_SCHEMA, folder / files.MEMORY)
+    _write_table(requests, REQUESTS_SCHEMA, folder / files.REQUESTS)
+    _write_table(threads, THREADS_SCHEMA, folder / files.THREADS)
     if device_requests:
-        table = pa.Table.from_pylist(list(device_requests), schema=REQUESTS_SCHEMA)
-        pq.write_table(table, folder / files.DEVICE_REQUESTS)
+        _write_table(device_requests, REQUESTS_SCHEMA, folder / files.DEVICE_REQUESTS)
     write_json(folder / files.PHASE, asdict(record))
 
 
-def write_schedstat(folder: Path, tables: Sequence[pa.Table]) -> None:
-    """Write schedstat.parquet, unless no counter was read. ``tables``: with the columns of the schema."""
-    rows = pa.concat_tables(tables) if tables else SCHEDSTAT_SCHEMA.empty_table()
-    if rows.num_rows:
-        pq.write_table(rows, folder / files.SCHEDSTAT, compression="zstd")
+def _write_table(rows: Rows, schema: pa.Schema, path: Path) -> None:
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+    pq.write_table(table, path)
+
+
+def write_schedstat(folder: Path, tables: Iterable[pa.Table]) -> None:
+    """Write schedstat.parquet, unless no counter was read; one table after the other, as an hour has many.
+
+    ``tables``: with the columns of the schema.
+    """
+    with ExitStack() as stack:
+        writer = None
+        for table in filter(len, tables):
+            if writer is None:
+                path = folder / files.SCHEDSTAT
+                writer = stack.enter_context(pq.ParquetWriter(path, SCHEDSTAT_SCHEMA, compression="zstd"))
+            writer.write_table(table)
 
 
 def load_run(path: Path) -> Run:
@@ -177,7 +193,9 @@ def load_run(path: Path) -> Run:
             raise RunFolderError(f"{path / name}: named in the manifest, but missing")
         if file_sha256(path / name) != expected:
             raise RunFolderError(f"{path / name}: differs from the checksum in the manifest")
-    check_log(folder.log_path, manifest.server_log)
+    log_damage = log_damage_of(folder.log_path, manifest.server_log)
+    if log_damage is not None:
+        raise RunFolderError(log_damage)
     return Run(
         folder=path,
         manifest=manifest,
@@ -234,6 +252,18 @@ def _read_table(path: Path, schema: pa.Schema, optional: Collection[str] = ()) -
     except (KeyError, TypeError, ValueError, OverflowError, OSError, pa.ArrowException) as error:
         raise RunFolderError(f"{path}: cannot be read as a table: {error}") from error
     return table
+
+
+def last_log_time_s(path: Path) -> float:
+    """The time stamp of the log's last line, epoch seconds; 0 without any."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - LOG_TAIL_BYTES, 0))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return 0.0
+    stamps = [match for match in map(LOG_LINE.match, lines) if match]
+    return int(stamps[-1][1]) + int(stamps[-1][2]) / 1e6 if stamps else 0.0
 
 
 def read_log(path: Path) -> pd.DataFrame:

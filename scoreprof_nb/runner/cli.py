@@ -18,7 +18,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -90,12 +89,12 @@ def refuse(error: ParameterError) -> int:
 
 def run_notebook(command: Command) -> int:
     """Execute the notebook, then keep its report and sum it up; returns the exit code."""
-    started_s = time.time()
+    before = _version(command.output)
     os.umask(PRIVATE)
     command.output.parent.mkdir(parents=True, exist_ok=True)
     with Supervisor(command.arguments) as supervisor:
         papermill_code = supervisor.wait()
-        executed = _read_output(command.output, started_s)
+        executed = _read_output(command.output, before)
         code = exit_code(papermill_code, supervisor.stopped_by, executed)
         failure = _failure(supervisor, papermill_code)
         if executed is None:
@@ -107,9 +106,18 @@ def run_notebook(command: Command) -> int:
         return _finalize(supervisor, code, executed, failure)
 
 
-def _read_output(path: Path, started_s: float) -> ExecutedNotebook | None:
-    """None if papermill wrote no notebook, or none that can be read."""
-    if not path.exists() or path.stat().st_mtime < started_s:
+def _version(path: Path) -> tuple[int, int] | None:
+    """What differs once the file is written again, even if the clock is set meanwhile; None without one."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino
+
+
+def _read_output(path: Path, before: tuple[int, int] | None) -> ExecutedNotebook | None:
+    """None if papermill wrote no notebook since it was as ``before``, or none that can be read."""
+    if _version(path) in (None, before):
         return None
     try:
         return read_executed_notebook(path)

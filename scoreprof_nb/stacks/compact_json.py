@@ -15,11 +15,13 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 _SAMPLES, _SAMPLES_END = b'"samples":[[', b"]]"
 _WEIGHTS, _WEIGHTS_END = b'"weights":[', b"]"
-_INDICES = re.compile(rb"(?:(?:0|[1-9][0-9]{0,17})(?:,(?:0|[1-9][0-9]{0,17}))*)?")
+_BETWEEN = b"],["  # two samples
+_INDICES = re.compile(rb"(?:(?:0|[1-9][0-9]{0,17})(?:,(?:0|[1-9][0-9]{0,17}))*)?\],\[")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,4})?")
 
 
@@ -81,7 +83,7 @@ def _lists(data: bytes) -> Iterator[tuple[int, int, Samples | Weights]]:
             return
         first = found + len(_SAMPLES)
         end = data.find(_SAMPLES_END, first)
-        samples = _samples(data[first:end]) if end >= 0 and not _escaped(data, found) else None
+        samples = _samples(data, first, end) if end >= 0 and not _escaped(data, found) else None
         if samples is not None:
             yield first - 2, end + 2, samples
         at = end + 2 if samples is not None else first
@@ -108,14 +110,25 @@ def _escaped(data: bytes, at: int) -> bool:
     return data[at - 1 : at] == b"\\"
 
 
-def _samples(text: bytes) -> Samples | None:
-    """Samples out of ``1,2],[1,3``; None when it holds anything else than frame indices."""
-    texts = text.split(b"],[")
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+def _samples(data: bytes, first: int, end: int) -> Samples | None:
+    """Samples out of ``1,2],[1,3``; None when it holds anything else than frame indices.
+
+    Arrow numbers the texts from one ``[`` to the next where they lie, without an object for each; only the
+    distinct ones become Python objects. Each must be indices, so a ``[`` in another place is noticed.
+    """
+    text = np.frombuffer(data, np.uint8, end - first, first)
+    starts = np.append(0, np.flatnonzero(text == ord("[")) + 1)
+    buffers = [None, pa.py_buffer(starts), pa.py_buffer(text)]
+    all_but_last = pa.Array.from_buffers(pa.large_binary(), len(starts) - 1, buffers).dictionary_encode()
+    numbers = {text: number for number, text in enumerate(all_but_last.dictionary.to_pylist())}
+    last = numbers.setdefault(text[starts[-1] :].tobytes() + _BETWEEN, len(numbers))
     if not all(map(_INDICES.fullmatch, numbers)):
         return None
-    ids = np.fromiter(map(numbers.__getitem__, texts), np.int32, len(texts))
-    return Samples([list(map(int, text.split(b","))) if text else [] for text in numbers], ids)
+    indices = [text.removesuffix(_BETWEEN) for text in numbers]
+    return Samples(
+        [list(map(int, text.split(b","))) if text else [] for text in indices],
+        np.append(np.from_dlpack(all_but_last.indices), np.int32(last)),
+    )
 
 
 def _shrink(document: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds docker/Dockerfile.profiling without a Docker engine, runs the main job in the image with short phases,
-# and stops a second run, of the baseline's branch (`make image-check`; as root).
+# Builds docker/Dockerfile.profiling without a Docker engine, looks at the image, and runs the Job's Pods in it
+# (test_job_in_image.py), as `make image-check`, as root.
 #
 # Nothing comes from an image registry or a git host. The base image is built with debootstrap and this
 # machine's Python 3.12. The branches are made from the source of sglang-jax 0.0.2 on PyPI, in a local git
@@ -14,7 +14,8 @@ cache=${SCOREPROF_IMAGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/scoreprof-nb/imag
 [ "$(id -u)" = 0 ] || { echo "image-check: needs root, for debootstrap and buildah"; exit 1; }
 "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' \
   || { echo "image-check: needs Python 3.12: make image-check PYTHON=/path/to/python3.12"; exit 1; }
-for program in buildah debootstrap; do
+[ -x "$root/.venv/bin/python" ] || { echo "image-check: no .venv: use make image-check"; exit 1; }
+for program in buildah debootstrap bindfs; do
   command -v "$program" > /dev/null \
     || { apt-get update -qq && apt-get install -qq --yes --no-install-recommends "$program" > /dev/null; }
 done
@@ -37,22 +38,8 @@ image=localhost/score-profiler:check
 budget_mb=4500 # uncompressed, with two servers: each has JAX and libtpu
 base=localhost/scoreprof-base:3.12
 container=
-# buildah keeps the mounts of `RUN --mount=type=cache` in TMPDIR.
-# Before each command, buildah copies itself into a sealed memfd. Occasionally the kernel reports the copy as
-# busy (EBUSY). Nothing has run by then, so the command is repeated.
-buildah_() {
-  local code left
-  for left in 4 3 2 1 0; do
-    code=0
-    {
-      TMPDIR=$cache/tmp buildah --root "$cache/storage-$driver" --runroot "$work/run" --storage-driver "$driver" "$@"
-    } 2> >(tee "$work/stderr" >&2) || code=$?
-    wait $! # for tee
-    [ "$code" != 0 ] && [ "$left" != 0 ] && grep --quiet 'sealing memfd copy' "$work/stderr" || return "$code"
-    say "buildah's copy of itself was busy: retrying" >&2
-    sleep 1
-  done
-}
+export IMAGE_CACHE=$cache IMAGE_WORK=$work STORAGE_DRIVER=$driver
+buildah_() { bash "$root/tests/image/buildah.sh" "$@"; }
 say() { printf '[%4d s] %s\n' "$SECONDS" "$*"; }
 cleanup() {
   [ -z "$container" ] || buildah_ rm "$container" > /dev/null || true
@@ -118,32 +105,8 @@ buildah_ bud --isolation chroot --pull-never "${layers[@]}" --tag "$image" --fil
   --build-arg KIT_COMMIT="$(git -C "$root" rev-parse HEAD)" \
   "$root" > "$work/build.log" 2>&1 || { tail -40 "$work/build.log"; exit 1; }
 
-say "the main job in the image"
 container=$(buildah_ from --pull-never "$image")
-mkdir "$work/outputs"
-mapfile -t entrypoint < <(buildah_ inspect \
-  --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' "$container" | sed '/^$/d')
-in_image() {
-  buildah_ run --isolation chroot --cap-add CAP_SYS_PTRACE --volume "$work/outputs:/outputs" "$container" -- "$@"
-}
-in_image "${entrypoint[@]}" notebooks/profile_score_api.ipynb /outputs/out.ipynb -p run_dir /outputs/run \
-  -p label serving-fixes -p phases single,small -p phase_s 4 -p warmup_s 40
-
-say "the results"
-"$python" - "$work/outputs/run" "$commit" "$baseline_commit" <<'PYTHON'
-import json, pathlib, sys
-
-run, commit, baseline_commit = pathlib.Path(sys.argv[1]), *sys.argv[2:]
-summary = json.loads((run / "summary.json").read_text())
-assert summary["status"] == "complete", summary["status"]
-source = {"repo": "file:///repo", "branch": "serving-fixes", "commit": commit}
-image = summary["provenance"]["image"]
-assert summary["provenance"]["sglang_jax_source"] == image["server"] == source, summary["provenance"]
-assert image["baseline"] == {"repo": "file:///repo", "branch": "main", "commit": baseline_commit}, image
-assert commit in (run / "report.html").read_text(), "the report does not name the commit"
-for name, phase in summary["phases"].items():
-    assert phase["requests"]["ok"] and phase["quality"]["ticks"], name
-PYTHON
+in_image() { buildah_ run --isolation chroot "$container" -- "$@"; }
 say "the size"
 size_mb=$(du --summarize --apparent-size --block-size 1M "$(buildah_ mount "$container")" | cut -f1)
 echo "the image has $size_mb MB, of $budget_mb at most; the largest folders of /opt:"
@@ -165,28 +128,8 @@ build_tools=$(in_image /bin/sh -c 'command -v git cc || true')
 [ -z "$build_tools" ] || { echo "image-check: the final stage has" $build_tools; exit 1; }
 in_image /opt/baseline/bin/python -c 'from sgl_jax import branch; assert branch.BRANCH == "main"'
 
-say "SIGTERM in the image, while py-spy records the baseline's server"
-cat > "$work/outputs/stop.sh" <<'BASH'
-"$@" > /outputs/stopped.log 2>&1 &
-job=$!
-until grep --quiet 'block 2 of ' /outputs/stopped.log; do
-  kill -0 "$job" 2> /dev/null || exit 1
-  sleep 0.2
-done
-started=$(date +%s%N)
-kill -TERM "$job"
-code=0
-wait "$job" || code=$?
-echo "$code $((($(date +%s%N) - started) / 1000000))" > /outputs/stopped
-BASH
-in_image timeout 180 /bin/bash /outputs/stop.sh "${entrypoint[@]}" notebooks/profile_score_api.ipynb \
-  /outputs/stopped.ipynb -p run_dir /outputs/stopped-run -p server_python /opt/baseline/bin/python \
-  -p phases single -p phase_s 60 -p warmup_s 40 || { cat "$work/outputs/stopped.log"; exit 1; }
-read -r code stop_ms < "$work/outputs/stopped"
-[ "$code" = 143 ] && [ "$stop_ms" -lt 8000 ] && [ -s "$work/outputs/stopped.ipynb" ] \
-  && grep --quiet "$baseline_commit" "$work/outputs/stopped-run/provenance.json" || {
-  cat "$work/outputs/stopped.log"
-  echo "image-check: SIGTERM: exit code $code after $stop_ms ms, or the notebook or the baseline's commit is missing"
-  exit 1
-}
-say "the image builds, the job runs and stops in it ($stop_ms ms), and its report names the commit"
+say "the Job's Pods in the image"
+export IMAGE_CONTAINER=$container IMAGE_COMMIT=$commit IMAGE_BASELINE_COMMIT=$baseline_commit
+"$root/.venv/bin/python" -m pytest "$root/tests/image" --exitfirst --durations=0 -rP --basetemp "$work/pods" \
+  --rootdir "$root" -p no:cacheprovider
+say "the image builds; the Job runs, stops and continues in it"

@@ -1,12 +1,15 @@
 """Device busy and idle, waits, verdict, programs and operations, on traces whose numbers are known."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoreprof_nb.analysis import device_programs, device_steps
+from scoreprof_nb.analysis import device_phase, device_programs, device_steps
 from scoreprof_nb.analysis.device import (
     BUSY,
     DEVICE,
@@ -24,6 +27,7 @@ from scoreprof_nb.analysis.device_phase import OVERLAP, idle_causes
 from scoreprof_nb.analysis.request_path import RequestPath
 from scoreprof_nb.device.intervals import Intervals
 from scoreprof_nb.device.trace import TraceTables, read_traces
+from scoreprof_nb.run_folder.records import DeviceTrace
 from tests.support.device_traces import (
     BUSY_MS,
     DECODE,
@@ -268,3 +272,15 @@ def test_observer_effect_of_the_trace(traces):
     plain = plain.assign(block=0, split=False, compile_hit=False)
     time = device_time(traces["tpu"], one_after_another(6), plain)
     assert time.observer_effect.p50_ratio == pytest.approx(2.0)
+
+
+def test_trace_taken_while_the_clock_was_ahead_is_put_on_the_runs_clock(traces, monkeypatch):
+    """Broken: after a step of the clock, no request of the trace lies in the trace."""
+    ahead = traces["tpu"].earlier_by(-3600)
+    monkeypatch.setattr(device_phase, "read_traces", lambda paths: [ahead])
+    record = SimpleNamespace(device_trace=DeviceTrace(0.0, 1.0, clock_ahead_s=3600.0))
+    phase = SimpleNamespace(record=record, device_trace_path=lambda: Path("trace"))
+    read = device_phase.device_traces({"single": phase})["single"]
+    for table in ("events", "calls"):
+        pd.testing.assert_frame_equal(getattr(read, table), getattr(traces["tpu"], table))
+        assert (getattr(ahead, table)["start_ns"] - getattr(read, table)["start_ns"] == 3600 * 10**9).all()

@@ -8,12 +8,19 @@ from tests.support.written_run import reported, write_run
 
 SERVER = Frame("Manager.score_request", "/lib/python3.12/site-packages/sgl_jax/srt/manager.py", 7)
 JAX = Frame("apply", "/lib/python3.12/site-packages/jax/_src/dispatch.py", 9)
+LOGGING = Frame("StreamHandler.emit", "/lib/python3.12/logging/__init__.py", 3)
 ENTRY = Frame("launch_server", "/lib/python3.12/site-packages/sgl_jax/http_server.py", 1)
 
 
 @pytest.mark.parametrize(
     ("frames", "own"),
-    [((ENTRY, SERVER, JAX), SERVER), ((ENTRY, JAX), JAX), ((JAX,), JAX), ((ENTRY,), ENTRY)],
+    [
+        ((ENTRY, SERVER, JAX), SERVER),
+        ((ENTRY, JAX), JAX),
+        ((JAX,), JAX),
+        ((ENTRY,), ENTRY),
+        ((ENTRY, JAX, LOGGING), JAX),
+    ],
 )
 def test_the_innermost_function_of_the_server_is_named(frames, own):
     """Broken: a finding sends its reader into JAX, or to the function that holds everything."""

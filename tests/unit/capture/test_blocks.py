@@ -8,6 +8,7 @@ import pytest
 from scoreprof_nb.capture import blocks
 from scoreprof_nb.capture.blocks import BlockMeasurement, BlockRecording, block_order
 from scoreprof_nb.capture.recorder import RecorderFailed
+from scoreprof_nb.capture.run_clock import StepWatch
 from scoreprof_nb.capture.server import ServerFailed
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.redact import MASK, Redactor
@@ -64,7 +65,9 @@ class FakeServer:
 def measure(server, recorder, monkeypatch):
     load = SimpleNamespace(rows=[], in_flight=frozenset, wait_answered=lambda numbers, timeout_s: None)
     monkeypatch.setattr(blocks, "POLL_S", 0.01)
-    measurement = BlockMeasurement(server, load, (), Parameters(phase_s=2), 40, lambda text: None)
+    measurement = BlockMeasurement(
+        server, load, (), Parameters(phase_s=2), 40, lambda text: None, StepWatch()
+    )
     recording = recorder and BlockRecording(recorder, server, "out", Redactor((SECRET,)))
     return measurement.measure(3, recording)[0]
 
@@ -115,6 +118,8 @@ def test_recording_is_killed_when_the_server_dies(monkeypatch):
         (4, 0.1, 8),
         (2, 0.0, 4),
         (600, 0.1, 16),
+        (3600, 0.1, 64),  # a killed capture loses a minute
+        (3600, 20.0, 32),  # but a block holds several requests
     ],
 )
 def test_number_of_blocks_follows_the_phase_and_its_requests(phase_s, request_s, blocks):

@@ -216,7 +216,7 @@ def test_lines_of_the_clock_are_its_slots():
         def poll(self):
             return None
 
-    clock = launcher.Clock(Child())
+    clock = launcher.Clock(Child(), 0)
     clock.on = True
     clock._wait = lambda slot: lines.append((slot, sys._getframe(1).f_lineno))
     clock.run_cycle()

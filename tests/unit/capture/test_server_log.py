@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from scoreprof_nb.capture import server_log
 from scoreprof_nb.capture.server_log import ServerLog
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.store import read_log
@@ -48,3 +49,17 @@ def test_lines_can_be_read_on_from_a_number(tmp_path):
     assert log.lines(2) == ["scoreprof-nb: c"]
     assert log.lines(3) == []
     log.close()
+
+
+def test_long_log_is_on_disk_and_not_in_memory(tmp_path, monkeypatch):
+    """Broken: the memory of a capture grows with the server's log; or a reader of the rest gets other lines."""
+    monkeypatch.setattr(server_log, "KEPT_LINES", 10)
+    log = ServerLog(tmp_path / "server.log", Redactor())
+    for number in range(25):
+        log.note(str(number))
+    log.close()
+    words = [line.rpartition(" ")[2] for line in log.lines()]
+    assert words == [str(number) for number in range(15, 25)]
+    assert [line.rpartition(" ")[2] for line in log.lines(22)] == ["22", "23", "24"]
+    assert log.lines(25) == []
+    assert log.written == 25 == len(read_log(tmp_path / "server.log"))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from scoreprof_nb.analysis.requests import measured_requests
-from scoreprof_nb.capture import capacity, session
+from scoreprof_nb.capture import blocks, capacity, session
 from scoreprof_nb.capture.preflight import Plan
 from scoreprof_nb.capture.server import free_port
 from scoreprof_nb.capture.session import capture
@@ -18,6 +18,7 @@ from scoreprof_nb.parameters import load as load_parameters
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
+from scoreprof_nb.run_folder import segments
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.store import load_run
 from tests.support.progress import quiet
@@ -248,3 +249,54 @@ def test_replay_sends_at_the_files_times(planned, tmp_path):
     assert len(replayed) >= 15
     assert gaps_s.to_list() == pytest.approx([0.1] * len(gaps_s), abs=1e-6)
     assert replayed["payload"].to_list() == list(range(len(replayed)))
+
+
+@pytest.fixture
+def short_blocks(monkeypatch):
+    """Blocks of a quarter of a second, of which four are enough to be kept."""
+    monkeypatch.setattr(blocks, "LONGEST_BLOCK_S", 0.25)
+    monkeypatch.setattr(segments, "KEPT_S", 0.5)
+
+
+@pytest.mark.usefixtures("short_blocks")
+def test_server_that_dies_late_in_a_long_phase_leaves_its_finished_blocks(planned, launched, tmp_path):
+    """Broken: a crash in the last minute of an hour loses the hour."""
+    parameters = planned("requests=1000000")
+
+    def log_progress(text):
+        if text.startswith("  block 6 of 8:"):
+            kill(launched[1])
+            wait_ended(launched[1])
+
+    result = capture(parameters, log_progress)
+    assert result.captured == ("single",)
+    assert result.failure
+    run = load_run(tmp_path / "run")
+    assert run.manifest.status == "partial"
+    record = run.phases["single"].record
+    assert (len(record.blocks), record.planned_blocks, record.cut_off) == (6, 8, True)
+    requests = run.phases["single"].requests
+    assert requests["request"].is_unique
+    assert record.answered == len(requests[~requests["warmup"]])
+
+
+@pytest.mark.usefixtures("short_blocks")
+def test_interrupted_long_phase_is_kept_by_the_next_start(planned, tmp_path):
+    """Broken: the finished blocks of a killed capture are measured again, or never looked at."""
+    parameters = planned("requests=1000000")
+
+    def interrupt(text):
+        if text.startswith("  block 5 of 8:"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        capture(parameters, interrupt)
+    assert dict(load_run(tmp_path / "run").phases) == {}
+    lines = []
+    result = capture(parameters, lines.append)
+    assert result.captured == ("small",)
+    assert any("phase single was cut off: its 4 finished blocks of 8 are kept" in line for line in lines)
+    run = load_run(tmp_path / "run")
+    assert [phase.record.cut_off for phase in run.phases.values()] == [True, False]
+    assert run.phases["small"].record.clock_steps == ()
+    assert not list((tmp_path / "run" / "phases").glob(".*"))

@@ -2,7 +2,6 @@
 
 import json
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +14,20 @@ from tests.support.standin import scores_for, standin
 LABELS = (1, 2)
 
 
+class WrittenLog:
+    """The server's log, as far as a warm-up reads it."""
+
+    def __init__(self, lines):
+        self._lines = lines
+
+    def lines(self, start=0):
+        return self._lines[start:]
+
+    @property
+    def written(self):
+        return len(self._lines)
+
+
 class CompilingServer:
     """A server whose log tells of batches, and which compiles each new shape of them.
 
@@ -22,8 +35,8 @@ class CompilingServer:
     """
 
     def __init__(self, shape, tells=True):
-        self.log = SimpleNamespace(lines=lambda start=0: self.lines[start:])
         self.lines = []
+        self.log = WrittenLog(self.lines)
         self.sizes = []
         self.compiled = set()
         self._shape = shape

@@ -493,6 +493,20 @@ CASES = {
         f"{QUEUE_GET}",
         "idle_wait",
     ),
+    "expert ids thread: takes them off the device (main)": (
+        "scheduler",
+        "expert_ids",
+        f"Thread.run@threading.py > ModelWorker._sync_expert_ids_d2h_thread_func@{M}/tp_worker.py > "
+        f"ModelWorker._sync_experts_ids_d2h@{M}/tp_worker.py",
+        "transfer",
+    ),
+    "copy of a batch (main)": (
+        "scheduler",
+        "main",
+        f"run_scheduler_process@{M}/scheduler.py > Scheduler.event_loop_overlap@{M}/scheduler.py > "
+        f"ScheduleBatch.copy@{M}/schedule_batch.py > ScheduleBatch.__setattr__@{M}/schedule_batch.py",
+        "batch",
+    ),
     "watchdog": (
         "scheduler",
         "watchdog",

@@ -3,6 +3,7 @@
 import pytest
 
 from scoreprof_nb.components.catalog import CATALOG
+from scoreprof_nb.components.frame_masks import frame_masks
 from scoreprof_nb.components.rule_set import Pattern, unqualified
 from scoreprof_nb.components.rules import RulesError, load_rules, rule_text
 from scoreprof_nb.engines.sglang_jax_analysis import RULES_FILE
@@ -192,7 +193,22 @@ def test_excluded_that_is_no_boolean_is_refused(tmp_path):
     ],
 )
 def test_pattern(pattern, name, file, matches):
-    assert Pattern.parse(pattern).matches(Frame(name, file)) is matches
+    """Broken: a rule matches another function than it names, or not the one it names."""
+    assert frame_masks([Pattern.parse(pattern)], [Frame(name, file)]) == [int(matches)]
+
+
+def test_frames_that_share_a_function_or_a_file_have_masks_of_their_own():
+    """Broken: two frames of one function or file get each other's patterns."""
+    patterns = [Pattern.parse(text) for text in ("run@/a.py", "run", "@/a.py", "r*@/b.py", "[r]un", "")]
+    frames = [Frame(name, file) for name in ("A.run", "rest", "[r]un") for file in ("/x/a.py", "b.py")]
+    assert [f"{mask:06b}"[::-1] for mask in frame_masks(patterns, frames)] == [
+        "111011",
+        "010111",
+        "001001",
+        "000101",
+        "001001",
+        "000001",
+    ]
 
 
 @pytest.mark.parametrize(
