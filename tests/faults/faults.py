@@ -10,6 +10,7 @@ of each phase that had been finished equals, number by number, what its recordin
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -84,6 +85,8 @@ class Outcome:
     recovery_s: float = 0.0  # of the next start
     commit: str = ""
     at: str = ""
+    cores: int = 0
+    load: float = 0.0  # mean number of processes that wanted a core in the minute before
 
     @property
     def survived(self) -> bool:
@@ -136,6 +139,8 @@ def try_fault(fault: Fault, template: Template) -> Outcome:
         "after_s": fault.after_s,
         "commit": _commit(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count() or 0,
+        "load": round(os.getloadavg()[0], 1),
     }
     if not fault.kind.may():
         return Outcome(hit=None, **known)

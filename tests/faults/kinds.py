@@ -31,6 +31,8 @@ FROZEN_S = 8.0
 GONE_S = 5.0
 DIES_S = 15.0  # after its memory is limited
 PROPER_NAMES = ("papermill", "py-spy")
+# A process of the server lives for 15 s on a machine that does nothing else; py-spy runs for one block.
+LATEST_S = {"py-spy": 0.8} | dict.fromkeys(("launcher", "HTTP process", "scheduler", "detokenizer"), 14.0)
 CGROUP = Path("/sys/fs/cgroup/memory")
 
 type Find = Callable[[psutil.Process], bool]
@@ -85,7 +87,7 @@ class Kind:
     group: str
     strike: Strike
     after: str = "launcher"
-    latest_s: float = 25.0
+    latest_s: float = 20.0
     around: Callable[[Place], AbstractContextManager[None]] = nullcontext
     may: Callable[[], bool] = lambda: True
     codes: Sequence[int] = CODES
@@ -122,7 +124,7 @@ def _signals() -> Iterator[Kind]:
                 "signals",
                 partial(_send, name, signum),
                 after=name,
-                latest_s=0.8 if name == "py-spy" else 25.0,
+                latest_s=LATEST_S.get(name, 25.0),
                 codes=codes,
             )
 
@@ -357,7 +359,7 @@ def _may_limit_memory() -> bool:
 
 
 def _memory() -> Iterator[Kind]:
-    limited = partial(Kind, group="memory", after="scheduler")
+    limited = partial(Kind, group="memory", after="scheduler", latest_s=LATEST_S["scheduler"])
     yield limited("OOM kill of the scheduler", strike=_out_of_memory_in_cgroup, may=_may_limit_memory)
     yield limited("no more memory for the scheduler", strike=_memory_limit)
 

@@ -31,8 +31,7 @@ A fault is *survived* if, after it,
 - a results folder, once it can be written again, has the whole run.
 
 "Not hit": the process had ended at that moment, or was not there yet. *Ended*: from the fault to the end of the run.
-*Next start*: how long the next start took, capture of missing phases included. Both are medians on a machine with
-2 cores that did other work meanwhile.
+*Next start*: how long the next start took, capture of missing phases included. Both are medians.
 
 Disks are file systems of their own: a tmpfs that is filled or turned read-only, an ext4 image whose writes are frozen,
 a FUSE mount whose process has ended (`ENOTCONN`, as of a bucket's). Answers are broken by a proxy between the kit and
@@ -63,7 +62,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
     lines = [
         HEAD,
         f"**{len(tried)} faults, {period}, commits {commits}: {len(hit)} hit, {survived} survived.** "
-        f"{len({outcome.kind for outcome in hit})} of {len(KINDS)} kinds were hit.",
+        f"{len({outcome.kind for outcome in hit})} of {len(KINDS)} kinds were hit. {_machine(tried)}",
         "",
         "| kind of fault | tried | hit | survived | ended, s | next start, s |",
         "|---|---|---|---|---|---|",
@@ -75,6 +74,15 @@ def page(outcomes: Sequence[Outcome]) -> str:
     lines += ["", "Not survived:", ""] if broken else ["", "All that were hit were survived."]
     lines += [f"- {outcome.kind} ({outcome.commit}): {'; '.join(outcome.problems)}" for outcome in broken]
     return "\n".join(lines) + "\n"
+
+
+def _machine(outcomes: Sequence[Outcome]) -> str:
+    """How busy the machine was; empty where it was not recorded."""
+    known = [outcome for outcome in outcomes if outcome.cores]
+    if not known:
+        return ""
+    load = median(outcome.load for outcome in known)
+    return f"On {known[-1].cores} cores; median load of the minute before each fault: {load:.1f}."
 
 
 def _row(name: str, outcomes: Sequence[Outcome]) -> str:
