@@ -17,7 +17,7 @@ from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.folder import RunFolder, log_damage_of
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest, RunFolderError
-from scoreprof_nb.run_folder.sync import restore_run
+from scoreprof_nb.run_folder.sync import RESUMED, damage_of, restore_run
 
 
 def restore_from_results(folder: RunFolder, parameters: Parameters, log_progress: LogProgress) -> None:
@@ -53,6 +53,10 @@ def _say_what_was_not_restored(results_dir: Path, names: tuple[str, ...], log_pr
     for name in manifest.phases_done:
         if name not in names:
             log_progress(f"phase {name} not restored: {results.damage(manifest, name)}")
+    for name in RESUMED:
+        damage = damage_of(results_dir, name, manifest)
+        if damage is not None:
+            log_progress(f"not restored: {damage}")
 
 
 def earlier_manifest(folder: RunFolder, parameters: Parameters) -> Manifest | None:

@@ -141,13 +141,18 @@ def test_damaged_phase_is_set_aside_and_captured_again(tmp_path):
     [
         ("phases/single/threads.parquet", "phase single not restored: ", ("single", "small")),
         ("manifest.json", "nothing restored: ", ("single", "small")),
+        ("server.log", "not restored: ", ("small",)),
+        ("provenance.json", "not restored: ", ("small",)),
     ],
 )
 def test_what_is_damaged_in_the_results_folder_is_said(tmp_path, file, said, missing):
     """Broken: hours of captures are measured again, and nobody learns why."""
     parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / "results"))
-    folder_with(tmp_path / "results", parameters, "single")
-    (tmp_path / "results" / file).write_text("{")
+    results = folder_with(tmp_path / "results", parameters, "single")
+    results.log_path.write_text("1000000000.000000 ready\n")
+    results.write_provenance({"kit": "1"})
+    results.write_manifest(results.read_manifest())
+    (results.path / file).write_text("{")
     lines = []
     with pytest.raises(Prepared) as caught:
         capture(parameters.with_values(phases="single,small"), lines.append)
