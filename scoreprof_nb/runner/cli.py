@@ -68,7 +68,11 @@ def main(arguments: Sequence[str]) -> int:
         check_parameters(command)
     except ParameterError as error:
         return refuse(error)
-    return run_notebook(command)
+    try:
+        return run_notebook(command)
+    except OSError as error:  # no place for the notebook or for temporary files
+        log_error(f"the run could not go on: {error}")
+        return 1
 
 
 def show_help(arguments: Sequence[str]) -> int:

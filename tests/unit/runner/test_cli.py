@@ -261,3 +261,13 @@ def test_report_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capfd,
     assert cli.main(["in.ipynb", str(tmp_path / "out.ipynb")]) == 1
     line = capfd.readouterr().err.splitlines()[-1]
     assert line == f"scoreprof-nb: {error}the report could not be written: [Errno 28] No space left on device"
+
+
+def test_folder_of_the_notebook_that_cannot_be_made_is_one_line(tmp_path, capfd):
+    """Broken: a full or read-only disk ends the runner with a traceback before it starts anything."""
+    (tmp_path / "file").write_text("")
+    assert cli.main(["in.ipynb", str(tmp_path / "file" / "out.ipynb")]) == 1
+    error = capfd.readouterr().err
+    assert error.startswith("scoreprof-nb: the run could not go on: ")
+    assert str(tmp_path / "file") in error
+    assert len(error.splitlines()) == 1
