@@ -21,7 +21,10 @@
 # make bench        measure what the kit itself costs, and write docs/performance.md (ONLY=name,name; 25 minutes;
 #                   LONG_MINUTES, OBSERVER_MINUTES: of sections long and observer)
 # make interval-coverage  how often the intervals of simulated phases hold the truth, and how wide they are (10 minutes)
-# make faults       send signals to random processes of real runs, and check what is left  (N, SEED; a minute each)
+# make faults       break real runs at random moments (signals, disks, ports, answers, memory), and check what is
+#                   left of each  (N, SEED, FROM to go on with; a minute or two each)
+# make reliability  write docs/reliability.md from what make faults recorded     (RECORD)
+# make fuzz         read generated damage with every importer and reader         (CASES)
 # make image-check  build the image without Docker and run a profile in it (as root)
 # make audit        ask PyPI for known vulnerabilities of all pinned packages
 # make setup        only create the two virtual environments
@@ -54,7 +57,7 @@ export PIP_QUIET := 1
 # Each test starts processes that import JAX or pandas: their byte code must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: audit report load what-if compare ab noise power explore lab image image-check job start table test test-all lint unit coverage truth bench faults interval-coverage setup clean help
+.PHONY: audit report load what-if compare ab noise power explore lab image image-check job start table test test-all lint unit coverage truth bench faults reliability fuzz interval-coverage setup clean help
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -104,6 +107,7 @@ test: lint unit
 
 test-all: setup
 	@$(KIT)/bin/python -m pytest tests/unit -m hypothesis --hypothesis-profile=full $(PARALLEL) $(PYTEST_ARGS)
+	@FUZZ_CASES=10000 $(KIT)/bin/python -m pytest tests/fuzz $(PARALLEL) $(PYTEST_ARGS)
 	@$(KIT)/bin/python -m pytest tests/integration -m slow $(PYTEST_ARGS)
 	@test ! -e $(COVERAGE) || { printf 'coverage of the unit tests in per cent: '; $(KIT)/bin/coverage report --format=total; }
 
@@ -158,8 +162,17 @@ truth: setup
 
 N ?= 10
 SEED ?= 0
+FROM ?= 0
+RECORD ?= build/faults.jsonl
 faults: setup
-	@$(KIT)/bin/python -m tests.faults.faults --number $(N) --seed $(SEED)
+	@$(KIT)/bin/python -m tests.faults.faults --number $(N) --seed $(SEED) --from $(FROM) --record $(RECORD)
+
+reliability: setup
+	@$(KIT)/bin/python -m tests.faults.page $(RECORD)
+
+CASES ?= 1000000
+fuzz: setup
+	@FUZZ_CASES=$(CASES) $(KIT)/bin/python -m pytest tests/fuzz --timeout=0 $(PARALLEL) $(PYTEST_ARGS)
 
 bench: setup
 	@$(KIT)/bin/python -m tests.bench.bench $(if $(ONLY),--only $(ONLY))

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from scoreprof_nb.capture.engine import ENGINE
-from scoreprof_nb.capture.process_tree import ProcessTree
+from scoreprof_nb.capture.process_tree import ProcessTree, listening_pids
 from scoreprof_nb.capture.server import POLL_S, STOPPED_S, ServerFailed, check_not_stopped, is_healthy
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
@@ -65,15 +65,7 @@ class AttachedServer:
 
 
 def _listening_pid(url: str) -> int:
-    parts = urlsplit(url)
-    pids = {
-        connection.pid
-        for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-        and connection.laddr
-        and connection.laddr.port == parts.port
-        and connection.pid
-    }
+    pids = listening_pids(urlsplit(url).port or 0)
     if not pids:
         raise ParameterError("server_url", url, "no process that this user can see listens there")
     # A forked child may hold the listening socket too: the server is the one that was started first.

@@ -46,6 +46,18 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+def listening_pids(port: int) -> set[int]:
+    """The processes that listen on a TCP port, as far as this user can see."""
+    return {
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr.port == port
+        and connection.pid
+    }
+
+
 def session_members(session: int) -> list[psutil.Process]:
     """The processes of a session. The server leads its own, so its orphans are among them."""
     members = []

@@ -14,11 +14,11 @@ from scoreprof_nb.parameters.profile import MEASURED, Parameters
 from scoreprof_nb.parameters.requests_file import FILE_PHASE
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.folder import RunFolder
+from scoreprof_nb.run_folder.folder import RunFolder, log_damage_of
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest, RunFolderError
 from scoreprof_nb.run_folder.store import LOG_LINE
-from scoreprof_nb.run_folder.sync import restore_run
+from scoreprof_nb.run_folder.sync import RESUMED, damage_of, restore_run
 
 LOG_TAIL_BYTES = 65_536
 
@@ -31,12 +31,35 @@ def restore_from_results(folder: RunFolder, parameters: Parameters, log_progress
     if not parameters.results_dir:
         return
     check_folders(parameters)
+    results_dir = Path(parameters.results_dir)
     try:
-        names = restore_run(Path(parameters.results_dir), folder.path)
+        begun = folder.has_manifest()
+        names = restore_run(results_dir, folder.path)
     except RunFolderError as error:
         raise ParameterError("results_dir", parameters.results_dir, str(error)) from error
     if names:
         log_progress(f"restored from {parameters.results_dir}: phases {', '.join(names)}")
+    if not begun:
+        _say_what_was_not_restored(results_dir, names, log_progress)
+
+
+def _say_what_was_not_restored(results_dir: Path, names: tuple[str, ...], log_progress: LogProgress) -> None:
+    """A run that begins anew, or captures a phase once more, says which file it could not use."""
+    results = RunFolder(results_dir)
+    if not results.has_manifest():
+        return
+    try:
+        manifest = results.read_manifest()
+    except RunFolderError as error:
+        log_progress(f"nothing restored: {error}")
+        return
+    for name in manifest.phases_done:
+        if name not in names:
+            log_progress(f"phase {name} not restored: {results.damage(manifest, name)}")
+    for name in RESUMED:
+        damage = damage_of(results_dir, name, manifest)
+        if damage is not None:
+            log_progress(f"not restored: {damage}")
 
 
 def last_log_time_s(path: Path) -> float:
@@ -97,6 +120,29 @@ def refuse_other_code(folder: RunFolder, parameters: Parameters, provenance: Map
                 f"its finished phases were measured with {name} {earlier[name]}, which is now "
                 f"{provenance.get(name)}: use another folder",
             )
+
+
+def set_damaged_aside(folder: RunFolder, log_progress: LogProgress) -> None:
+    """Move phases whose files are not what was captured out of the way, and say so: they are captured again.
+
+    The same for the log; what it would tell is then not known. A manifest written now would
+    otherwise take the checksums of damaged files for the right ones.
+    """
+    try:
+        manifest = folder.read_manifest()
+        with folder.locked():
+            for name in manifest.phases:
+                damage = folder.damage(manifest, name) if folder.has_phase(name) else None
+                if damage is not None:
+                    log_progress(f"phase {name} is set aside as {folder.set_aside(name).name}: {damage}")
+            log_damage = log_damage_of(folder.log_path, manifest.server_log)
+            if log_damage is not None:
+                aside = folder.log_path.rename(folder.path / f".{folder.log_path.name}-damaged")
+                log_progress(f"the server's log is set aside as {aside.name}: {log_damage}")
+    except RunFolderError:  # no manifest yet; a damaged one, or a folder in use: said when it is needed
+        return
+    except OSError as error:  # a folder that cannot be written: loading it names the damaged file
+        log_progress(f"{folder.path} cannot be changed: {error}")
 
 
 def finished_phases(folder: RunFolder, phases: tuple[str, ...]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import requests
 
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.launcher import EPOCH_VARIABLE
-from scoreprof_nb.capture.process_tree import ProcessTree, is_alive, session_members
+from scoreprof_nb.capture.process_tree import ProcessTree, is_alive, listening_pids, session_members
 from scoreprof_nb.capture.run_clock import epoch_ns
 from scoreprof_nb.capture.server_log import ServerLog
 from scoreprof_nb.parameters.schema import ParameterError
@@ -84,6 +84,7 @@ class LaunchedServer:
         cwd: Path,
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self._port = port
         self._command = command
         self._environment = environment
         self._cwd = cwd
@@ -156,6 +157,7 @@ class LaunchedServer:
             self.check_alive()
             tree = self._look()
             if is_healthy(self.url):
+                self._check_port_is_ours()
                 self._watched = tree
                 return
             time.sleep(POLL_S)
@@ -210,6 +212,14 @@ class LaunchedServer:
             time.sleep(0.02)
         self._process.wait()
         self._clean_up()
+
+    def _check_port_is_ours(self) -> None:
+        """Raise ServerFailed when another program has taken the port since it was checked, and answers."""
+        pids = listening_pids(self._port)
+        if pids and pids.isdisjoint(process.pid for process in self._look().members):
+            raise ServerFailed(
+                f"port {self._port} was taken by another program (pid {min(pids)}) while the server started"
+            )
 
     def _look(self) -> ProcessTree:
         """The current tree. Processes that leave it, such as daemons, are remembered until the end."""

@@ -23,6 +23,7 @@ from scoreprof_nb.capture.resume import (
     phases_of_run,
     refuse_other_code,
     restore_from_results,
+    set_damaged_aside,
 )
 from scoreprof_nb.capture.run_clock import anchor, now_s
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
@@ -60,6 +61,7 @@ def capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
 def _resume_or_capture(parameters: Parameters, log_progress: LogProgress) -> CaptureResult:
     folder = RunFolder(Path(parameters.run_dir))
     restore_from_results(folder, parameters, log_progress)
+    set_damaged_aside(folder, log_progress)
     behind_s = anchor(not_before_s=last_log_time_s(folder.log_path))
     if behind_s > 1:
         log_progress(f"the clock is {behind_s:.0f} s behind the run's last line: times go on from that line")

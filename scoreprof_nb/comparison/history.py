@@ -10,7 +10,11 @@ import pandas as pd
 from scoreprof_nb.parameters.compare import CompareParameters
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.files import SUMMARY
+from scoreprof_nb.run_folder.seal import check_seal
 
+SCHEMA_VERSION = 1
+# What reading a damaged file raises, or one of another form.
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 RUN_COLUMNS = ("label", "started_at", "run_id", "status", "phase", "p50_ms", "items_per_s", "folder")
 PATH_COLUMNS = ("label", "started_at", "run_id", "phase", "component", "mean_ms")
 
@@ -59,8 +63,10 @@ def read_history(folder: Path) -> History:
     unreadable = []
     for path in sorted(folder.rglob(SUMMARY)):
         try:
-            of_run, of_paths = _rows(json.loads(path.read_text(encoding="utf-8")), path.parent)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            content = path.read_bytes()
+            check_seal(content)
+            of_run, of_paths = _rows(json.loads(content.decode("utf-8")), path.parent)
+        except _DAMAGED as error:
             unreadable.append(f"{path}: {type(error).__name__}: {error}")
             continue
         runs += of_run
@@ -78,17 +84,34 @@ def read_history(folder: Path) -> History:
 
 
 def _rows(summary: dict[str, Any], folder: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    version = summary.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"schema_version {version!r}, this kit reads {SCHEMA_VERSION}")
     started_at = pd.Timestamp(summary["started_at"])
+    label, run_id, status = (_text(summary[key]) for key in ("label", "run_id", "status"))
     runs, paths = [], []
     for name, phase in summary["phases"].items():
-        runs.append(
-            (
-                *(str(summary["label"]), started_at, summary["run_id"], summary["status"], name),
-                *(phase["latency_ms"]["p50"], phase["throughput"]["items_per_s"], str(folder)),
-            )
-        )
+        p50_ms = _number(phase["latency_ms"]["p50"])
+        items_per_s = _number(phase["throughput"]["items_per_s"])
+        runs.append((label, started_at, run_id, status, _text(name), p50_ms, items_per_s, str(folder)))
         paths += [
-            (str(summary["label"]), started_at, summary["run_id"], name, component, float(value["mean"]))
+            (label, started_at, run_id, name, _text(component), float(value["mean"]))
             for component, value in phase["request_path_ms"].items()
         ]
     return runs, paths
+
+
+def _text(value: object) -> str:
+    """Raises UnicodeEncodeError, a ValueError, for half a surrogate pair, which no table can hold."""
+    text = str(value)
+    text.encode()
+    return text
+
+
+def _number(value: object) -> float | None:
+    """None where it is not known. Raises TypeError for anything but a number."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.50} is not a number")
+    return float(value)

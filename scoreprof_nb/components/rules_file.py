@@ -96,10 +96,10 @@ def read_rules_file(path: Path) -> RulesFile:
     """Raises RulesError, with a message of one line, for a file that cannot be read or has another form."""
     try:
         return RulesFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RulesError(f"{path}: {error}") from error
     except ValidationError as error:
         raise RulesError(f"{path}: {_one_line(error.errors()[0])}") from None
+    except (OSError, ValueError, RecursionError) as error:  # not TOML; or a number of thousands of digits
+        raise RulesError(f"{path}: {error}") from error
 
 
 def _one_line(error: ErrorDetails) -> str:

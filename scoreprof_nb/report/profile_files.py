@@ -22,7 +22,8 @@ from scoreprof_nb.run_folder.files import (
     timed_recording_name,
     timeline_name,
 )
-from scoreprof_nb.run_folder.folder import write_bytes, write_json, write_text
+from scoreprof_nb.run_folder.folder import write_bytes, write_text
+from scoreprof_nb.run_folder.seal import KEY, sealed_json
 from scoreprof_nb.run_folder.sync import published_path
 from scoreprof_nb.timeline.timed_recording import timed_recording
 from scoreprof_nb.timeline.timeline import phase_timeline
@@ -48,7 +49,8 @@ def write_files(report: Report) -> None:
     times."""
     folder = report.folder
     published = published_path(folder / REPORT, folder, report.parameters.results_dir)
-    write_json(folder / SUMMARY, summary(report.analysis, report.findings).model_dump(mode="json"))
+    numbers = summary(report.analysis, report.findings).model_dump(mode="json", exclude={KEY})
+    write_text(folder / SUMMARY, sealed_json(numbers))
     write_text(folder / SUMMARY_MARKDOWN, summary_markdown(report, str(published)))
     write_text(folder / FLAME_GRAPH, run_flame_graph(report))
     for phase in report.analysis.phases:

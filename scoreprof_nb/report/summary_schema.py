@@ -280,6 +280,9 @@ class Finding(_Part):
 class Summary(_Part):
     """summary.json, schema version 1: the results of a run for tools. Keys may be added within a version."""
 
+    checksum: str | None = Field(
+        default=None, description="SHA-256 of the file without this line, by which a damaged file is noticed"
+    )
     schema_version: Literal[1] = 1
     run_id: str
     label: str = Field(description="name of the run in reports")

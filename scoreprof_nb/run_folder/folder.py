@@ -18,9 +18,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from scoreprof_nb.run_folder import files
+from scoreprof_nb.run_folder import files, seal
 from scoreprof_nb.run_folder.plain_text import plain_json
-from scoreprof_nb.run_folder.records import SCHEMA_VERSION, Manifest, RunFolderError
+from scoreprof_nb.run_folder.records import SCHEMA_VERSION, LogSeal, Manifest, RunFolderError
 
 
 class FolderInUse(RunFolderError):
@@ -71,21 +71,40 @@ class RunFolder:
         return parse_record(Manifest, raw, self.manifest_path)
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Write the manifest with the finished phases and the checksums of their files."""
+        """Write the manifest with the finished phases, and the checksums of their files, of the provenance
+        and of the log so far."""
         done = tuple(name for name in manifest.phases if self.has_phase(name))
         sha256 = {
             str(path.relative_to(self.path)): file_sha256(path)
             for name in done
             for path in sorted(self.phase_path(name).iterdir())
         }
-        write_json(self.manifest_path, asdict(replace(manifest, phases_done=done, sha256=sha256)))
+        provenance = self.path / files.PROVENANCE
+        if provenance.exists():
+            sha256[files.PROVENANCE] = file_sha256(provenance)
+        record = replace(manifest, phases_done=done, sha256=sha256, server_log=log_seal(self.log_path))
+        write_text(self.manifest_path, seal.sealed_json(asdict(record)))
+
+    def damage(self, manifest: Manifest, name: str) -> str | None:
+        """Which file of a finished phase is missing or differs from its checksum; None if none does."""
+        folder = Path(files.PHASES, files.phase_folder(name))
+        for path, expected in manifest.sha256.items():
+            if Path(path).parent == folder and not is_intact(self.path / path, expected):
+                return f"{self.path / path}: missing, or differs from the checksum in the manifest"
+        return None
+
+    def set_aside(self, name: str) -> Path:
+        """Move the folder of a damaged phase out of the way; returns where to."""
+        aside = self.phases_path / f".{files.phase_folder(name)}-damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        return self.phase_path(name).rename(aside)
 
     def read_provenance(self) -> dict[str, Any]:
         """The provenance of the last capture; empty if it is missing or cannot be read."""
         return read_json_if_valid(self.path / files.PROVENANCE)
 
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:
-        write_json(self.path / files.PROVENANCE, provenance)
+        write_text(self.path / files.PROVENANCE, seal.sealed_json(dict(provenance)))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -139,9 +158,11 @@ def parse_record[Record](record: type[Record], raw: Mapping[str, Any], path: Pat
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises RunFolderError naming the file if it is missing or damaged."""
+    """A JSON object, without its own checksum. Raises RunFolderError naming a missing or damaged file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        value = json.loads(content.decode("utf-8"))
+        seal.check_seal(content)
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could never be written again
     except FileNotFoundError as error:
         raise RunFolderError(f"{path}: missing") from error
@@ -149,6 +170,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(value, dict):
         raise RunFolderError(f"{path}: not a JSON object")
+    value.pop(seal.KEY, None)
     return value
 
 
@@ -181,6 +203,45 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
+
+
+def log_seal(path: Path) -> LogSeal | None:
+    """The length and the checksum of a server log as it is now; None without one."""
+    if not path.exists():
+        return None
+    size = path.stat().st_size
+    return LogSeal(size, _sha256_of_start(path, size))
+
+
+def log_damage_of(path: Path, expected: LogSeal | None) -> str | None:
+    """Why the log is not the one of the manifest, to which lines may have been added; None if it is.
+
+    A log that is missing altogether is not damaged: what it would tell is not known.
+    """
+    if expected is None or not path.exists():
+        return None
+    if path.stat().st_size < expected.bytes:
+        return f"{path}: is shorter than when the manifest was written: its end is missing"
+    if _sha256_of_start(path, expected.bytes) != expected.sha256:
+        return f"{path}: differs from the checksum in the manifest"
+    return None
+
+
+def _sha256_of_start(path: Path, size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size and (part := file.read(min(size, 1 << 20))):
+            digest.update(part)
+            size -= len(part)
+    return digest.hexdigest()
+
+
+def is_intact(path: Path, sha256: str) -> bool:
+    """Whether a file exists and has this checksum."""
+    try:
+        return file_sha256(path) == sha256
+    except FileNotFoundError:
+        return False
 
 
 def file_sha256(path: Path) -> str:

@@ -178,6 +178,15 @@ class PhaseRecord:
 
 
 @dataclass(frozen=True, config=_CHECKED)
+class LogSeal:
+    """The server's log when the manifest was written: its length and the checksum of what it held. It only
+    grows, so a capture that was killed later leaves a log that begins with this."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class Manifest:
     """manifest.json: the run as a whole. ``failure``: why phases are missing."""
 
@@ -191,4 +200,5 @@ class Manifest:
     failure: str | None = None
     phases_done: tuple[str, ...] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)  # by path within the run folder
+    server_log: LogSeal | None = None  # None: no log, or a run of an older version
     schema_version: int = SCHEMA_VERSION

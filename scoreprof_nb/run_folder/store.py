@@ -4,7 +4,7 @@ Capture writes them; everything else only reads them, on another machine and yea
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from scoreprof_nb.run_folder import files
 from scoreprof_nb.run_folder.folder import (
     RunFolder,
     file_sha256,
+    log_damage_of,
     parse_record,
     read_json,
     write_json,
@@ -119,7 +120,11 @@ class Phase:
     def device_requests(self) -> pd.DataFrame:
         """The requests of the device trace, columns of REQUESTS_SCHEMA; empty without a trace."""
         path = self.folder / files.DEVICE_REQUESTS
-        return _read_table(path) if path.exists() else REQUESTS_SCHEMA.empty_table().to_pandas()
+        return (
+            _read_table(path, REQUESTS_SCHEMA, _ADDED)
+            if path.exists()
+            else REQUESTS_SCHEMA.empty_table().to_pandas()
+        )
 
     def reads(self) -> Iterator[tuple[int, pd.DataFrame]]:
         """How often py-spy had read by when, by the number of the block: columns of READS_SCHEMA."""
@@ -189,16 +194,25 @@ def load_run(path: Path) -> Run:
     folder = RunFolder(path)
     manifest = folder.read_manifest()
     phases = {name: load_phase(folder.phase_path(name)) for name in manifest.phases if folder.has_phase(name)}
+    for name, phase in phases.items():
+        if phase.name != name:
+            raise RunFolderError(f"{phase.folder / files.PHASE}: the record of another phase, {phase.name!r}")
+    provenance = path / files.PROVENANCE
+    versions = read_json(provenance) if provenance.exists() else {}
     for name, expected in manifest.sha256.items():
+        if path / name == provenance and (manifest.status == "capturing" or not provenance.exists()):
+            continue  # it may just have been written anew; without it, versions and host are not known
         if not (path / name).exists():
             raise RunFolderError(f"{path / name}: named in the manifest, but missing")
         if file_sha256(path / name) != expected:
             raise RunFolderError(f"{path / name}: differs from the checksum in the manifest")
-    provenance = path / files.PROVENANCE
+    log_damage = log_damage_of(folder.log_path, manifest.server_log)
+    if log_damage is not None:
+        raise RunFolderError(log_damage)
     return Run(
         folder=path,
         manifest=manifest,
-        provenance=read_json(provenance) if provenance.exists() else {},
+        provenance=versions,
         phases=phases,
         log=read_log(folder.log_path),
     )
@@ -208,8 +222,9 @@ def load_phase(folder: Path) -> Phase:
     """Load one finished phase. Raises RunFolderError naming the file that is damaged."""
     path = folder / files.PHASE
     record = parse_record(PhaseRecord, read_json(path), path)
-    requests, threads = (_read_table(folder / name) for name in (files.REQUESTS, files.THREADS))
-    for column, missing in (("prompt_tokens", pd.NA), ("shared_tokens", pd.NA), ("repeat", False)):
+    requests = _read_table(folder / files.REQUESTS, REQUESTS_SCHEMA, _ADDED)
+    threads = _read_table(folder / files.THREADS, THREADS_SCHEMA)
+    for column, missing in _ADDED.items():
         if column not in requests:  # a run of an older version
             requests[column] = missing
     requests = requests.assign(
@@ -217,18 +232,36 @@ def load_phase(folder: Path) -> Phase:
         shared_tokens=requests["shared_tokens"].astype("Int64"),
         repeat=requests["repeat"].eq(True),
     )
-    memory = _read_table(folder / files.MEMORY) if (folder / files.MEMORY).exists() else _NO_MEMORY
+    memory_path = folder / files.MEMORY
+    memory = _read_table(memory_path, MEMORY_SCHEMA) if memory_path.exists() else _NO_MEMORY
     phase = Phase(record=record, requests=requests, threads=threads, memory=memory, folder=folder)
     schedstat = folder / files.SCHEDSTAT
-    return replace(phase, schedstat=_read_table(schedstat)) if schedstat.exists() else phase
+    if not schedstat.exists():
+        return phase
+    return replace(phase, schedstat=_read_table(schedstat, SCHEDSTAT_SCHEMA))
 
 
+_ADDED: Mapping[str, Any] = {
+    "prompt_tokens": pd.NA,
+    "shared_tokens": pd.NA,
+    "repeat": False,
+}  # columns that old runs lack
 _NO_MEMORY = MEMORY_SCHEMA.empty_table().to_pandas()
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, schema: pa.Schema, optional: Collection[str] = ()) -> pd.DataFrame:
+    """The table with the columns of the schema, but those ``optional`` ones that the file lacks."""
     try:
-        table: pd.DataFrame = pq.read_table(path).to_pandas()
+        read = pq.read_table(path)
+        lacking = [name for name in schema.names if name not in read.column_names and name not in optional]
+        if lacking:
+            raise ValueError(
+                f"no column {', '.join(lacking)}: of another version of the kit, or no such table"
+            )
+        fields = [field for field in schema if field.name in read.column_names]
+        table: pd.DataFrame = (
+            read.select([field.name for field in fields]).cast(pa.schema(fields)).to_pandas()
+        )
     except (KeyError, TypeError, ValueError, OverflowError, OSError, pa.ArrowException) as error:
         raise RunFolderError(f"{path}: cannot be read as a table: {error}") from error
     return table

@@ -8,14 +8,14 @@ import shutil
 from pathlib import Path
 
 from scoreprof_nb.run_folder import files
-from scoreprof_nb.run_folder.folder import RunFolder, file_sha256
+from scoreprof_nb.run_folder.folder import RunFolder, is_intact, log_damage_of
 from scoreprof_nb.run_folder.progress import LogProgress
 from scoreprof_nb.run_folder.records import Manifest, RunFolderError
 
-_RESUMED = (files.SERVER_LOG, files.PROVENANCE)  # what a resumed run needs besides its phases
+RESUMED = (files.SERVER_LOG, files.PROVENANCE)  # what a resumed run needs besides its phases
 # No other file is copied: the notebook that papermill still writes, for one, may hold secrets.
 _SYNCED = (
-    *(*_RESUMED, files.SUMMARY, files.SUMMARY_MARKDOWN),
+    *(*RESUMED, files.SUMMARY, files.SUMMARY_MARKDOWN),
     *(files.REPORT, files.REPORT_HTML, files.FLAME_GRAPH),
 )
 
@@ -88,7 +88,8 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
     """Fetch the finished phases of a run from another machine; return their names.
 
     Does nothing if the run folder already has a manifest, or the results folder has none. A phase
-    whose files differ from their checksums is left out, so that it is captured again. Raises
+    whose files differ from their checksums is left out, so that it is captured again; so is a log or a
+    provenance. Raises
     ResultsError when both folders hold phases, of different runs.
     """
     synced = manifest_in(results_dir)
@@ -104,8 +105,8 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
             )
         return ()
     run_dir.mkdir(parents=True, exist_ok=True)
-    for name in _RESUMED:
-        if (results_dir / name).is_file():
+    for name in RESUMED:
+        if (results_dir / name).is_file() and damage_of(results_dir, name, synced) is None:
             _copy(results_dir / name, run_dir / name)
     for name in synced.phases_done:
         paths = [
@@ -113,12 +114,23 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
             for path in synced.sha256
             if Path(path).parent == Path(files.PHASES, files.phase_folder(name))
         ]
-        if paths and all(_is_intact(results_dir / path, synced.sha256[path]) for path in paths):
+        if paths and all(is_intact(results_dir / path, synced.sha256[path]) for path in paths):
             with folder.staged_phase(name) as staging:
                 for path in paths:
                     _copy(results_dir / path, staging / Path(path).name)
     folder.write_manifest(synced)
     return folder.read_manifest().phases_done
+
+
+def damage_of(results_dir: Path, name: str, manifest: Manifest) -> str | None:
+    """Why the server's log or the provenance is not the one of the manifest; None if it is, or is missing."""
+    path = results_dir / name
+    if name == files.SERVER_LOG:
+        return log_damage_of(path, manifest.server_log)
+    expected = manifest.sha256.get(name)
+    if expected is None or not path.exists() or is_intact(path, expected):
+        return None
+    return f"{path}: differs from the checksum in the manifest"
 
 
 def manifest_in(results_dir: Path) -> Manifest | None:
@@ -133,13 +145,6 @@ def manifest_in(results_dir: Path) -> Manifest | None:
         if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError | NotADirectoryError):
             raise cause from None
         return None
-
-
-def _is_intact(path: Path, sha256: str) -> bool:
-    try:
-        return file_sha256(path) == sha256
-    except FileNotFoundError:
-        return False
 
 
 def _copy(source: Path, target: Path) -> None:

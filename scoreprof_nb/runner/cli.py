@@ -11,7 +11,7 @@ Exit codes:
        run_dir resumes after them
 
 A stop takes less than 8 s; work that takes longer, such as a copy to a slow bucket, is
-abandoned. The last line of the output names the report.
+abandoned. The last line of the output names the report and, in brackets, what went wrong.
 """
 
 import os
@@ -22,9 +22,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import NoReturn
 
 from scoreprof_nb.parameters.schema import ParameterError
+from scoreprof_nb.run_folder.plain_text import plain_text
 from scoreprof_nb.runner.command import Command
 from scoreprof_nb.runner.executed_notebook import (
     GATE_ERROR,
@@ -50,6 +52,7 @@ WRONG_PARAMETER = 42
 GATE = 3
 PAPERMILL_USAGE = 2
 PRIVATE = 0o077  # logs, requests, command lines: nobody else reads what this and all it starts writes
+REASON_CHARACTERS = 200
 HELP = ("-h", "--help")
 
 
@@ -65,7 +68,11 @@ def main(arguments: Sequence[str]) -> int:
         check_parameters(command)
     except ParameterError as error:
         return refuse(error)
-    return run_notebook(command)
+    try:
+        return run_notebook(command)
+    except OSError as error:  # no place for the notebook or for temporary files
+        log_error(f"the run could not go on: {error}")
+        return 1
 
 
 def show_help(arguments: Sequence[str]) -> int:
@@ -93,11 +100,14 @@ def run_notebook(command: Command) -> int:
         papermill_code = supervisor.wait()
         executed = _read_output(command.output, before)
         code = exit_code(papermill_code, supervisor.stopped_by, executed)
+        failure = _failure(supervisor, papermill_code)
         if executed is None:
             write_termination_message(code, None, None)
             log_end(code, None, None)
+            if failure is not None:
+                log_error(f"{failure}, and there is no report; finished phases are safe")
             return code
-        return _finalize(supervisor, code, executed)
+        return _finalize(supervisor, code, executed, failure)
 
 
 def _version(path: Path) -> tuple[int, int] | None:
@@ -132,18 +142,34 @@ def exit_code(papermill_code: int, signum: int | None, executed: ExecutedNoteboo
     return GATE if error_name == GATE_ERROR else 1
 
 
-def _finalize(supervisor: Supervisor, code: int, executed: ExecutedNotebook) -> int:
+def _failure(supervisor: Supervisor, papermill_code: int) -> str | None:
+    """What ended the notebook, other than an error in a cell of it; None if it ran to its end."""
+    if supervisor.stopped_by is not None:
+        return f"stopped by {signal.Signals(supervisor.stopped_by).name}"
+    if supervisor.failure is not None or papermill_code == 0:
+        return supervisor.failure
+    number = -papermill_code if papermill_code < 0 else papermill_code - 128  # the guard: 128 + signal
+    if number in signal.valid_signals():
+        return f"{'papermill' if papermill_code > 0 else 'its guard'} was killed by {_signal_name(number)}"
+    return f"papermill failed: {supervisor.last_error or f'exit code {papermill_code}'}"
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+def _finalize(supervisor: Supervisor, code: int, executed: ExecutedNotebook, failure: str | None) -> int:
     """Keep and copy the report, and say how the run ended; returns the final exit code."""
     stopped_by = supervisor.stopped_by
-    if stopped_by is not None:
-        executed = replace(executed, error=f"stopped by {signal.Signals(stopped_by).name}")
-    elif supervisor.failure is not None:
-        executed = replace(executed, error=supervisor.failure)
+    if failure is not None and (executed.error is None or stopped_by or supervisor.failure):
+        executed = replace(executed, error=failure)
     # Written before anything that may take long, and again when it is done.
     write_termination_message(code, executed, None)
-    publish = publish_results if stopped_by is None else publish_stopped
-    report = supervisor.finish(partial(publish, executed))
-    if report is None and supervisor.stopped_by is not None:
+    report, unwritten = _publish(supervisor, executed)
+    if unwritten is not None:
+        code = code or 1
+        executed = replace(executed, error="; ".join(filter(None, (executed.error, unwritten))))
+    elif report is None and supervisor.stopped_by is not None:
         code = 128 + supervisor.stopped_by
         log_error("stopped before all files were copied")
     elif code == 0 and results_are_missing(executed, report):
@@ -152,18 +178,30 @@ def _finalize(supervisor: Supervisor, code: int, executed: ExecutedNotebook) -> 
     write_termination_message(code, executed, report)
     print_summary(executed)
     log_end(code, executed, report)
-    if executed.error is not None and stopped_by is None:
+    if executed.error is not None and (stopped_by is None or report is None):
         log_error(executed.error)
     if report is not None:
-        print(_last_line(executed, report), flush=True)
+        print(_last_line(code, executed, report), flush=True)
     if executed.hold_s and supervisor.stopped_by is None:
         supervisor.hold(executed.hold_s)
     return code
 
 
-def _last_line(executed: ExecutedNotebook, report: Path) -> str:
-    every_request_failed = executed.error_name == NO_RESPONSE_ERROR
-    return f"report: {report}{' (every request failed)' if every_request_failed else ''}"
+def _publish(supervisor: Supervisor, executed: ExecutedNotebook) -> tuple[Path | None, str | None]:
+    """Where the report is, None if it was not written in time; and why it could not be written at all."""
+    publish = publish_results if supervisor.stopped_by is None else publish_stopped
+    try:
+        return supervisor.finish(partial(publish, executed)), None
+    except OSError as error:
+        return None, f"the report could not be written: {error}"
+
+
+def _last_line(code: int, executed: ExecutedNotebook, report: Path) -> str:
+    """Where the report is, and what happened if the run did not end well."""
+    if code in (0, GATE) or executed.error is None:
+        return f"report: {report}"
+    reason = "every request failed" if executed.error_name == NO_RESPONSE_ERROR else executed.error
+    return f"report: {report} ({shorten(plain_text(reason), REASON_CHARACTERS, placeholder=' ...')})"
 
 
 def run_and_exit() -> NoReturn:

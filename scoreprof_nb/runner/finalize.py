@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ def print_summary(executed: ExecutedNotebook) -> None:
     for name in (SUMMARY_MARKDOWN, COMPARISON_MARKDOWN):
         path = run_dir / name
         if path.exists():
-            print(f"\n{plain_text(path.read_text(encoding='utf-8')).rstrip()}\n", flush=True)
+            print(
+                f"\n{plain_text(path.read_text(encoding='utf-8', errors='replace')).rstrip()}\n", flush=True
+            )
 
 
 def write_termination_message(code: int, executed: ExecutedNotebook | None, report: Path | None) -> None:
@@ -91,10 +94,23 @@ def _message(code: int, executed: ExecutedNotebook | None, report: Path | None) 
         "run_id": summary.get("run_id"),
         "error": executed.error if executed is not None else None,
         "report": str(report) if report is not None else None,
-        "p50_ms": {name: phase["latency_ms"]["p50"] for name, phase in summary.get("phases", {}).items()},
-        "top_finding": next((finding["text"] for finding in summary.get("findings", [])), None),
+        "p50_ms": _p50_ms(summary),
+        "top_finding": _top_finding(summary),
         "verdict": summary.get("sentence"),
     }
+
+
+def _p50_ms(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """By phase; empty for a summary of another version or a damaged one."""
+    with suppress(AttributeError, KeyError, TypeError):
+        return {name: phase["latency_ms"]["p50"] for name, phase in summary.get("phases", {}).items()}
+    return {}
+
+
+def _top_finding(summary: Mapping[str, Any]) -> str | None:
+    with suppress(KeyError, TypeError):
+        return next((str(finding["text"]) for finding in summary.get("findings", [])), None)
+    return None
 
 
 def write_refusal(code: int, error: str) -> None:

@@ -42,14 +42,15 @@ class Supervisor:
     """Runs papermill in a separate process, from ``__enter__`` on.
 
     ``stopped_by``: the signal that stopped it, if any did. ``failure``: why the supervisor itself ended
-    it, None if it did not. papermill and all that it starts keep their
-    temporary files in one folder, which the guard removes at the end.
+    it, None if it did not. ``last_error``: the last line of papermill's traceback, "" without one. papermill
+    and all that it starts keep their temporary files in one folder, which the guard removes at the end.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.stopped_by: int | None = None
         self.failure: str | None = None
         self._papermill = [sys.executable, "-m", PAPERMILL, *arguments, *_QUIET]
+        self.last_error = ""
         self._stopped_s = 0.0
         self._resources = ExitStack()
         self._lifeline: int | None = None
@@ -147,15 +148,16 @@ class Supervisor:
         return max(0.0, self._stopped_s + limit_s - time.monotonic())
 
     def _pass_on_errors(self) -> None:
-        """papermill's stderr, without the kernel's remark about TCP, and without the traceback of a failed
-        cell: the runner prints that error as one line at the end."""
+        """papermill's stderr, without the kernel's remark about TCP, and without a traceback: the runner
+        prints the error as one line at the end."""
         assert self._guard.stderr is not None
         for line in self._guard.stderr:
             if line.startswith("Traceback (most recent call last)"):
                 break
             if "Kernel is running over TCP without encryption" not in line:
                 sys.stderr.write(line)
-        self._guard.stderr.read()
+        lines = self._guard.stderr.read().strip().splitlines()
+        self.last_error = lines[-1] if lines else ""
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         """Interrupt the kernel, once: its cell ends the server, and papermill saves the notebook."""

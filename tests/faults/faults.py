@@ -1,236 +1,344 @@
 """Break a real run at a random moment, and check what is left of it.
 
-    python -m tests.faults.faults [--number 100] [--seed 0] [--table FILE]        (make faults)
+    python -m tests.faults.faults [--number 100] [--seed 0] [--from 0] [--record FILE]        (make faults)
 
-A fault is a signal to one process of a run with the real server and py-spy, at a random moment. After it:
-finished phases are whole, no process is left, the exit code is one of the documented ones, the last line says
-how the run ended, and the next start completes the run with the finished phases' numbers unchanged.
+A run with a finished phase is copied into a folder, and started for one more with the real server and py-spy. A
+fault strikes. After it: finished phases have their checksums; no process and no temporary file is left; the exit
+code is a documented one; the last line says how the run ended; the next start completes the run; and the report
+of each phase that had been finished equals, number by number, what its recordings gave before.
 """
 
 import argparse
 import json
+import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
-import psutil
-
+from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.report.profile import make_report
+from scoreprof_nb.report.summary import summary
+from scoreprof_nb.run_folder import files
 from scoreprof_nb.run_folder.records import RunFolderError
-from scoreprof_nb.run_folder.store import load_run
-from tests.support.server_runs import Finished, arguments, left_behind, run_in
+from tests.faults.kinds import KINDS, Kind
+from tests.faults.place import PHASES, Place
+from tests.support.paths import ROOT
+from tests.support.server_runs import left_behind
 
-PHASES = ("single", "small")
-PARAMETERS = {"phases": ",".join(PHASES), "phase_s": 4, "warmup_s": 20, "request_s": 20}
-LATEST_S = {"py-spy": 0.8}  # after the process has started; py-spy runs for one block at a time
-LATEST_OTHERS_S = 20.0
-PAUSE_S = 3.0  # a stopped runner is continued after this
-ENDS_S = 200.0  # after the fault: for a run that goes on, and for what notices a stopped process
-CODES = (0, 1, 130, 143)
-KILLED = -signal.SIGKILL  # the runner's code when it was the target
-
-type Find = Callable[[psutil.Process], Sequence[psutil.Process]]
-
-
-def _named(*words: str) -> Find:
-    """The descendants of the runner whose command line or name has one of the words."""
-
-    def find(runner: psutil.Process) -> list[psutil.Process]:
-        found = []
-        for process in runner.children(recursive=True):
-            with suppress(psutil.Error):
-                if any(word in " ".join([process.name(), *process.cmdline()]) for word in words):
-                    found.append(process)
-        return found
-
-    return find
-
-
-TARGETS: dict[str, Find] = {
-    "runner": lambda runner: [runner],
-    "papermill": _named("run_papermill"),
-    "kernel": _named("ipykernel_launcher"),
-    "launcher": _named("capture/launcher.py"),
-    "HTTP process": _named("serve_0_0_2.py"),
-    "scheduler": _named("sglang::scheduler"),
-    "detokenizer": _named("sglang-jax::detokenizer"),
-    "py-spy": _named("py-spy record"),
-}
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP, signal.SIGINT)
+RECORD = ROOT / "build" / "faults.jsonl"
+ENDS_S = 240.0  # from the fault: for a run that goes on, and for what notices a stopped process
+CLEAN_S = 10.0  # the guard needs a moment after a killed runner
+BEGINS_S = 200.0  # until what the fault waits for has come
+FAILED_SHARE = 0.01  # a phase with more failed requests makes its run partial for ever
+TELLING = (  # of each group those that found most
+    "SIGKILL to the runner",
+    "SIGSTOP to the kernel",
+    "SIGKILL to papermill",
+    "SIGTERM to the runner",
+    "SIGKILL to the scheduler",
+    "disk full: run folder",
+    "results gone",
+    "port taken after the check by another HTTP server",
+    "answers: close",
+    "two runs on one folder",
+)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A signal to a process, ``at_s`` seconds after the process has started."""
+    """A kind of fault, at a share (0 to 1) of the longest time after which it may strike."""
 
-    target: str
-    signum: signal.Signals
-    at_s: float
+    number: int
+    kind: Kind
+    share: float
 
-    def __str__(self) -> str:
-        return f"{self.signum.name} to {self.target} after {self.at_s:.1f} s"
+    @property
+    def after_s(self) -> float:
+        return round(self.share * self.kind.latest_s, 2)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fault did. ``problems``: the promises that were broken; none if all is well."""
+    """What a fault did: a line of the record. ``hit``: None if this machine cannot do it; ``done``: the
+    phases that were finished before the next start; ``problems``: the promises that were broken."""
 
-    fault: Fault
-    hit: bool  # False: there was no such process at that moment
-    code: int
-    last_line: str
-    done: tuple[str, ...]  # finished phases before the next start
-    problems: tuple[str, ...]
+    number: int
+    kind: str
+    group: str
+    after_s: float
+    hit: bool | None
+    code: int = 0
+    last_line: str = ""
+    done: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    broken_s: float = 0.0  # from the fault until the run had ended
+    recovery_s: float = 0.0  # of the next start
+    commit: str = ""
+    at: str = ""
+    cores: int = 0
+    load: float = 0.0  # mean number of processes that wanted a core in the minute before
+
+    @property
+    def survived(self) -> bool:
+        return bool(self.hit) and not self.problems
 
 
-def planned(number: int, seed: int) -> Iterator[Fault]:
-    """Faults from the seed: every pair of target and signal once before one is repeated."""
+def planned(seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Iterator[Fault]:
+    """Faults without end: every kind once, in an order from the seed, before one is repeated."""
     rng = random.Random(seed)
-    pairs: list[tuple[str, signal.Signals]] = []
-    for _ in range(number):
-        if not pairs:
-            pairs = [(target, signum) for target in TARGETS for signum in SIGNALS]
-            rng.shuffle(pairs)
-        target, signum = pairs.pop()
-        yield Fault(target, signum, round(rng.uniform(0.1, LATEST_S.get(target, LATEST_OTHERS_S)), 1))
+    number = 0
+    while True:
+        order = list(kinds)
+        rng.shuffle(order)
+        for name in order:
+            yield Fault(number, KINDS[name], rng.uniform(0.02, 1.0))
+            number += 1
 
 
-def inject(fault: Fault, folder: Path) -> Outcome:
-    """Run the kit in the empty folder, break it, start it again, and check both."""
-    code, output, hit = _broken_run(fault, folder)
-    problems = []
-    runner_killed = hit and fault.target == "runner" and fault.signum == signal.SIGKILL
-    if code not in ((KILLED,) if runner_killed else CODES):
-        problems.append(f"exit code {code}")
-    last_line = (output.strip().splitlines() or [""])[-1]
-    if not runner_killed and not last_line.startswith(("report: ", "scoreprof-nb: ")):
-        problems.append(f"last line {last_line!r}")
-    left = _left_after(folder)
-    if left:
-        problems.append(f"left running: {left}")
-    done = _finished(folder / "run", problems)
-    before = _numbers(folder / "run", done)
-    again = run_in(folder, **PARAMETERS)
-    problems += _problems_of_next(again, done, before)
-    return Outcome(fault, hit, code, last_line, done, tuple(problems))
+@dataclass(frozen=True)
+class Template:
+    """A run with the first phase finished, and that phase's numbers."""
+
+    folder: Path
+    numbers: dict[str, Any]
 
 
-def _broken_run(fault: Fault, folder: Path) -> tuple[int, str, bool]:
-    """(exit code, output, whether a process got the signal)."""
-    with (folder / "output.txt").open("w+") as output:
-        process = subprocess.Popen(
-            arguments(folder, **PARAMETERS), stdout=output, stderr=subprocess.STDOUT, cwd=folder
+def make_template(folder: Path) -> Template:
+    """Raises AssertionError when the run does not complete."""
+    place = Place(folder)
+    place.parameters["phases"] = PHASES[0]
+    process = place.start()
+    assert process.wait(ENDS_S) == 0, place.text()[-3000:]
+    return Template(place.run, numbers(place.run))
+
+
+def numbers(run: Path) -> dict[str, Any]:
+    """summary.json's entry of each finished phase, computed now from the phases' recordings."""
+    report = make_report(Parameters(run_dir=str(run)))
+    result = json.loads(json.dumps(summary(report.analysis, report.findings).model_dump(mode="json")))
+    phases: dict[str, Any] = result["phases"]
+    return phases
+
+
+def try_fault(fault: Fault, template: Template) -> Outcome:
+    """Break a run in a folder of its own, start it again, and check both."""
+    known = {
+        "number": fault.number,
+        "kind": fault.kind.name,
+        "group": fault.kind.group,
+        "after_s": fault.after_s,
+        "commit": _commit(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count() or 0,
+        "load": round(os.getloadavg()[0], 1),
+    }
+    if not fault.kind.may():
+        return Outcome(hit=None, **known)
+    with tempfile.TemporaryDirectory(prefix="spf-") as folder, ExitStack() as around:
+        place = Place(Path(folder))
+        copytree(template.folder, place.run)
+        around.enter_context(fault.kind.around(place))
+        with ExitStack() as undo:
+            hit, code, broken_s = _broken_run(fault, place, undo)
+            _check_end(place, code, fault.kind)
+        done, before = _finished(place)
+        if before.get(PHASES[0]) != template.numbers[PHASES[0]]:
+            place.problems.append(f"the numbers of {PHASES[0]} differ from those without the fault")
+        last_line = _last_line(place)
+        started = time.monotonic()
+        next_code = _next_start(place)
+        recovery_s = round(time.monotonic() - started, 1)
+        _check_next(place, next_code, done, before)
+        return Outcome(
+            hit=hit,
+            code=code,
+            last_line=last_line.replace(folder, ""),
+            done=done,
+            problems=tuple(problem.replace(folder, "") for problem in place.problems),
+            broken_s=broken_s,
+            recovery_s=recovery_s,
+            **known,
         )
-        try:
-            _wait_for(fault.target, process)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(fault.at_s)
-            hit = process.poll() is None and _send(fault, psutil.Process(process.pid))
-            if hit and fault.target == "runner" and fault.signum == signal.SIGSTOP:
-                time.sleep(PAUSE_S)
-                process.send_signal(signal.SIGCONT)
-            code = process.wait(ENDS_S)
-        finally:
-            process.kill()
-            process.wait()
-        output.seek(0)
-        return code, output.read(), hit
 
 
-def _wait_for(target: str, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until the process to hit has started, or the run has ended."""
-    while process.poll() is None:
-        with suppress(psutil.NoSuchProcess):
-            if TARGETS[target](psutil.Process(process.pid)):
-                return
-        time.sleep(0.05)
-
-
-def _send(fault: Fault, runner: psutil.Process) -> bool:
-    found = TARGETS[fault.target](runner)
-    for process in found[:1]:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(fault.signum)
-            return True
-    return False
-
-
-def _left_after(folder: Path) -> list[str]:
-    """Processes that are still there a few seconds later: the guard needs a moment after a killed runner."""
-    deadline = time.monotonic() + 10
-    while (left := left_behind(folder)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return left
-
-
-def _finished(run: Path, problems: list[str]) -> tuple[str, ...]:
-    if not (run / "manifest.json").exists():
-        return ()
+def _broken_run(fault: Fault, place: Place, undo: ExitStack) -> tuple[bool, int, float]:
+    """(whether the fault had something to hit, exit code, seconds from the fault to the end)."""
+    process = place.start()
     try:
-        return tuple(load_run(run).phases)
+        deadline = time.monotonic() + BEGINS_S
+        while process.poll() is None and time.monotonic() < deadline and not fault.kind.begun(place):
+            time.sleep(0.05)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(fault.after_s)
+        hit = process.poll() is None and fault.kind.strike(place, undo)
+        struck = time.monotonic()
+        try:
+            code = process.wait(ENDS_S)
+        except subprocess.TimeoutExpired:
+            place.problems.append(f"the run hangs: not ended {ENDS_S:.0f} s after the fault")
+            code = 0
+    finally:
+        process.kill()
+        process.wait()
+    return hit, code, round(time.monotonic() - struck, 1)
+
+
+def _last_line(place: Place) -> str:
+    return (place.text().strip().splitlines() or [""])[-1]
+
+
+def _check_end(place: Place, code: int, kind: Kind) -> None:
+    """The end of the broken run."""
+    line = _last_line(place)
+    if code not in kind.codes:
+        place.problems.append(f"exit code {code}")
+    if code >= 0 and not line.startswith(("report: ", "scoreprof-nb: ")):
+        place.problems.append(f"last line {line!r}")
+    if code > 0 and line.startswith("report: ") and not line.endswith(")"):
+        place.problems.append("the last line does not say that the run failed")
+    if "Traceback (most recent call last)" in place.text():
+        place.problems.append("a traceback in the output")
+    _check_left(place)
+
+
+def _check_left(place: Place) -> None:
+    deadline = time.monotonic() + CLEAN_S
+    while (left := _left(place)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    if left:
+        place.problems.append(f"left behind: {left}")
+
+
+def _left(place: Place) -> list[str]:
+    """Processes, and files of the run in $TMPDIR, such as sockets."""
+    return [*left_behind(place.folder), *(str(path) for path in place.temporary.iterdir())]
+
+
+def _finished(place: Place) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The finished phases and their numbers. Loading checks the checksums."""
+    try:
+        found = numbers(place.run)
     except RunFolderError as error:
-        problems.append(f"cannot be read: {error}")
-        return ()
+        place.problems.append(f"cannot be read: {error}")
+        return (), {}
+    answered = {name: phase for name, phase in found.items() if phase["requests"]["ok"]}
+    return tuple(answered), answered
 
 
-def _numbers(run: Path, done: Sequence[str]) -> dict[str, Any]:
-    """The results of the finished phases, if the broken run came to write them."""
-    with suppress(OSError, ValueError):
-        phases = json.loads((run / "summary.json").read_text())["phases"]
-        return {name: phases[name] for name in done if name in phases and phases[name]["requests"]["ok"]}
-    return {}
+def _next_start(place: Place) -> int:
+    place.output.rename(place.folder / "broken.txt")
+    process = place.start()
+    try:
+        return process.wait(ENDS_S)
+    except subprocess.TimeoutExpired:
+        place.problems.append("the next start hangs")
+        return 0
+    finally:
+        process.kill()
+        process.wait()
 
 
-def _problems_of_next(again: Finished, done: Sequence[str], before: dict[str, Any]) -> list[str]:
-    if again.code != 0:
-        return [f"the next start ended with {again.code}: {again.last_line}"]
-    problems = []
-    summary = json.loads((again.folder / "summary.json").read_text())
-    if (summary["status"], set(summary["phases"])) != ("complete", set(PHASES)):
-        problems.append(f"the next start left {summary['status']}, {list(summary['phases'])}")
-    problems += [f"{name} was captured again" for name in before if f"phase {name} (" in again.output]
-    problems += [
-        f"the numbers of {name} changed" for name, phase in before.items() if summary["phases"][name] != phase
-    ]
-    return problems
+def _check_next(place: Place, code: int, done: Sequence[str], before: dict[str, Any]) -> None:
+    """The next start: complete, with the old numbers, and nothing left over."""
+    if code != 0:
+        lines = place.text().strip().splitlines()[-3:]
+        place.problems.append(f"the next start ended with {code}: {lines}")
+        return
+    written = json.loads((place.run / files.SUMMARY).read_text())
+    many_failed = any(
+        phase["requests"]["failed"] > FAILED_SHARE * phase["requests"]["sent"]
+        for phase in written["phases"].values()
+    )
+    if set(written["phases"]) != set(PHASES) or written["status"] != (
+        "partial" if many_failed else "complete"
+    ):
+        place.problems.append(f"the next start left {written['status']}: {list(written['phases'])}")
+    for name in done:
+        if f"phase {name} (" in place.text():
+            place.problems.append(f"{name} was captured again")
+        if written["phases"].get(name) != before[name]:
+            place.problems.append(f"the numbers of {name} changed")
+    hidden = [str(path) for path in place.run.rglob(".*")]
+    if hidden:
+        place.problems.append(f"left in the run folder: {hidden}")
+    _check_left(place)
+    if "results_dir" in place.parameters:
+        _check_results(place, written)
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """A Markdown table, one row per fault."""
-    lines = ["| fault | exit code | finished phases | last line | result |", "|---|---|---|---|---|"]
-    for outcome in outcomes:
-        result = "; ".join(outcome.problems) or ("survived" if outcome.hit else "no such process then")
-        done = ", ".join(outcome.done) or "none"
-        last_line = outcome.last_line.replace("|", "/")[:80]
-        lines.append(f"| {outcome.fault} | {outcome.code} | {done} | {last_line} | {result} |")
-    return "\n".join(lines)
+def _check_results(place: Place, written: dict[str, Any]) -> None:
+    """The results folder has the whole run."""
+    try:
+        there = numbers(place.results)
+    except RunFolderError as error:
+        place.problems.append(f"results cannot be read: {error}")
+        return
+    if there != written["phases"]:
+        place.problems.append("the results folder has other numbers")
+    for name in (files.SUMMARY, files.REPORT, files.REPORT_HTML):
+        if (
+            not (place.results / name).exists()
+            or (place.results / name).read_bytes() != (place.run / name).read_bytes()
+        ):
+            place.problems.append(f"the results folder has no {name} of this run")
+
+
+def _commit() -> str:
+    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
+    return subprocess.run(describe, capture_output=True, text=True).stdout.strip()
+
+
+def line_of(outcome: Outcome) -> str:
+    """One line of the driver's output."""
+    result = "; ".join(outcome.problems) or (
+        "cannot be done on this machine"
+        if outcome.hit is None
+        else "survived"
+        if outcome.hit
+        else "nothing to hit at that moment"
+    )
+    times = f"ended {outcome.broken_s:.0f} s later, next start {outcome.recovery_s:.0f} s"
+    return f"{outcome.number:3d}  {outcome.kind} after {outcome.after_s:.1f} s: {result} ({times})"
+
+
+def try_all(faults: Sequence[Fault], parallel: int = 1) -> Iterator[Outcome]:
+    """The outcomes in the order of the faults."""
+    with tempfile.TemporaryDirectory(prefix="spf-") as folder, ThreadPoolExecutor(parallel) as pool:
+        template = make_template(Path(folder))
+        yield from pool.map(lambda fault: try_fault(fault, template), faults)
 
 
 def main() -> int:
-    """Print the table; exit code 1 if a promise was broken."""
+    """Print a line per fault and append it to the record; exit code 1 if a promise was broken."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--number", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--table", type=Path, help="file for the table, besides the output")
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the first fault's number")
+    parser.add_argument("--kind", choices=sorted(KINDS), nargs="*", metavar="KIND", help="only these")
+    parser.add_argument("--record", type=Path, default=RECORD, help="JSONL file to append to")
     options = parser.parse_args()
-    outcomes = []
-    for fault in planned(options.number, options.seed):
-        with tempfile.TemporaryDirectory(prefix="sp-fault-") as folder:
-            outcomes.append(inject(fault, Path(folder)))
-        print(table(outcomes).splitlines()[-1], flush=True)
-        if options.table is not None:
-            options.table.write_text(table(outcomes) + "\n")
-    broken = sum(bool(outcome.problems) for outcome in outcomes)
-    print(f"{len(outcomes)} faults, {sum(outcome.hit for outcome in outcomes)} hit, {broken} broke a promise")
+    options.record.parent.mkdir(parents=True, exist_ok=True)
+    plan = planned(options.seed, options.kind or tuple(KINDS))
+    faults = [fault for fault, _ in zip(plan, range(options.number), strict=False)][options.first :]
+    broken = 0
+    for outcome in try_all(faults):
+        print(line_of(outcome), flush=True)
+        with options.record.open("a") as record:
+            record.write(json.dumps(asdict(outcome)) + "\n")
+        broken += bool(outcome.problems)
+    print(f"{len(faults)} faults, {broken} broke a promise; recorded in {options.record}")
     return int(broken > 0)
 
 

@@ -128,6 +128,46 @@ def test_resuming_captures_only_what_is_missing(tmp_path):
 
 
 @pytest.mark.usefixtures("no_launch")
+def test_damaged_phase_is_set_aside_and_captured_again(tmp_path):
+    """Broken: a run goes on from a damaged phase, whose files get new checksums; or it is lost without a word."""
+    parameters = Parameters(run_dir=str(tmp_path))
+    folder = folder_with(tmp_path, parameters, "single", "small")
+    (folder.phase_path("single") / "requests.parquet").write_bytes(b"half")
+    said = []
+    with pytest.raises(Prepared) as caught:
+        capture(parameters, said.append)
+    assert caught.value.phases == ("single",)
+    assert "phase single is set aside as .single-damaged" in said[0]
+    assert str(folder.phase_path("single") / "requests.parquet") in said[0]
+    assert (folder.phases_path / ".single-damaged" / "requests.parquet").read_bytes() == b"half"
+
+
+@pytest.mark.usefixtures("no_launch")
+@pytest.mark.parametrize(
+    ("file", "said", "missing"),
+    [
+        ("phases/single/threads.parquet", "phase single not restored: ", ("single", "small")),
+        ("manifest.json", "nothing restored: ", ("single", "small")),
+        ("server.log", "not restored: ", ("small",)),
+        ("provenance.json", "not restored: ", ("small",)),
+    ],
+)
+def test_what_is_damaged_in_the_results_folder_is_said(tmp_path, file, said, missing):
+    """Broken: hours of captures are measured again, and nobody learns why."""
+    parameters = Parameters(run_dir=str(tmp_path / "run"), results_dir=str(tmp_path / "results"))
+    results = folder_with(tmp_path / "results", parameters, "single")
+    results.log_path.write_text("1000000000.000000 ready\n")
+    results.write_provenance({"kit": "1"})
+    results.write_manifest(results.read_manifest())
+    (results.path / file).write_text("{")
+    lines = []
+    with pytest.raises(Prepared) as caught:
+        capture(parameters.with_values(phases="single,small"), lines.append)
+    assert caught.value.phases == missing
+    assert any(line.startswith(said) and str(tmp_path / "results" / file) in line for line in lines), lines
+
+
+@pytest.mark.usefixtures("no_launch")
 def test_resuming_with_other_unmeasured_parameters_is_fine(tmp_path):
     """Broken: a run cannot be resumed with a longer start-up limit or another port, which measure the same."""
     parameters = Parameters(run_dir=str(tmp_path))

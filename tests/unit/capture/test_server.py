@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -88,6 +90,26 @@ def test_server_that_never_gets_healthy(launch):
     ):
         server.wait_healthy(1.0)
     server.check_alive()
+
+
+def test_other_program_on_the_port_is_not_taken_for_the_server(tmp_path):
+    """Broken: a program that took the port after the check answers, and its latencies are reported."""
+
+    class Friendly(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Friendly) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        command = [sys.executable, write_server(tmp_path), str(free_port())]
+        log = tmp_path / "server.log"
+        with (
+            LaunchedServer(command, {}, other.server_port, log, Redactor(), cwd=tmp_path) as server,
+            pytest.raises(ServerFailed, match=rf"port {other.server_port} was taken by another program"),
+        ):
+            server.wait_healthy(LIMIT_S)
+        other.shutdown()
 
 
 def test_helper_process_that_ends_while_the_server_starts_is_no_failure(launch):

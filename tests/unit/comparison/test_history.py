@@ -56,6 +56,25 @@ def test_only_the_summary_is_read(tmp_path):
     assert len(read_history(tmp_path).runs) == 1
 
 
+@pytest.mark.parametrize("items_per_s", ["many", True, 10**400])
+def test_number_that_is_none_is_named(tmp_path, items_per_s):
+    """Broken: one damaged summary among thousands ends the history with a traceback."""
+    write(tmp_path / "run", "2026-11-24T10:00:00+00:00")
+    path = tmp_path / "run" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["phases"]["single"]["throughput"]["items_per_s"] = items_per_s
+    path.write_text(json.dumps(summary))
+    history = read_history(tmp_path)
+    assert history.runs.empty
+    assert str(path) in history.unreadable[0]
+
+
+@pytest.mark.parametrize("label", ["\ud800", "x"])
+def test_half_a_surrogate_pair_in_a_label_is_named(tmp_path, label):
+    write(tmp_path / "run", "2026-11-24T10:00:00+00:00", label=label)
+    assert len(read_history(tmp_path).unreadable) == (label != "x")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"started_at": "yesterday", "phases": {}}'])
 def test_damaged_summary_is_named(tmp_path, text):
     """Broken: one damaged summary ends the history."""

@@ -179,15 +179,18 @@ def test_killed_guard_leaves_no_process(tmp_path):
 
 
 class EndedSupervisor:
-    """In the place of the real one: papermill has ended, and left a notebook with this error."""
+    """In the place of the real one: papermill has ended, and left a notebook with this error, if any."""
 
     stopped_by = None
     failure = None
+    last_error = "nbclient.exceptions.DeadKernelError: Kernel died"
 
-    def __init__(self, folder: Path, error: str) -> None:
-        metadata = new_output("display_data", {RUN_MIME: {"run_dir": str(folder)}})
-        failure = new_output("error", ename=error, evalue="no request succeeded", traceback=[])
-        cell = new_code_cell("", outputs=[metadata, failure])
+    def __init__(self, folder: Path, error: str, code: int = 1) -> None:
+        self._code = code
+        outputs = [new_output("display_data", {RUN_MIME: {"run_dir": str(folder)}})]
+        if error:
+            outputs.append(new_output("error", ename=error, evalue="no request succeeded", traceback=[]))
+        cell = new_code_cell("", outputs=outputs)
         nbformat.write(new_notebook(cells=[cell]), folder / "out.ipynb")
 
     def __enter__(self) -> Self:
@@ -197,20 +200,74 @@ class EndedSupervisor:
         pass
 
     def wait(self) -> int:
-        return 1
+        return self._code
 
     def finish(self, finalize: Callable[[], Path]) -> Path:
         return finalize()
 
 
 @pytest.mark.parametrize(
-    ("error", "remark"), [("EveryRequestFailed", " (every request failed)"), ("Other", "")]
+    ("error", "remark"),
+    [("EveryRequestFailed", "every request failed"), ("Other", "Other: no request succeeded")],
 )
-def test_last_line_says_that_every_request_failed(tmp_path, monkeypatch, capfd, error, remark):
-    """Broken: exit code 0, as if the run were good."""
+def test_last_line_says_what_failed(tmp_path, monkeypatch, capfd, error, remark):
+    """Broken: exit code 0, as if the run were good, or a last line that reads so."""
     monkeypatch.setattr(cli, "Supervisor", lambda arguments: EndedSupervisor(tmp_path, error))
     monkeypatch.setattr(executed_notebook, "to_html", lambda path, title: "")
     assert cli.main(["in.ipynb", str(tmp_path / "out.ipynb")]) == 1
     output = capfd.readouterr()
     assert output.err == f"scoreprof-nb: {error}: no request succeeded\n"
-    assert output.out == f"report: {tmp_path / 'report.ipynb'}{remark}\n"
+    assert output.out == f"report: {tmp_path / 'report.ipynb'} ({remark})\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (128 + signal.SIGKILL, "papermill was killed by SIGKILL"),
+        (-signal.SIGKILL, "its guard was killed by SIGKILL"),
+        (1, "papermill failed: nbclient.exceptions.DeadKernelError: Kernel died"),
+    ],
+)
+def test_last_line_says_that_papermill_or_its_kernel_ended(tmp_path, monkeypatch, capfd, code, reason):
+    """Broken: a run that was killed reads as if it had ended well, because no cell of it failed."""
+    monkeypatch.setattr(cli, "Supervisor", lambda arguments: EndedSupervisor(tmp_path, "", code))
+    monkeypatch.setattr(executed_notebook, "to_html", lambda path, title: "")
+    assert cli.main(["in.ipynb", str(tmp_path / "out.ipynb")]) == 1
+    output = capfd.readouterr()
+    assert output.err == f"scoreprof-nb: {reason}\n"
+    assert output.out == f"report: {tmp_path / 'report.ipynb'} ({reason})\n"
+
+
+def test_killed_papermill_without_a_notebook_is_said(tmp_path, monkeypatch, capfd):
+    """Broken: a run that was killed early ends without a word."""
+    supervisor = EndedSupervisor(tmp_path, "", 128 + signal.SIGKILL)
+    (tmp_path / "out.ipynb").unlink()
+    monkeypatch.setattr(cli, "Supervisor", lambda arguments: supervisor)
+    assert cli.main(["in.ipynb", str(tmp_path / "out.ipynb")]) == 1
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("scoreprof-nb: papermill was killed by SIGKILL, and there is no report")
+
+
+@pytest.mark.parametrize(("code", "error"), [(0, ""), (1, "Other: no request succeeded; ")])
+def test_report_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capfd, code, error):
+    """Broken: a full disk ends the run with a traceback, or with exit code 0."""
+
+    def full_disk(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    name = error.partition(":")[0]
+    monkeypatch.setattr(cli, "Supervisor", lambda arguments: EndedSupervisor(tmp_path, name, code))
+    monkeypatch.setattr(executed_notebook, "write_text", full_disk)
+    assert cli.main(["in.ipynb", str(tmp_path / "out.ipynb")]) == 1
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line == f"scoreprof-nb: {error}the report could not be written: [Errno 28] No space left on device"
+
+
+def test_folder_of_the_notebook_that_cannot_be_made_is_one_line(tmp_path, capfd):
+    """Broken: a full or read-only disk ends the runner with a traceback before it starts anything."""
+    (tmp_path / "file").write_text("")
+    assert cli.main(["in.ipynb", str(tmp_path / "file" / "out.ipynb")]) == 1
+    error = capfd.readouterr().err
+    assert error.startswith("scoreprof-nb: the run could not go on: ")
+    assert str(tmp_path / "file") in error
+    assert len(error.splitlines()) == 1

@@ -156,3 +156,13 @@ def test_without_the_variable_nothing_is_written(tmp_path, executed, monkeypatch
     monkeypatch.delenv(TERMINATION_LOG, raising=False)
     write_termination_message(0, executed(), None)
     assert not (tmp_path / "message").exists()
+
+
+@pytest.mark.parametrize("phases", [{"single": 5}, {"single": {}}, {"single": {"latency_ms": []}}])
+def test_damaged_summary_costs_the_message_only_its_numbers(tmp_path, monkeypatch, executed, phases):
+    """Broken: an old or damaged summary.json ends the runner with a traceback."""
+    write_summary(make_run(tmp_path / "run", "single"), phases=phases, findings=[3])
+    monkeypatch.setenv(TERMINATION_LOG, str(tmp_path / "message"))
+    write_termination_message(1, executed(("Error", "it failed")), None)
+    message = json.loads((tmp_path / "message").read_text())
+    assert (message["p50_ms"], message["top_finding"], message["error"]) == ({}, None, "Error: it failed")
