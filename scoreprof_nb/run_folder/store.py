@@ -121,7 +121,7 @@ class Phase:
         """The requests of the device trace, columns of REQUESTS_SCHEMA; empty without a trace."""
         path = self.folder / files.DEVICE_REQUESTS
         return (
-            _read_table(path, REQUESTS_SCHEMA, _ADDED)
+            read_table(path, REQUESTS_SCHEMA, _ADDED)
             if path.exists()
             else REQUESTS_SCHEMA.empty_table().to_pandas()
         )
@@ -130,7 +130,7 @@ class Phase:
         """How often py-spy had read by when, by the number of the block: columns of READS_SCHEMA."""
         for block in self.record.blocks:
             if block.recording is not None and block.recording.reads is not None:
-                yield block.number, _read_table(self.folder / block.recording.reads)
+                yield block.number, read_table(self.folder / block.recording.reads, READS_SCHEMA)
 
     def recording_paths(self) -> Iterator[tuple[Block, Path]]:
         """The blocks that have a recording, each with its file."""
@@ -222,8 +222,8 @@ def load_phase(folder: Path) -> Phase:
     """Load one finished phase. Raises RunFolderError naming the file that is damaged."""
     path = folder / files.PHASE
     record = parse_record(PhaseRecord, read_json(path), path)
-    requests = _read_table(folder / files.REQUESTS, REQUESTS_SCHEMA, _ADDED)
-    threads = _read_table(folder / files.THREADS, THREADS_SCHEMA)
+    requests = read_table(folder / files.REQUESTS, REQUESTS_SCHEMA, _ADDED)
+    threads = read_table(folder / files.THREADS, THREADS_SCHEMA)
     for column, missing in _ADDED.items():
         if column not in requests:  # a run of an older version
             requests[column] = missing
@@ -233,12 +233,12 @@ def load_phase(folder: Path) -> Phase:
         repeat=requests["repeat"].eq(True),
     )
     memory_path = folder / files.MEMORY
-    memory = _read_table(memory_path, MEMORY_SCHEMA) if memory_path.exists() else _NO_MEMORY
+    memory = read_table(memory_path, MEMORY_SCHEMA) if memory_path.exists() else _NO_MEMORY
     phase = Phase(record=record, requests=requests, threads=threads, memory=memory, folder=folder)
     schedstat = folder / files.SCHEDSTAT
     if not schedstat.exists():
         return phase
-    return replace(phase, schedstat=_read_table(schedstat, SCHEDSTAT_SCHEMA))
+    return replace(phase, schedstat=read_table(schedstat, SCHEDSTAT_SCHEMA))
 
 
 _ADDED: Mapping[str, Any] = {
@@ -249,7 +249,7 @@ _ADDED: Mapping[str, Any] = {
 _NO_MEMORY = MEMORY_SCHEMA.empty_table().to_pandas()
 
 
-def _read_table(path: Path, schema: pa.Schema, optional: Collection[str] = ()) -> pd.DataFrame:
+def read_table(path: Path, schema: pa.Schema, optional: Collection[str] = ()) -> pd.DataFrame:
     """The table with the columns of the schema, but those ``optional`` ones that the file lacks."""
     try:
         read = pq.read_table(path)

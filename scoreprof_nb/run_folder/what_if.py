@@ -12,8 +12,8 @@ from pydantic.dataclasses import dataclass
 
 from scoreprof_nb.run_folder import files
 from scoreprof_nb.run_folder.folder import parse_record, read_json, write_json
-from scoreprof_nb.run_folder.records import Block, RunFolderError
-from scoreprof_nb.run_folder.store import REQUESTS_SCHEMA
+from scoreprof_nb.run_folder.records import Block
+from scoreprof_nb.run_folder.store import REQUESTS_SCHEMA, read_table
 
 _CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 Count = Annotated[int, Field(ge=0)]
@@ -77,10 +77,5 @@ def read_what_if(folder: Path) -> tuple[WhatIf, pd.DataFrame] | None:
     if not path.exists():
         return None
     record = parse_record(WhatIf, read_json(path), path)
-    try:
-        requests: pd.DataFrame = pq.read_table(folder / files.WHAT_IF_REQUESTS).to_pandas()
-    except (KeyError, TypeError, ValueError, OverflowError, OSError, pa.ArrowException) as error:
-        raise RunFolderError(
-            f"{folder / files.WHAT_IF_REQUESTS}: cannot be read as a table: {error}"
-        ) from error
+    requests = read_table(folder / files.WHAT_IF_REQUESTS, REQUESTS_SCHEMA)
     return record, requests

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from scoreprof_nb.capture.server import free_port
+from scoreprof_nb.runner.supervisor import PAPERMILL
 from tests.faults import mounts
 from tests.faults.place import Place
 from tests.faults.proxied_server import BROKEN
@@ -55,7 +56,7 @@ def _titled(title: str) -> Find:
 
 PROCESSES: Mapping[str, Find] = {
     "guard": _has(3, "runner/guard.py"),
-    "papermill": lambda process: process.cmdline()[1:3] == ["-m", "papermill"],
+    "papermill": lambda process: process.cmdline()[1:3] == ["-m", PAPERMILL],
     "kernel": _has(2, "ipykernel_launcher"),
     "launcher": _has(1, "capture/launcher.py"),
     "HTTP process": _has(1, "serve_0_0_2.py"),

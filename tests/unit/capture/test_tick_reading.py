@@ -21,7 +21,7 @@ from scoreprof_nb.components.classify import classify
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
-from scoreprof_nb.run_folder.store import READS_SCHEMA, _read_table
+from scoreprof_nb.run_folder.store import READS_SCHEMA, read_table
 from scoreprof_nb.stacks.recording import read_recording
 from tests.support.standin import wait_until
 
@@ -59,7 +59,7 @@ def recorded(launched, folder):
     assert not reads.with_suffix(".records").exists()
     table = read_recording(output)
     activities = classify(table, load_rules())
-    counts = _read_table(reads)
+    counts = read_table(reads, READS_SCHEMA)
     times, why = root_times(counts, map_reads([counts]), activities, recording)
     return times, why, clock_times(activities, table, recording)
 
