@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copytree
@@ -70,7 +70,8 @@ class Fault:
 @dataclass(frozen=True)
 class Outcome:
     """What a fault did: a line of the record. ``hit``: None if this machine cannot do it; ``done``: the
-    phases that were finished before the next start; ``problems``: the promises that were broken."""
+    phases that were finished before the next start; ``problems``: the promises that were broken; ``seed``: in
+    whose order the fault came, None if its kind was chosen by hand."""
 
     number: int
     kind: str
@@ -87,6 +88,7 @@ class Outcome:
     at: str = ""
     cores: int = 0
     load: float = 0.0  # mean number of processes that wanted a core in the minute before
+    seed: int | None = None
 
     @property
     def survived(self) -> bool:
@@ -333,7 +335,8 @@ def main() -> int:
     plan = planned(options.seed, options.kind or tuple(KINDS))
     faults = [fault for fault, _ in zip(plan, range(options.number), strict=False)][options.first :]
     broken = 0
-    for outcome in try_all(faults):
+    seed = None if options.kind else options.seed
+    for outcome in (replace(outcome, seed=seed) for outcome in try_all(faults)):
         print(line_of(outcome), flush=True)
         with options.record.open("a") as record:
             record.write(json.dumps(asdict(outcome)) + "\n")

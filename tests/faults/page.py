@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 PAGE = ROOT / "docs" / "reliability.md"
 HEAD = """# What a run survives
 
-`make faults N=100 SEED=0` breaks runs of the demo with the real server and py-spy at random moments, one fault per
+`make faults` breaks runs of the demo with the real server and py-spy at random moments, one fault per
 run, and starts each again. This page is written by `make reliability` from what it recorded.
 
 A fault is *survived* if, after it,
@@ -62,7 +62,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
     lines = [
         HEAD,
         f"**{len(tried)} faults, {period}, commits {commits}: {len(hit)} hit, {survived} survived.** "
-        f"{len({outcome.kind for outcome in hit})} of {len(KINDS)} kinds were hit. {_machine(tried)}",
+        f"{len({outcome.kind for outcome in hit})} of {len(KINDS)} kinds were hit. {_order(tried)} {_machine(tried)}".rstrip(),
         "",
         "| kind of fault | tried | hit | survived | ended, s | next start, s |",
         "|---|---|---|---|---|---|",
@@ -74,6 +74,19 @@ def page(outcomes: Sequence[Outcome]) -> str:
     lines += ["", "Not survived:", ""] if broken else ["", "All that were hit were survived."]
     lines += [f"- {outcome.kind} ({outcome.commit}): {'; '.join(outcome.problems)}" for outcome in broken]
     return "\n".join(lines) + "\n"
+
+
+def _order(outcomes: Sequence[Outcome]) -> str:
+    """Who chose the faults."""
+    seeds = sorted({outcome.seed for outcome in outcomes if outcome.seed is not None})
+    by_hand = sum(outcome.seed is None for outcome in outcomes)
+    parts = (
+        [f"{len(outcomes) - by_hand} came in the order of SEED={', '.join(map(str, seeds))}"] if seeds else []
+    )
+    if by_hand:
+        parts.append(f"the kinds of {by_hand} were chosen by hand")
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _machine(outcomes: Sequence[Outcome]) -> str:

@@ -36,10 +36,11 @@ def test_page_counts_what_was_hit_and_lists_what_broke(tmp_path):
     broken = replace(HIT, problems=("left behind: [1]",), broken_s=8.4)
     impossible = replace(HIT, hit=None)
     record = tmp_path / "record.jsonl"
-    outcomes = [HIT, missed, broken, impossible]
+    outcomes = [replace(HIT, seed=7), missed, broken, impossible]
     record.write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes))
     text = page(read_record(record))
     assert "**3 faults, 2026-11-29 to 2026-11-30, commits `abc`: 2 hit, 1 survived.** 1 of" in text
+    assert "1 came in the order of SEED=7; the kinds of 2 were chosen by hand." in text
     assert "| OOM kill of the scheduler | 3 | 2 | 1 | 6 | 20 |" in text
     assert "- OOM kill of the scheduler (abc): left behind: [1]" in text
     assert "| results gone | 0 | 0 | | | |" in text
