@@ -25,7 +25,7 @@ DELAY_MS = 20.0
 def _short(monkeypatch):
     monkeypatch.setattr(what_if, "SHORTEST_BLOCK_S", 0.06)
     monkeypatch.setattr(what_if, "FEWEST_ROUNDS", 2)
-    monkeypatch.setattr(what_if, "COUNTING_S", 0.1)
+    monkeypatch.setattr(what_if, "COUNTING_S", 0.5)
 
 
 def captured(folder, wrapped=3, load=None, **parameters):
