@@ -9,14 +9,18 @@ import json
 import re
 from typing import Any
 
+from scoreprof_nb.run_folder.plain_text import plain_json
+
 KEY = "checksum"
 _FIRST_LINE = re.compile(rb'\A\{\n "checksum": "([0-9a-f]{64})",')
 _START = "{\n"
 
 
 def sealed_json(value: dict[str, Any]) -> str:
-    """The text of a JSON object that is not empty, with its checksum."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """The text of a JSON object, with its checksum, inert in a terminal. An empty object has none."""
+    text = plain_json(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
+    if not value:
+        return text
     checksum = hashlib.sha256(text.encode("utf-8")).hexdigest()
     return f'{_START} "{KEY}": "{checksum}",\n' + text.removeprefix(_START)
 

@@ -25,6 +25,21 @@ def test_sealed_file_is_json_with_the_checksum_of_the_rest(tmp_path):
     assert read_json(tmp_path / "file.json") == VALUE
 
 
+def test_empty_object_can_be_read(tmp_path):
+    """Broken: a run without provenance cannot be analysed."""
+    (tmp_path / "file.json").write_text(sealed_json({}))
+    assert read_json(tmp_path / "file.json") == {}
+
+
+def test_sealed_file_is_inert_in_a_terminal(tmp_path):
+    """Broken: the name of a model or a label turns the text of a terminal around, or runs its escape codes."""
+    label = "a\u202eb\x9b31m"
+    path = tmp_path / "file.json"
+    path.write_text(sealed_json({"label": label}))
+    assert "\u202e" not in path.read_text() and "\x9b" not in path.read_text()
+    assert read_json(path) == {"label": label}
+
+
 @pytest.mark.parametrize("number", range(0, 8 * len(sealed_json(VALUE).encode()), 5))
 def test_flipped_bit_is_noticed_or_leaves_the_values(number):
     """Broken: a bad disk changes a number without a word."""
