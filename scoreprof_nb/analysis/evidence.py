@@ -63,8 +63,9 @@ def own_frame(frames: Sequence[Frame]) -> Frame:
 
     An access log, for example, is written in the standard library, for uvicorn, which is the one to open.
     """
-    own = [f for f in frames if SERVER_PACKAGE in f.file and f.name not in ENTRY_FUNCTIONS]
-    installed = [f for f in frames if _INSTALLED in f.file and SERVER_PACKAGE not in f.file]
+    inner = [f for f in frames if f.name not in ENTRY_FUNCTIONS]
+    own = [f for f in inner if SERVER_PACKAGE in f.file]
+    installed = [f for f in inner if _INSTALLED in f.file and SERVER_PACKAGE not in f.file]
     return (own or installed or list(frames))[-1]
 
 

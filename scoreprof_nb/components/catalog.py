@@ -74,7 +74,7 @@ CATALOG = Catalog(
             "jax",
             "Python and JAX work to launch a computation",
             "#0072B2",
-            advice="Python and JAX work per launch; use fewer, larger batches or less Python per step",
+            advice="use fewer, larger batches or less Python per step",
         ),
         Component(
             "trace_compile",

@@ -33,9 +33,9 @@ DECODE_LOG_INTERVAL = re.compile(r"\bdecode_log_interval=([1-9]\d{0,8})(?!\d)")
 
 # In the path of each file of the server's own package.
 SERVER_PACKAGE = "/sgl_jax/"
-# Its outermost functions, which hold everything and explain nothing.
+# The outermost functions, which hold everything and explain nothing.
 ENTRY_FUNCTIONS = frozenset(
-    {"main", "launch", "launch_server", "run_scheduler_process", "run_detokenizer_process"}
+    {"main", "launch", "launch_server", "run_scheduler_process", "run_detokenizer_process", "Server.run"}
 )
 
 # What a prefill batch computes and what it takes from the prefix cache: groups 1 and 2, in tokens.
