@@ -148,12 +148,15 @@ def knee(rates: Sequence[float], mean_ms: Sequence[float]) -> float | None:
 
 
 def highest_rate(rates: Sequence[float], p99_ms: Sequence[float], slo_ms: float) -> float | None:
-    """The highest rate that meets the limit at p99, as do all lower ones; None if the lowest does not."""
+    """The highest rate that meets the limit at p99, as do all lower ones; None if the lowest does not.
+
+    A rate whose p99 is not known (NaN), as with too few requests, says nothing for or against.
+    """
     best = None
     for rate, ms in sorted(zip(rates, p99_ms, strict=True)):
-        if not ms <= slo_ms:
+        if ms > slo_ms:
             break
-        best = rate
+        best = rate if ms <= slo_ms else best
     return best
 
 

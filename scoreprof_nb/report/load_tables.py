@@ -115,7 +115,8 @@ def rate_markdown(report: Report) -> str:
         text = f"{kind}: knee at {at:.3g} requests/s" if math.isfinite(at) else f"{kind}: no knee is known"
         if slo_ms:
             rate = highest_rate(list(curve["rate_per_s"]), list(curve["p99_ms"]), slo_ms)
-            found = f"{rate:.3g} requests/s" if rate else "not even the lowest rate"
+            none = "no rate" if curve["p99_ms"].notna().any() else "not known, since no rate has a p99"
+            found = f"{rate:.3g} requests/s" if rate else none
             text += f"; highest rate with p99 of at most {slo_ms:g} ms: {found}"
         lines.append(f"- {escape_markdown(text)}")
     return "\n".join(lines) or "No open loop was measured (parameter `rates`)."

@@ -173,7 +173,9 @@ def test_highest_rate_meets_the_limit_with_all_lower_ones():
     """Broken: a lucky high rate is recommended beyond one that fails."""
     assert highest_rate([2, 5, 10], [10, 20, 90], 50) == 5
     assert highest_rate([10, 2, 5], [30, 10, 90], 50) == 2
-    assert highest_rate([2, 5], [math.nan, 10], 50) is None
+    assert highest_rate([2, 5], [math.nan, 10], 50) == 5, "too few requests at a low rate are no violation"
+    assert highest_rate([2, 5], [90, math.nan], 50) is None
+    assert highest_rate([2, 5], [math.nan, math.nan], 50) is None
     assert highest_rate([2], [math.inf], 50) is None
 
 
