@@ -24,7 +24,7 @@ class FunctionEffect:
     ``put_in_ms``: per request, in blocks without py-spy; ``change_ms``: of the mean latency by it;
     ``throughput``: relative change per ms; ``p99``: change in ms per ms; both with several in flight only.
     ``moved``: other components of the path that changed, ms per ms put in; ``requests``: in the delayed
-    blocks without py-spy; ``no_path``: why ``path`` is not known.
+    blocks without py-spy; ``no_path``: why ``path`` is not known; ``claims``: the experiment's functions.
     """
 
     delayed: Delayed
@@ -38,18 +38,19 @@ class FunctionEffect:
     p99: Estimate
     requests: int
     no_path: str | None = None
+    claims: int = 1
 
     @property
     def path_is_wrong(self) -> bool:
         """Whether the path and the experiment disagree beyond their intervals."""
-        return self.sensitivity.differs_from(self.path, TOLERANCE)
+        return self.sensitivity.differs_from(self.path, TOLERANCE, self.claims)
 
     @property
     def calibrated(self) -> bool | None:
         """Whether the samples find what was put in; None if that is not known."""
         if not self.found.known:
             return None
-        return not self.found.differs_from(Estimate(1.0, 1.0, 1.0), TOLERANCE)
+        return not self.found.differs_from(Estimate(1.0, 1.0, 1.0), TOLERANCE, self.claims)
 
 
 class DelayedBlocks:
@@ -67,6 +68,7 @@ class DelayedBlocks:
         self._seen = seen
         self._several = several
         self._means = block_means(self._requests)
+        self._claims = len({block.delayed for block in blocks} - {None})
 
     def effect(self, number: int, function: Delayed) -> FunctionEffect:
         plain = self._places(number, profiled=False)
@@ -88,6 +90,7 @@ class DelayedBlocks:
             p99=self._p99(plain, mean_ms) if self._several else UNKNOWN,
             requests=int(self._requests["block"].isin(self._numbers(plain)).sum()),
             no_path=no_path,
+            claims=self._claims,
         )
 
     def _places(self, delayed: int | None, profiled: bool) -> list[int]:
@@ -167,7 +170,9 @@ class DelayedBlocks:
         }
         path = growth.pop(component)
         nothing = Estimate(0.0, 0.0, 0.0)
-        moved = [(name, one) for name, one in growth.items() if one.differs_from(nothing, TOLERANCE)]
+        moved = [
+            (name, one) for name, one in growth.items() if one.differs_from(nothing, TOLERANCE, len(growth))
+        ]
         return path, found, tuple(sorted(moved, key=lambda pair: -abs(pair[1].value))), None
 
 

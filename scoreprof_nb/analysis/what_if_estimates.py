@@ -34,13 +34,18 @@ class Estimate:
         """``factor``: not negative, and taken as exact."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
 
-    def differs_from(self, other: "Estimate", least: float) -> bool:
-        """Whether the two differ by more than ``least`` and more than both intervals together leave to
-        chance."""
+    def differs_from(self, other: "Estimate", least: float, claims: int = 1) -> bool:
+        """Whether the two differ by more than ``least`` and more than chance leaves to both intervals.
+
+        ``claims``: how many such questions a report asks. The level is divided among them (Bonferroni), or
+        else one function in 20 would be accused by chance.
+        """
         if not self.known or not other.known:
             return False
         apart = abs(self.value - other.value)
-        return apart > max(least, math.hypot(self.half_width, other.half_width))
+        wider = stats.norm.ppf(0.5 + CONFIDENCE / 2 + (1 - CONFIDENCE) / 2 * (1 - 1 / claims))
+        wider /= stats.norm.ppf(0.5 + CONFIDENCE / 2)
+        return bool(apart > max(least, wider * math.hypot(self.half_width, other.half_width)))
 
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)

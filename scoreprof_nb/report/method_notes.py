@@ -167,5 +167,5 @@ and the threads' samples make of the same delay. `works` is the time that the se
 component per request, whether or not a request waits for it; times the sensitivity it is what the component
 really costs, to first order. These costs sum to the latency (twice as slow in everything is twice as long):
 what the measured components leave bounds the device, less what no delay could be put into. A difference of
-less than 0.1 ms per ms is not called one.
+less than 0.1 ms per ms is not called one; the level of 5 % is divided among all functions (Bonferroni).
 """
