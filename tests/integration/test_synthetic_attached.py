@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
@@ -37,7 +38,9 @@ def phase(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         run = capture_program(SERVER, folder, attached, phases="single", phase_s=PHASE_S)
         yield run.phases[0]
     finally:
-        server.terminate()
+        for process in psutil.Process(server.pid).children(recursive=True):  # it does not end them itself
+            process.kill()
+        server.kill()
         server.wait()
 
 
