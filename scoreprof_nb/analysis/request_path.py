@@ -74,6 +74,14 @@ class RequestPath:
         """Component to (mean, low, high) of the ms spent waiting behind it."""
         return _mapping(self.queued)
 
+    def component_ms(self) -> Mapping[str, float]:
+        """Component to its own ms and the ms spent waiting behind it, together."""
+        total: dict[str, float] = {}
+        for table in (self.table, self.queued):
+            for name, ms in zip(table["component"], table["mean_ms"], strict=True):
+                total[str(name)] = total.get(str(name), 0.0) + float(ms)
+        return total
+
 
 def _mapping(table: pd.DataFrame) -> Mapping[str, tuple[float, float, float]]:
     columns = (table[name] for name in ("component", "mean_ms", "low", "high"))

@@ -35,7 +35,7 @@ from scoreprof_nb.analysis.state_checks import state_checks
 from scoreprof_nb.analysis.thread_states import STATE_COLUMNS, BlockStates, phase_states, state_table
 from scoreprof_nb.analysis.ticks import PhaseTicks, joint, phase_ticks
 from scoreprof_nb.analysis.what_if import PhaseNumbers, WhatIfAnalysis, analyse_what_if, what_if_checks
-from scoreprof_nb.analysis.what_if_stacks import busy_ms, component_ms
+from scoreprof_nb.analysis.what_if_stacks import busy_ms
 from scoreprof_nb.components.component import Catalog
 from scoreprof_nb.components.rules import RuleSet
 from scoreprof_nb.device.trace import TraceTables, Unreadable
@@ -213,7 +213,7 @@ def _analyse_host(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
     table = latency.table
     profiled_ms = float(table.loc[table["which"] == "with py-spy", "mean_ms"].iloc[0])
     counts = request_counts(phase, requests, run.log)
-    numbers = PhaseNumbers(busy_ms(ticks, threads.served), component_ms(path), profiled_ms)
+    numbers = PhaseNumbers(busy_ms(ticks, threads.served), path.component_ms(), profiled_ms)
     what_if = analyse_what_if(phase, load, run.log, rules, numbers)
     checks = (
         *laws(ticks, threads.shares, threads.cpu, thread_cpu, threads.served, path, profiled_ms),

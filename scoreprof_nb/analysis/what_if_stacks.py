@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scoreprof_nb.analysis.capacity import capacity
-from scoreprof_nb.analysis.request_path import RequestPath, request_path
+from scoreprof_nb.analysis.request_path import request_path
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.ticks import BlockTicks, PhaseTicks, block_ticks
 from scoreprof_nb.components.classify import classify
@@ -78,22 +78,13 @@ def busy_ms(ticks: PhaseTicks, answered: float) -> Components:
     }
 
 
-def component_ms(path: RequestPath) -> Components:
-    """Own and queued milliseconds of each component together; empty without a path."""
-    total: dict[str, float] = {}
-    for table in (path.table, path.queued):
-        for name, ms in zip(table["component"], table["mean_ms"], strict=True):
-            total[str(name)] = total.get(str(name), 0.0) + float(ms)
-    return total
-
-
 def _seen(
     ticks: PhaseTicks, requests: MeasuredRequests, answered: int, load: Load, log: pd.DataFrame
 ) -> Seen:
     path = request_path(ticks, requests, load, log, capacity(ticks, float(max(answered, 1))))
     joint = path.method == "joint"
     reason = None if joint else path.reason or "no common ticks"
-    return Seen(component_ms(path) if joint else {}, busy_ms(ticks, answered), reason)
+    return Seen(path.component_ms() if joint else {}, busy_ms(ticks, answered), reason)
 
 
 def _ticks(

@@ -49,9 +49,10 @@ def _of_phase(
 
 def _sums(path: RequestPath, catalog: Catalog) -> Sums:
     """Own and queued time by group. The bounds are NaN where a path has no sums of its own."""
-    of_groups = {name: headline_group(catalog[name]) for name in _components(path)}
+    components = path.component_ms()
+    of_groups = {name: headline_group(catalog[name]) for name in components}
     totals: dict[str, float] = {}
-    for name, ms in _components(path).items():
+    for name, ms in components.items():
         group = of_groups[name]
         for key in (group.name, TOTAL, *([HOST] if group.kind == "host" else [])):
             totals[key] = totals.get(key, 0.0) + ms
@@ -65,12 +66,3 @@ def _sums(path: RequestPath, catalog: Catalog) -> Sums:
             for row in path.sums.sums(group_of).to_dict("records"):
                 bounds[str(row["group"])] = float(row["low"]), float(row["high"])
     return {name: (ms, *bounds.get(name, _NOTHING[1:])) for name, ms in totals.items()}
-
-
-def _components(path: RequestPath) -> dict[str, float]:
-    """Own and queued ms per request by component."""
-    own, queued = path.as_mapping(), path.queued_mapping()
-    return {
-        name: own.get(name, _NOTHING)[0] + queued.get(name, _NOTHING)[0]
-        for name in dict.fromkeys((*own, *queued))
-    }

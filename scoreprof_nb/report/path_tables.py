@@ -72,11 +72,10 @@ def group_rows(report: Report) -> pd.DataFrame:
         n = len(phase.requests.profiled())
         groups = {name: path for name, path in phase.path.groups.items() if _requests(path) < n}
         for name, path in {ALL_REQUESTS: phase.path, **groups}.items() if groups else ():
-            parts = pd.concat([path.table, path.queued]).groupby("component", sort=False)["mean_ms"].sum()
             rows += [
                 {"phase": phase.name, "group": name, "component": component, "mean_ms": ms}
                 | {"requests": _requests(path)}
-                for component, ms in parts.items()
+                for component, ms in path.component_ms().items()
             ]
     return pd.DataFrame(rows, columns=["phase", "group", "component", "mean_ms", "requests"])
 
