@@ -1,10 +1,7 @@
 """Whether the server's threads ran, waited for a core, or neither: the kernel's counters over a block."""
 
-import select
-import subprocess
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,13 +11,13 @@ import pyarrow as pa
 
 from scoreprof_nb.capture.cpu_quota import quota_between, read_quota
 from scoreprof_nb.capture.launcher import SLOT_S
+from scoreprof_nb.capture.reader_process import ReaderProcess
 from scoreprof_nb.capture.run_clock import epoch_ns
 from scoreprof_nb.run_folder.records import CpuQuota
 from scoreprof_nb.run_folder.store import SCHEDSTAT_SCHEMA
 
 READER = Path(__file__).with_name("schedstat_reader.py")
 SCRATCH = ".schedstat"  # the reader's records, until they are a table
-START_S, STOP_S = 5.0, 5.0
 _NOT_KNOWN: Mapping[int, Collection[int]] = {}
 # As RECORD in schedstat_reader.py, which is stand-alone.
 _RECORD = np.dtype(
@@ -77,42 +74,17 @@ class ThreadStateReading:
     ) -> None:
         """``scratch``: a file for the reader's records, removed when it ends."""
         self._processes = [f"{pid}:{','.join(map(str, python_threads.get(pid, ())))}" for pid in pids]
-        self._scratch = scratch
-        self._process: subprocess.Popen[bytes] | None = None
+        self._reader = ReaderProcess(READER, scratch)
         self._records = b""
 
     def __enter__(self) -> Self:
-        with suppress(OSError):
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-I", "-S", str(READER), str(self._scratch)),
-                    *(str(SLOT_S), str(epoch_ns()), *self._processes),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-            assert self._process.stdout is not None
-            select.select([self._process.stdout], [], [], START_S)  # until it reads, or has failed
+        self._reader.start(str(SLOT_S), str(epoch_ns()), *self._processes)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is None:
-            return
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-        with suppress(OSError):
-            self._records = self._scratch.read_bytes()
-        self._scratch.unlink(missing_ok=True)
+        self._records = self._reader.stop()
 
     def table(self, block: int) -> pa.Table:
         """The records as rows of schedstat.parquet; complete once the reader has ended."""

@@ -1,7 +1,5 @@
 """When py-spy samples a server that has no clock: ``tick_reader.py`` as a process beside each recording."""
 
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scoreprof_nb.capture.reader_process import ReaderProcess
 from scoreprof_nb.capture.run_clock import epoch_ns
 from scoreprof_nb.run_folder.store import READS_SCHEMA
 
 READER = Path(__file__).with_name("tick_reader.py")
 STEP_S = 0.002  # between two readings
-STOP_S = 5.0
 _RECORD = np.dtype([(name, "<i8") for name in READS_SCHEMA.names])  # as RECORD in tick_reader.py
 
 
@@ -27,61 +25,33 @@ class TickReading:
     def __init__(self, output: Path) -> None:
         """``output``: the table to write, with the columns of READS_SCHEMA."""
         self._output = output
-        self._scratch = output.with_suffix(".records")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._reader = ReaderProcess(READER, output.with_suffix(".records"))
         self._ready_ns = 0
 
     def __enter__(self) -> Self:
-        arguments = [str(self._scratch), str(STEP_S), str(epoch_ns())]
-        with suppress(OSError):
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(READER), *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-            assert self._process.stdout is not None
-            self._process.stdout.readline()  # ready, or it has failed
+        self._reader.start(str(STEP_S), str(epoch_ns()))
         self._ready_ns = time.monotonic_ns()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(OSError):
-            process.stdin.close()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+        records = self._reader.stop()
         if kind is None:
-            self._write()
-        self._scratch.unlink(missing_ok=True)
+            self._write(records)
 
     def follow(self, pid: int) -> None:
         """Count the reads of the py-spy with this pid, which was started after this was entered."""
-        if self._process is not None:
-            assert self._process.stdin is not None
-            with suppress(OSError):
-                self._process.stdin.write(b"%d %d\n" % (pid, self._ready_ns))
-                self._process.stdin.flush()
+        self._reader.send(b"%d %d\n" % (pid, self._ready_ns))
 
     @property
     def file(self) -> str | None:
         """The name of the table; None until it is written, and where reads cannot be counted."""
         return self._output.name if self._output.exists() else None
 
-    def _write(self) -> None:
-        with suppress(OSError):
-            records = self._scratch.read_bytes()
-            rows = np.frombuffer(records, dtype=_RECORD, count=len(records) // _RECORD.itemsize)
-            if len(rows):
-                table = pa.table({name: rows[name] for name in READS_SCHEMA.names}).cast(READS_SCHEMA)
+    def _write(self, records: bytes) -> None:
+        rows = np.frombuffer(records, dtype=_RECORD, count=len(records) // _RECORD.itemsize)
+        if len(rows):
+            table = pa.table({name: rows[name] for name in READS_SCHEMA.names}).cast(READS_SCHEMA)
+            with suppress(OSError):
                 pq.write_table(table, self._output, compression="zstd")

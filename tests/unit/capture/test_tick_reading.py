@@ -100,7 +100,7 @@ def test_reader_ends_with_its_parent(tmp_path):
     """Broken: a killed notebook leaves a reader that runs for ever."""
     reading = TickReading(tmp_path / "reads.parquet")
     with reading:
-        process = reading._process
+        process = reading._reader.process
         reading.follow(os.getpid())
         process.stdin.close()
         wait_until(lambda: process.poll() is not None, "its end")
