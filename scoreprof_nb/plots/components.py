@@ -120,7 +120,8 @@ def plot_cpu(cpu: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
     phases = by_phase(known)
     handles = component_handles(known["component"], catalog)
     denominator = (
-        f"CPU milliseconds of all threads per request, {counts_line(cpu, 'requests', 'profiled requests')}\n"
+        "CPU milliseconds of all threads per request, "
+        f"{counts_line(cpu, 'requests', 'requests answered in profiled blocks')}\n"
         "ranges in the segments: 95 % interval; the panels' scales differ"
         f"{unknown_line(cpu, 'cpu_ms')}"
     )

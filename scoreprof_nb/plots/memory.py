@@ -51,7 +51,7 @@ def plot_memory(samples: pd.DataFrame) -> Figure:
             axes.add_line(_line(place, of_process["time_s"], of_process["rss_mb"]))
         axes.autoscale_view()
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("seconds since the first block", fontsize=SMALL)
+        axes.set_xlabel("seconds since the first sample", fontsize=SMALL)
         axes.set_ylabel("resident (MB)", fontsize=SMALL)
         axes.set_title(f"{plain(phase)} (n = {len(rows):,} samples)", fontsize=10, loc="left")
         axes.tick_params(labelsize=SMALL)

@@ -1,6 +1,7 @@
 """One or two sentences per section that say what it shows in this run. All are Markdown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
 from scoreprof_nb.analysis.items import request_cost_per_item, run_cost_per_item
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
@@ -92,14 +93,20 @@ def cost_lead(report: Report) -> str:
             f"{2 * items} items instead of {items} would take "
             f"{with_interval(more[0], more[1], more[2], ' ms')} more, if nothing else changes."
         )
-    first = costs.nlargest(1, "per_item_ms").iloc[0]
-    host = costs[[_is_host_name(report, name) for name in costs["component"]]]
-    of_host = host.nlargest(1, "per_item_ms")
-    text += f" Most of what an item adds is {first['component']}: {number(first['per_item_ms'], 2)} ms"
-    if not of_host.empty and of_host.iloc[0]["component"] != first["component"]:
-        row = of_host.iloc[0].to_dict()
-        text += f"; on the host it is {row['component']}: {number(row['per_item_ms'], 2)} ms"
+    shown = costs[costs["per_item_low"] > 0].sort_values("per_item_ms", ascending=False).to_dict("records")
+    if not shown:
+        return escape_markdown(f"{text} No component was shown to cost more per item.")
+    text += f" Most of what an item adds is {_per_item(shown[0])}"
+    of_host = [row for row in shown if _is_host_name(report, row["component"])]
+    if not of_host:
+        text += "; no component of the host was shown to cost more per item"
+    elif of_host[0] is not shown[0]:
+        text += f"; on the host it is {_per_item(of_host[0])}"
     return escape_markdown(f"{text}.")
+
+
+def _per_item(cost: Mapping[Hashable, Any]) -> str:
+    return f"{cost['component']}: {number(cost['per_item_ms'], 2)} ms"
 
 
 def cpu_lead(report: Report) -> str:
