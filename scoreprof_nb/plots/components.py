@@ -30,6 +30,7 @@ from scoreprof_nb.plots.layout import (
     plain,
     shorten,
     unknown_line,
+    write_after,
 )
 
 VISIBLE_SHARE = 0.01  # of a bar: a smaller segment has no entry in the legend
@@ -71,7 +72,7 @@ def plot_request_path(path: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
         host = rows[rows["component"].map(lambda name: headline_group(catalog[name]).kind == "host")]
         segments += bars.stack(host_axes, y, host, "mean_ms", _time_labels("mean_ms"), catalog)
         end = host["mean_ms"].clip(lower=0).sum()
-        _write_after(host_axes, y, end, f"host {number(host['mean_ms'].sum())} ms")
+        write_after(host_axes, y, end, f"host {number(host['mean_ms'].sum())} ms")
     for axes, name in ((whole_axes, "whole request"), (host_axes, "the host's part")):
         label_rows(axes, [phase for phase, _ in phases])
         axes.set_title(name, fontsize=10, loc="left")
@@ -87,11 +88,7 @@ def _annotate_total(axes: Axes, y: float, rows: pd.DataFrame) -> None:
     axes.plot([latency_ms] * 2, [y - 0.43, y + 0.43], color="black", linewidth=1.5)
     end = max(rows["mean_ms"].clip(lower=0).sum(), 0 if pd.isna(latency_ms) else latency_ms)
     measured = "not known" if pd.isna(latency_ms) else f"{number(latency_ms)} ms"
-    _write_after(axes, y, end, f"total {number(total)} ms\nlatency {measured}")
-
-
-def _write_after(axes: Axes, y: float, end: float, text: str) -> None:
-    axes.annotate(text, (end, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=SMALL)
+    write_after(axes, y, end, f"total {number(total)} ms\nlatency {measured}")
 
 
 def _named(rows: pd.DataFrame, catalog: Catalog) -> list[str]:
@@ -133,14 +130,8 @@ def plot_cpu(cpu: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure:
         is_work = rows["component"].map(works) & (rows["component"] != NATIVE_THREADS)
         for axes, part in ((work_axes, rows[is_work]), (rest_axes, rows[~is_work])):
             segments += bars.stack(axes, y, part, "cpu_ms", _time_labels("cpu_ms"), catalog)
-            axes.annotate(
-                f"{number(part['cpu_ms'].sum())} ms" if len(part) else "none",
-                (part["cpu_ms"].clip(lower=0).sum(), y),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=SMALL,
-            )
+            text = f"{number(part['cpu_ms'].sum())} ms" if len(part) else "none"
+            write_after(axes, y, part["cpu_ms"].clip(lower=0).sum(), text)
     label_rows(work_axes, [phase for phase, _ in phases])
     rest_axes.spines[["top", "right", "left"]].set_visible(False)
     rest_axes.tick_params(axis="y", length=0)

@@ -9,7 +9,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from scoreprof_nb.plots.layout import (
-    SMALL,
     by_phase,
     counts_line,
     height_for,
@@ -20,6 +19,7 @@ from scoreprof_nb.plots.layout import (
     new_figure,
     number,
     panel_row,
+    write_after,
 )
 
 # Not the colours of components: a device's time is not a component of the host's.
@@ -62,11 +62,5 @@ def _draw(axes: Axes, y: int, rows: pd.DataFrame) -> None:
     axes.barh(y, idle, left=busy, height=0.6, color=_IDLE, edgecolor="#777777", linewidth=0.6)
     if np.isfinite(low) and np.isfinite(high):
         axes.plot([low, high], [y, y], color="black", linewidth=1.5)
-    axes.annotate(
-        f"{number(busy)} ms busy ({interval(low, high)}), {number(idle)} ms idle",
-        (max(busy + idle, high if np.isfinite(high) else 0.0), y),
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=SMALL,
-    )
+    end = max(busy + idle, high if np.isfinite(high) else 0.0)
+    write_after(axes, y, end, f"{number(busy)} ms busy ({interval(low, high)}), {number(idle)} ms idle")

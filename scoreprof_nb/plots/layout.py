@@ -60,6 +60,11 @@ def by_phase(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     ]
 
 
+def write_after(axes: Axes, y: float, end: float, text: str) -> None:
+    """Text to the right of a bar that ends at ``end``."""
+    axes.annotate(text, (end, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=SMALL)
+
+
 def panel_row(
     figure: Figure, width_ratios: Sequence[float], legend: Sequence[Artist], legend_title: str
 ) -> list[Axes]:

@@ -18,6 +18,7 @@ from scoreprof_nb.plots.layout import (
     number,
     panel_column,
     plain,
+    write_after,
 )
 
 VISIBLE_SHARE = 0.01  # of the longest bar of a phase: a smaller segment has no entry in the legend
@@ -48,10 +49,8 @@ def plot_path_groups(groups: pd.DataFrame, catalog: Catalog = CATALOG) -> Figure
     for axes, (phase, of_phase) in zip(panels, phases, strict=True):
         for y, (_, rows) in enumerate(of_phase):
             segments += bars.stack(axes, y, rows, "mean_ms", _labels, catalog)
-            axes.annotate(
-                f"{number(rows['mean_ms'].sum())} ms", (rows["mean_ms"].clip(lower=0).sum(), y),
-                xytext=(5, 0), textcoords="offset points", va="center", fontsize=SMALL,
-            )  # fmt: skip
+            end = rows["mean_ms"].clip(lower=0).sum()
+            write_after(axes, y, end, f"{number(rows['mean_ms'].sum())} ms")
         label_rows(axes, [f"{group} (n = {int(rows['requests'].max()):,})" for group, rows in of_phase])
         axes.set_title(plain(phase), fontsize=10, loc="left")
         axes.set_xlim(0, 1.15 * max(axes.get_xlim()[1], 1e-9))

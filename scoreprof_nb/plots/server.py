@@ -22,6 +22,7 @@ from scoreprof_nb.plots.layout import (
     panel_grid,
     plain,
     shorten,
+    write_after,
 )
 
 _BAR_COLOUR = "#8FA3B3"  # not a component's colour: these bars show no component
@@ -96,13 +97,6 @@ def _draw_busy(axes: Axes, rows: pd.DataFrame) -> None:
         percent, low, high = (100 * row[name] for name in ("busy_share", "low", "high"))
         axes.barh(y, percent, height=0.7, color=_BAR_COLOUR)
         axes.plot([low, high], [y, y], color="black", linewidth=1.5)
-        axes.annotate(
-            f"{percent:.1f} %",
-            (np.nanmax([percent, high]), y),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL,
-        )
+        write_after(axes, y, np.nanmax([percent, high]), f"{percent:.1f} %")
     label_rows(axes, [shorten(f"{row['process']} / {row['thread']}", 48) for _, row in rows.iterrows()])
     axes.set_xlim(0, max(108.0, axes.get_xlim()[1]))

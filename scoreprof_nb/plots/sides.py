@@ -33,6 +33,7 @@ from scoreprof_nb.plots.layout import (
     plain,
     shorten,
     unknown_line,
+    write_after,
 )
 
 # Colour and marker of a verdict. The marker shows the direction too: colour alone is never enough. A
@@ -173,14 +174,8 @@ def plot_path_change(changes: pd.DataFrame, mark: str = "", catalog: Catalog = C
         for y, side in enumerate(("control", "test")):
             of_side = rows.assign(mean_ms=rows[f"{side}_ms"])
             segments += bars.stack(left, y, of_side, "mean_ms", _labels, catalog)
-            left.annotate(
-                f"{number(float(of_side['mean_ms'].sum()))} ms",
-                (float(of_side["mean_ms"].clip(lower=0).sum()), y),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=SMALL,
-            )
+            end = float(of_side["mean_ms"].clip(lower=0).sum())
+            write_after(left, y, end, f"{number(float(of_side['mean_ms'].sum()))} ms")
         label_rows(left, ["control", "test"])
         both = rows[["control_ms", "test_ms"]]
         left.set_xlim(
