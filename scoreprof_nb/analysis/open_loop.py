@@ -11,13 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scoreprof_nb.analysis.queue_estimates import (
-    CYCLES,
-    QUANTILES,
-    Estimate,
-    estimates,
-    resampling_units,
-)
+from scoreprof_nb.analysis.estimate import Estimate
+from scoreprof_nb.analysis.queue_estimates import CYCLES, QUANTILES, estimates, resampling_units
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.run_folder.records import Block, Load
 

@@ -1,13 +1,13 @@
 """Mean and percentiles of latencies in a queue, with intervals that respect its memory."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from scoreprof_nb.analysis.estimate import Estimate
 from scoreprof_nb.analysis.statistics import CONFIDENCE, RESAMPLES, interval_of, percentile_floor
 
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
@@ -17,15 +17,6 @@ MOST_UNITS = 500  # so that the resamples of a long step fit into memory
 _AT_ONCE = 50  # resamples
 _SEED = 0
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number in ms with its 95 % interval. ``math.inf``: longer than the timeout; NaN: not known."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
 
 
 def resampling_units(inside: pd.DataFrame) -> tuple[NDArray[np.int64], int]:

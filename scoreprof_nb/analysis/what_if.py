@@ -24,11 +24,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from scoreprof_nb.analysis.estimate import Estimate
 from scoreprof_nb.analysis.quality import Check
 from scoreprof_nb.analysis.requests import MeasuredRequests, measured_requests
 from scoreprof_nb.analysis.what_if_device import DeviceBound
 from scoreprof_nb.analysis.what_if_effects import DelayedBlocks, FunctionEffect
-from scoreprof_nb.analysis.what_if_estimates import Estimate
 from scoreprof_nb.analysis.what_if_stacks import Components, phase_of, seen_by_round
 from scoreprof_nb.components.rules import RuleSet
 from scoreprof_nb.run_folder.records import Load

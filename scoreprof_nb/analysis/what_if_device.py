@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scoreprof_nb.analysis.what_if_estimates import Estimate
+from scoreprof_nb.analysis.estimate import Estimate
 from scoreprof_nb.components.catalog import CLIENT, IPC_AND_WAKEUP
 
 DEVICE = "device_wait"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoreprof_nb.analysis.dependence import Floats, Units
+from scoreprof_nb.analysis.estimate import Estimate
 from scoreprof_nb.analysis.intervals import percentile_estimate
 from scoreprof_nb.analysis.requests import MeasuredRequests
-from scoreprof_nb.analysis.what_if_estimates import UNKNOWN, Estimate, around, block_means, paired_ratio
+from scoreprof_nb.analysis.what_if_estimates import UNKNOWN, around, block_means, paired_ratio
 from scoreprof_nb.analysis.what_if_stacks import Components, Seen
 from scoreprof_nb.run_folder.what_if import Delayed, WhatIfBlock
 

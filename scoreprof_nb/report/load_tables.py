@@ -4,8 +4,8 @@ import math
 
 import pandas as pd
 
+from scoreprof_nb.analysis.estimate import Estimate
 from scoreprof_nb.analysis.open_loop import OpenLoopStep, goodput_per_s, highest_rate, knee
-from scoreprof_nb.analysis.queue_estimates import Estimate
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis
 from scoreprof_nb.report.findings import latency_with_interval
 from scoreprof_nb.report.format import NOT_KNOWN, escape_markdown, with_interval

@@ -1,8 +1,8 @@
 """The part ``what_if`` of a phase in summary.json."""
 
+from scoreprof_nb.analysis.estimate import Estimate
 from scoreprof_nb.analysis.what_if import WhatIfAnalysis
 from scoreprof_nb.analysis.what_if_effects import FunctionEffect
-from scoreprof_nb.analysis.what_if_estimates import Estimate
 from scoreprof_nb.report import what_if_schema as schema
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from scoreprof_nb.analysis.estimate import Estimate
 from scoreprof_nb.analysis.what_if import Felt, WhatIfAnalysis
 from scoreprof_nb.analysis.what_if_device import DeviceBound
 from scoreprof_nb.analysis.what_if_effects import FunctionEffect
-from scoreprof_nb.analysis.what_if_estimates import Estimate
 from scoreprof_nb.report import format
 from scoreprof_nb.report.format import escape_markdown, number, with_interval
 from scoreprof_nb.report.profile import Report

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 import pytest
 
+from scoreprof_nb.analysis.estimate import Estimate
 from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, analyse
 from scoreprof_nb.analysis.what_if import WhatIfAnalysis
 from scoreprof_nb.analysis.what_if_effects import FunctionEffect
-from scoreprof_nb.analysis.what_if_estimates import Estimate
 from scoreprof_nb.capture.delay_switch import DelaySwitch
 from scoreprof_nb.capture.session import capture
 from scoreprof_nb.components.rules import load_rules

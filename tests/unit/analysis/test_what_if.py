@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from scoreprof_nb.analysis.estimate import Estimate
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.what_if import Felt
 from scoreprof_nb.analysis.what_if_device import DeviceBound
 from scoreprof_nb.analysis.what_if_effects import DelayedBlocks, FunctionEffect
-from scoreprof_nb.analysis.what_if_estimates import UNKNOWN, Estimate, around, block_means, paired_ratio
+from scoreprof_nb.analysis.what_if_estimates import UNKNOWN, around, block_means, paired_ratio
 from scoreprof_nb.analysis.what_if_stacks import Seen
 from scoreprof_nb.capture.what_if import rounds_of, schedule
 from scoreprof_nb.report.what_if_table import reading
