@@ -29,13 +29,13 @@ def measured_on() -> str:
 
 
 def _commit() -> str:
-    commit, changes = _git("rev-parse", "--short=10", "HEAD"), _git("status", "--porcelain", "--", *MEASURED)
+    commit, changes = git("rev-parse", "--short=10", "HEAD"), git("status", "--porcelain", "--", *MEASURED)
     if not commit:
         return "commit not known"
     return f"commit {commit}" + (" with uncommitted changes" if changes else "")
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
     """git's output; empty where there is no git or no repository."""
     try:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)

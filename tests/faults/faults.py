@@ -30,6 +30,7 @@ from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.report.summary import summary
 from scoreprof_nb.run_folder import files
 from scoreprof_nb.run_folder.records import RunFolderError
+from tests.bench.machine import git
 from tests.faults.kinds import KINDS, Kind
 from tests.faults.place import PHASES, Place
 from tests.support.paths import ROOT
@@ -139,7 +140,7 @@ def try_fault(fault: Fault, template: Template) -> Outcome:
         "kind": fault.kind.name,
         "group": fault.kind.group,
         "after_s": fault.after_s,
-        "commit": _commit(),
+        "commit": git("describe", "--always", "--dirty", "--abbrev=10"),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count() or 0,
         "load": round(os.getloadavg()[0], 1),
@@ -293,11 +294,6 @@ def _check_results(place: Place, written: dict[str, Any]) -> None:
             or (place.results / name).read_bytes() != (place.run / name).read_bytes()
         ):
             place.problems.append(f"the results folder has no {name} of this run")
-
-
-def _commit() -> str:
-    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
-    return subprocess.run(describe, capture_output=True, text=True).stdout.strip()
 
 
 def line_of(outcome: Outcome) -> str:
