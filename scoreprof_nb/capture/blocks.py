@@ -138,7 +138,7 @@ class BlockMeasurement:
         with ExitStack() as stack:
             if block_recording is not None:
                 stack.enter_context(block_recording)
-                self._settle()
+                wait(self._server, SETTLE_S)
             start_s = next_answer(self._server, self._load, self._parameters.request_s)
             first_row = len(self._load.rows)
             before = thread_cpu.snapshot(self._pids)
@@ -153,12 +153,6 @@ class BlockMeasurement:
         )
         return Block(number, start_s, stop_s, recording, until_s), thread_cpu.rows(number, before, after)
 
-    def _settle(self) -> None:
-        deadline = time.monotonic() + SETTLE_S
-        while time.monotonic() < deadline:
-            self._server.check_alive()
-            time.sleep(POLL_S)
-
     def _wait_until(self, number: int, end_s: float) -> None:
         throttle = Throttle()
         while (left_s := end_s - now_s()) > 0:
@@ -167,6 +161,14 @@ class BlockMeasurement:
             if throttle.due():
                 self._log_progress(f"  block {number + 1} of {self._blocks}: {left_s:.0f} s left")
             time.sleep(min(POLL_S, left_s))
+
+
+def wait(server: Server, seconds: float) -> None:
+    """Wait while the load goes on. Raises ServerFailed when the server dies meanwhile."""
+    deadline = time.monotonic() + seconds
+    while (left_s := deadline - time.monotonic()) > 0:
+        server.check_alive()
+        time.sleep(min(POLL_S, left_s))
 
 
 def next_answer(server: Server, load: RequestLog, request_s: float) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from scoreprof_nb.capture.blocks import SETTLE_S, BlockRecording, next_answer
+from scoreprof_nb.capture.blocks import SETTLE_S, BlockRecording, next_answer, wait
 from scoreprof_nb.capture.delay_switch import Counters, DelaySwitch
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.open_loop import START_S, OpenLoop, poisson
@@ -147,7 +147,7 @@ class _Experiment:
     def _functions(self) -> tuple[Delayed, ...]:
         """Which functions can be delayed, and by how much per call: counted over some requests."""
         _, before, answered = self._edge()
-        self._wait(COUNTING_S)
+        wait(self.server, COUNTING_S)
         _, after, answered_after = self._edge()
         requests = max(answered_after - answered, 1)
         functions = []
@@ -176,7 +176,7 @@ class _Experiment:
             if one.profiled and recorder is not None:
                 output = self.staging / what_if_recording_name(number, recorder.suffix)
                 running = stack.enter_context(BlockRecording(recorder, self.server, output, self.plan.redact))
-                self._wait(SETTLE_S)
+                wait(self.server, SETTLE_S)
             blocks.append(self._block(number, None, functions, block_s, first))
             for function in one.order:
                 for delayed in (function, None):
@@ -204,7 +204,7 @@ class _Experiment:
             assert delay_ns is not None
             self.delays.on(delayed, delay_ns, self.parameters.what_if_kind == SLEEP)
         start_s, before, answered = self._edge()
-        self._wait(block_s)
+        wait(self.server, block_s)
         until_s = now_s()
         stop_s, after, answered_after = self._edge()
         counted = NOTHING if delayed is None else after[delayed].since(before[delayed])
@@ -221,9 +221,3 @@ class _Experiment:
         """Wait until what is in flight is answered: epoch seconds, the counters, and the requests so far."""
         at_s = next_answer(self.server, self.load, self.parameters.request_s)
         return at_s, self.delays.counters(), len(self.load.rows)
-
-    def _wait(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (left_s := deadline - time.monotonic()) > 0:
-            self.server.check_alive()
-            time.sleep(min(0.1, left_s))

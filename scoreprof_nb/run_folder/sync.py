@@ -89,8 +89,7 @@ def restore_run(results_dir: Path, run_dir: Path) -> tuple[str, ...]:
 
     Does nothing if the run folder already has a manifest, or the results folder has none. A phase
     whose files differ from their checksums is left out, so that it is captured again; so is a log or a
-    provenance. Raises
-    ResultsError when both folders hold phases, of different runs.
+    provenance. Raises ResultsError when both folders hold phases, of different runs.
     """
     synced = manifest_in(results_dir)
     folder = RunFolder(run_dir)
