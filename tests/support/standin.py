@@ -6,6 +6,7 @@ can be launched, with a switch for each way to fail.
 
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -97,6 +98,17 @@ def wait_until(true: Callable[[], object], what: str) -> None:
     while not true():
         assert time.monotonic() < deadline, f"not within {WAIT_S:.0f} s: {what}"
         time.sleep(0.01)
+
+
+def wait_handlers(pid: int) -> None:
+    """Wait until a launcher handles SIGUSR2, which would kill it before."""
+    bit = 1 << (signal.SIGUSR2 - 1)
+
+    def caught() -> int:
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(re.search(r"SigCgt:\s+(\w+)", status)[1], 16) & bit
+
+    wait_until(caught, "the launcher's signal handlers")
 
 
 def lives(pid: int) -> bool:

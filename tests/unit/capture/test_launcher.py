@@ -14,7 +14,7 @@ import pytest
 from scoreprof_nb.analysis import clock
 from scoreprof_nb.capture import launcher, pyspy
 from scoreprof_nb.parameters.schema import ParameterError
-from tests.support.standin import kill, lives, pid_in, wait_ended, wait_until
+from tests.support.standin import kill, lives, pid_in, wait_ended, wait_handlers, wait_until
 
 LAUNCHER = Path(launcher.__file__)
 WRITE_PID = "import os, sys, time; open(sys.argv[1], 'w').write(f'{os.getpid()}\\n');"
@@ -35,17 +35,6 @@ def launched(program, *arguments):
 def ended(program):
     with launched(program) as process:
         return process.wait(10)
-
-
-def wait_handlers(pid):
-    """Wait until the launcher handles SIGUSR2, which would kill it before."""
-    bit = 1 << (signal.SIGUSR2 - 1)
-
-    def caught():
-        status = Path(f"/proc/{pid}/status").read_text()
-        return int(re.search(r"SigCgt:\s+(\w+)", status)[1], 16) & bit
-
-    wait_until(caught, "the launcher's signal handlers")
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 42, 255])

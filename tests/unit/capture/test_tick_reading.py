@@ -23,7 +23,7 @@ from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.store import READS_SCHEMA, read_table
 from scoreprof_nb.stacks.recording import read_recording
-from tests.support.standin import wait_until
+from tests.support.standin import wait_handlers, wait_until
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
 RECORD_S = 1.5
@@ -41,6 +41,7 @@ def launched():
         [sys.executable, str(LAUNCHER), sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE
     )
     process.stdout.readline()
+    wait_handlers(process.pid)  # the child may be up before them
     process.send_signal(signal.SIGUSR2)
     yield process
     process.terminate()
