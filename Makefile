@@ -22,7 +22,7 @@
 #                   LONG_MINUTES, OBSERVER_MINUTES: of sections long and observer)
 # make interval-coverage  how often the intervals of simulated phases hold the truth, and how wide they are (10 minutes)
 # make faults       break real runs at random moments (signals, disks, ports, answers, memory), and check what is
-#                   left of each  (N, SEED, FROM to go on with; a minute or two each)
+#                   left of each  (N, SEED, FROM to go on with, AT_ONCE; a minute each)
 # make reliability  write docs/reliability.md from what make faults recorded     (RECORD)
 # make fuzz         read generated damage with every importer and reader         (CASES)
 # make image-check  build the image without Docker and run a profile in it (as root)
@@ -163,9 +163,10 @@ truth: setup
 N ?= 10
 SEED ?= 0
 FROM ?= 0
+AT_ONCE ?= 1
 RECORD ?= build/faults.jsonl
 faults: setup
-	@$(KIT)/bin/python -m tests.faults.faults --number $(N) --seed $(SEED) --from $(FROM) --record $(RECORD)
+	@$(KIT)/bin/python -m tests.faults.faults --number $(N) --seed $(SEED) --from $(FROM) --at-once $(AT_ONCE) --record $(RECORD)
 
 reliability: setup
 	@$(KIT)/bin/python -m tests.faults.page $(RECORD)

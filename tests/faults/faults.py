@@ -1,6 +1,6 @@
 """Break a real run at a random moment, and check what is left of it.
 
-    python -m tests.faults.faults [--number 100] [--seed 0] [--from 0] [--record FILE]        (make faults)
+    python -m tests.faults.faults [--number 100] [--seed 0] [--from 0] [--at-once 1] [--record FILE]    (make faults)
 
 A run with a finished phase is copied into a folder, and started for one more with the real server and py-spy. A
 fault strikes. After it: finished phases have their checksums; no process and no temporary file is left; the exit
@@ -325,6 +325,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first fault's number")
     parser.add_argument("--kind", choices=sorted(KINDS), nargs="*", metavar="KIND", help="only these")
+    parser.add_argument("--at-once", type=int, default=1, help="how many are tried side by side")
     parser.add_argument("--record", type=Path, default=RECORD, help="JSONL file to append to")
     options = parser.parse_args()
     options.record.parent.mkdir(parents=True, exist_ok=True)
@@ -332,7 +333,7 @@ def main() -> int:
     faults = [fault for fault, _ in zip(plan, range(options.number), strict=False)][options.first :]
     broken = 0
     seed = None if options.kind else options.seed
-    for outcome in (replace(outcome, seed=seed) for outcome in try_all(faults)):
+    for outcome in (replace(outcome, seed=seed) for outcome in try_all(faults, options.at_once)):
         print(line_of(outcome), flush=True)
         with options.record.open("a") as record:
             record.write(json.dumps(asdict(outcome)) + "\n")
