@@ -65,7 +65,7 @@ def phases(
             environment={**os.environ, "SCOREPROF_BOOKS": str(books)},
             port=port,
             attached=None,
-            recorder=PySpy(parameters.py_spy_mode, parameters.rate_hz, Redactor()),
+            recorder=PySpy(parameters.py_spy_mode, int(parameters.rate_hz), Redactor()),
             workloads=Workloads(parameters, (1, 2), {}),
             provenance={},
             redact=Redactor(),

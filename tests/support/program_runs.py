@@ -39,7 +39,7 @@ def capture_program(
             environment=dict(os.environ),
             port=port,
             attached=attached,
-            recorder=PySpy(parameters.py_spy_mode, parameters.rate_hz, Redactor()),
+            recorder=PySpy(parameters.py_spy_mode, int(parameters.rate_hz), Redactor()),
             workloads=Workloads(parameters, (1, 2), {}),
             provenance={},
             redact=Redactor(),
