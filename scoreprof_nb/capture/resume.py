@@ -114,14 +114,12 @@ def refuse_other_parameters(manifest: Manifest, parameters: Parameters, done: tu
 
 
 def with_rate(parameters: Parameters, earlier: Manifest | None, done: tuple[str, ...]) -> Parameters:
-    """The parameters with a number for rate_hz ``auto``: that of the phases that are ``done``, else the one for
-    the CPUs of this machine."""
+    """The parameters with a number for rate_hz ``auto``: that of the phases that are ``done``, or else by the
+    CPUs of this machine."""
     if rate_of(parameters.rate_hz) is not None:
         return parameters
     before = earlier.parameters.get("rate_hz") if earlier is not None and done else None
-    return parameters.with_values(
-        rate_hz=before or sampling_rate(parameters, available_cpus(os.getpid()))
-    )
+    return parameters.with_values(rate_hz=before or sampling_rate(parameters, available_cpus(os.getpid())))
 
 
 def refuse_other_code(folder: RunFolder, parameters: Parameters, provenance: Mapping[str, Any]) -> None:

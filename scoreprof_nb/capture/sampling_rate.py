@@ -1,9 +1,9 @@
 """How often py-spy samples.
 
 py-spy works for CPU_S at each tick, on the CPUs that the server runs on. Where these are few, ``auto`` takes
-fewer ticks, so that they cost the server at most MOST_SHARE of its time. It does not follow from the requests:
-the interval of a share is given by the number of ticks in the phase, whether they lie in many short requests or
-in few long ones, and two versions of a server must be sampled alike.
+fewer ticks, so that they cost the server at most MOST_SHARE of its time. The rate does not follow from the
+requests: the interval of a share is given by the number of ticks in the phase, whether they lie in many short
+requests or in few long ones, and two versions of a server must be sampled alike.
 """
 
 import os

@@ -51,6 +51,11 @@ class Ratio:
         return f"{self.ratio:.3f} +- {self.half:.3f}"
 
 
+def py_spy_at(rate_hz: int) -> str:
+    """The name of py-spy at a rate, with nothing else changed."""
+    return f"py-spy, {rate_hz} Hz"
+
+
 def add_results(path: Path, code: str, pairs: Sequence[Pair], use: Use) -> None:
     """Append to a file of JSON lines. ``code``: the version that was measured."""
     with path.open("a", encoding="utf-8") as file:
@@ -95,16 +100,18 @@ def written(pairs: Sequence[Pair], uses: Sequence[Use]) -> str:
         used = [use for use in uses if use.part == part]
         p50, mean = ratio_of(of_part, median), ratio_of(of_part, fmean)
         share = fmean(use.cpu_share for use in used)
+        rate_hz = used[0].rate_hz
         costs.append(
             {
                 "part": part,
                 "p50, with / without": str(p50),
                 "mean, with / without": str(mean),
                 "of a core": f"{share:.1%}",
+                "lost reads per tick": f"{_lost(used):.1%}" if rate_hz else "",
                 "pairs": str(p50.pairs),
             }
         )
-        if used[0].rate_hz:
+        if rate_hz and part == py_spy_at(rate_hz):
             rates.append(_rate_row(used, p50, latency_ms))
     lines = [
         f"Single items, one at a time, {latency_ms:.0f} ms each; the launcher's clock runs throughout. A part is stopped "
@@ -124,7 +131,6 @@ def written(pairs: Sequence[Pair], uses: Sequence[Use]) -> str:
 
 def _rate_row(uses: Sequence[Use], p50: Ratio, latency_ms: float) -> dict[str, str]:
     rate_hz = uses[0].rate_hz
-    lost = sum(use.lost for use in uses) / max(sum(use.ticks for use in uses), 1.0)
     ticks = rate_hz * PROFILED_S
     half_ms = Z95 * latency_ms * math.sqrt(0.1 * 0.9 / ticks)
     smallest = 1 / (1 + ticks * (PRECISION / Z95) ** 2)
@@ -135,5 +141,8 @@ def _rate_row(uses: Sequence[Use], p50: Ratio, latency_ms: float) -> dict[str, s
         "a tenth of the latency, ms": f"{0.1 * latency_ms:.1f} +- {half_ms:.1f}",
         f"known to {PRECISION:.0%} from": f"{smallest:.0%} of the latency",
         "seen from, ms": f"{3 / ticks * latency_ms:.2f}",
-        "lost reads per tick": f"{lost:.1%}",
     }
+
+
+def _lost(uses: Sequence[Use]) -> float:
+    return sum(use.lost for use in uses) / max(sum(use.ticks for use in uses), 1.0)
