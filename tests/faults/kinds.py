@@ -26,14 +26,16 @@ from tests.faults.place import Place
 from tests.faults.proxied_server import BROKEN
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP, signal.SIGINT)
-CODES = (0, 1, 42, 130, 143)
+CODES = (0, 1, 42, 129, 130, 143)
 PAUSE_S = 3.0  # a stopped runner is continued after this: nobody watches it
 FROZEN_S = 8.0
 GONE_S = 5.0
 DIES_S = 15.0  # after its memory is limited
 PROPER_NAMES = ("papermill", "py-spy")
 # A process of the server lives for 15 s on a machine that does nothing else; py-spy runs for one block.
-LATEST_S = {"py-spy": 0.8} | dict.fromkeys(("launcher", "HTTP process", "scheduler", "detokenizer"), 14.0)
+LATEST_S = {"py-spy": 0.8, "reader of counters": 0.8} | dict.fromkeys(
+    ("launcher", "HTTP process", "scheduler", "detokenizer"), 14.0
+)
 CGROUP = Path("/sys/fs/cgroup/memory")
 
 type Find = Callable[[psutil.Process], bool]
@@ -63,6 +65,7 @@ PROCESSES: Mapping[str, Find] = {
     "scheduler": _titled("sglang::scheduler"),
     "detokenizer": _titled("sglang-jax::detokenizer"),
     "py-spy": _has(1, "record"),
+    "reader of counters": _has(3, "capture/schedstat_reader.py"),
 }
 
 
@@ -128,6 +131,38 @@ def _signals() -> Iterator[Kind]:
                 latest_s=LATEST_S.get(name, 25.0),
                 codes=codes,
             )
+    yield Kind("SIGHUP to the runner", "signals", partial(_send, "runner", signal.SIGHUP), latest_s=25.0)
+
+
+# Pauses
+
+
+def _pause(name: str | None, seconds: float, place: Place, undo: ExitStack) -> bool:
+    """One process, or all of the run (None), as when a virtual machine is suspended."""
+    one = process_of(place, name) if name is not None else place.runner
+    if one is None:
+        return False
+    paused = [one] if name is not None else [one, *place.descendants()]
+    for process in paused:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    time.sleep(seconds)
+    for process in paused:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+    return True
+
+
+def _pauses() -> Iterator[Kind]:
+    paused = partial(Kind, group="pauses", latest_s=25.0)
+    yield paused(f"all processes paused for {FROZEN_S:.0f} s", strike=partial(_pause, None, FROZEN_S))
+    for name in ("scheduler", "py-spy"):
+        yield paused(
+            f"{name if name in PROPER_NAMES else f'the {name}'} paused for {PAUSE_S:.0f} s",
+            strike=partial(_pause, name, PAUSE_S),
+            after=name,
+            latest_s=LATEST_S[name],
+        )
 
 
 # Disks
@@ -178,6 +213,12 @@ def _results_that_freeze(place: Place) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _temporary_files_on_small_disk(place: Place) -> Iterator[None]:
+    with mounts.small_disk(place.temporary, 64):
+        yield
+
+
 def _read_only(place: Place, undo: ExitStack) -> bool:
     mounts.set_read_only(place.results, True)
     undo.callback(mounts.set_read_only, place.results, False)
@@ -207,6 +248,11 @@ def _disks() -> Iterator[Kind]:
         "disk full: run folder", strike=partial(_fill, "run"), after="runner", around=_run_on_small_disk
     )
     yield on_disk("disk full: results", strike=partial(_fill, "results"), around=_results_on_small_disk)
+    yield on_disk(
+        "disk full: temporary files",
+        strike=partial(_fill, "temporary"),
+        around=_temporary_files_on_small_disk,
+    )
     yield on_disk("results read-only", strike=_read_only, around=_results_on_small_disk)
     yield on_disk(
         f"results hang for {FROZEN_S:.0f} s",
@@ -336,15 +382,36 @@ def _remove_group(group: Path) -> None:
     group.rmdir()
 
 
-def _memory_limit(place: Place, undo: ExitStack) -> bool:
-    """Allocations of the scheduler fail (RLIMIT_AS)."""
-    process = process_of(place, "scheduler")
+def _limit_memory(place: Place, name: str) -> psutil.Process | None:
+    """Have the allocations of a process fail (RLIMIT_AS); None if there is no such process."""
+    process = process_of(place, name)
     if process is None:
-        return False
+        return None
     with suppress(psutil.NoSuchProcess):
         limit = process.memory_info().vms
         process.rlimit(psutil.RLIMIT_AS, (limit, limit))
-        return _ends(process)
+        return process
+    return None
+
+
+def _scheduler_without_memory(place: Place, undo: ExitStack) -> bool:
+    process = _limit_memory(place, "scheduler")
+    return process is not None and _ends(process)
+
+
+def _kernel_without_memory(place: Place, undo: ExitStack) -> bool:
+    return _limit_memory(place, "kernel") is not None
+
+
+def _no_descriptors(place: Place, undo: ExitStack) -> bool:
+    """The kernel can open no more files."""
+    process = process_of(place, "kernel")
+    if process is None:
+        return False
+    with suppress(psutil.NoSuchProcess):
+        limit = process.num_fds()
+        process.rlimit(psutil.RLIMIT_NOFILE, (limit, limit))
+        return True
     return False
 
 
@@ -362,7 +429,10 @@ def _may_limit_memory() -> bool:
 def _memory() -> Iterator[Kind]:
     limited = partial(Kind, group="memory", after="scheduler", latest_s=LATEST_S["scheduler"])
     yield limited("OOM kill of the scheduler", strike=_out_of_memory_in_cgroup, may=_may_limit_memory)
-    yield limited("no more memory for the scheduler", strike=_memory_limit)
+    yield limited("no more memory for the scheduler", strike=_scheduler_without_memory)
+    for_kernel = partial(Kind, group="memory", after="kernel", latest_s=25.0)
+    yield for_kernel("no more memory for the kernel", strike=_kernel_without_memory)
+    yield for_kernel("no more open files for the kernel", strike=_no_descriptors)
 
 
 # Two runs
@@ -390,6 +460,7 @@ KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         *_signals(),
+        *_pauses(),
         *_disks(),
         *_ports(),
         *_answers(),
