@@ -32,7 +32,8 @@ from scoreprof_nb.report.summary import summary
 from scoreprof_nb.run_folder import files
 from scoreprof_nb.run_folder.records import RunFolderError
 from tests.bench.machine import git
-from tests.faults.kinds import KINDS, Kind
+from tests.faults.kind import Kind
+from tests.faults.kinds import KINDS
 from tests.faults.mounts import FILLER
 from tests.faults.place import PHASES, Place
 from tests.support.paths import ROOT
