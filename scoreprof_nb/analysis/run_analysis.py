@@ -228,7 +228,7 @@ def _analyse_host(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
             None if capture is None else capture.rate_hz,
         ),
         *state_checks(ticks, states, threads.states),
-        *capture_checks(phase.record),
+        *capture_checks(phase),
         *load_checks(phase.name, str(run.manifest.parameters.get("prefix_cache", "")), cache, step),
         *what_if_checks(phase.name, what_if),
     )
