@@ -138,7 +138,7 @@ def place(process: psutil.Process, part: Part) -> None:
     """Priority and CPU of each thread of a process: a thread inherits them from the one that starts it."""
     for thread in process.threads():
         if part.nice:
-            os.setpriority(os.PRIO_PROCESS, thread.id, part.nice)
+            os.setpriority(os.PRIO_PROCESS, thread.id, os.nice(0) + part.nice)
         if part.one_cpu:
             os.sched_setaffinity(thread.id, {max(os.sched_getaffinity(0))})
 
