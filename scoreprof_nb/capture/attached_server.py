@@ -68,9 +68,10 @@ class AttachedServer:
             self.log.close()
 
     def wait_healthy(self, timeout_s: float) -> None:
-        """Raise ServerFailed when its health endpoint does not answer 200 within the time."""
+        """Raise ServerFailed when its health endpoint does not answer 200 within the time, or it never will."""
         deadline = time.monotonic() + timeout_s
         while not is_healthy(self.url):
+            self.check_alive()
             if time.monotonic() > deadline:
                 raise ServerFailed(f"{self.url}{ENGINE.health_path} does not answer")
             time.sleep(POLL_S)
