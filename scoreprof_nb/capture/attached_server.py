@@ -68,7 +68,7 @@ class AttachedServer:
             self.log.close()
 
     def wait_healthy(self, timeout_s: float) -> None:
-        """Raise ServerFailed when its health endpoint does not answer 200 within the time, or it never will."""
+        """Raise ServerFailed when its health endpoint does not answer 200 within the time, or never will."""
         deadline = time.monotonic() + timeout_s
         while not is_healthy(self.url):
             self.check_alive()
