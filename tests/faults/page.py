@@ -73,8 +73,18 @@ def page(outcomes: Sequence[Outcome]) -> str:
         lines.append(_row(name, of_kind))
     broken = [outcome for outcome in tried if outcome.problems]
     lines += ["", "Not survived:", ""] if broken else ["", "All that were hit were survived."]
-    lines += [f"- {outcome.kind} ({outcome.commit}): {'; '.join(outcome.problems)}" for outcome in broken]
+    lines += [
+        f"- {outcome.kind} ({outcome.commit}): {'; '.join(outcome.problems)}{_since(outcome, hit)}"
+        for outcome in broken
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _since(broken: Outcome, hit: Sequence[Outcome]) -> str:
+    """At which commits its kind was survived later; empty if at none."""
+    later = [one for one in hit if one.kind == broken.kind and one.at > broken.at and one.survived]
+    commits = ", ".join(dict.fromkeys(one.commit for one in later))
+    return f"; survived when tried again ({commits})" if later else ""
 
 
 def _order(outcomes: Sequence[Outcome]) -> str:
