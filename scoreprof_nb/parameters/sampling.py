@@ -15,7 +15,7 @@ def rate_of(text: str) -> int | None:
     """Samples per second; None for "auto". Raises ValueError."""
     if text == AUTO:
         return None
-    match = re.fullmatch(r"(-?\d+)(?:\.0+)?", text)
+    match = re.fullmatch(r"(-?[0-9]+)(?:\.0+)?", text)
     if match is None:
         raise ValueError("must be a whole number, or auto")
     if not 1 <= int(match[1]) <= MOST_HZ:
