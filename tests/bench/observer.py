@@ -141,6 +141,10 @@ def place(process: psutil.Process, part: Part) -> None:
             os.setpriority(os.PRIO_PROCESS, thread.id, os.nice(0) + part.nice)
         if part.one_cpu:
             os.sched_setaffinity(thread.id, {max(os.sched_getaffinity(0))})
+    session = Path(f"/proc/{process.pid}/autogroup")
+    if part.nice and session.exists():  # then the priority of a thread counts within its session only
+        before = int(session.read_text().rpartition(" ")[2])
+        session.write_text(str(before + part.nice))
 
 
 def cpu_s(process: psutil.Process) -> float:
