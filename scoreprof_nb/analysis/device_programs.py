@@ -53,7 +53,7 @@ def operations(trace: TraceTables, in_flight: Intervals, requests: int) -> pd.Da
 
 def _of_chip(events: pd.DataFrame, in_flight: Intervals, chip: Chip | None) -> Iterator[dict[str, object]]:
     """The operations of a chip, of events that started while a request was in flight, the first first."""
-    numbers = events.groupby(_KEYS, sort=False, dropna=False).ngroup().to_numpy()
+    numbers = events.groupby(_KEYS, sort=False, dropna=False).ngroup().to_numpy(dtype=np.int64)
     rows, starts, ends = own_time(events)
     stretches = _rows_of(numbers[rows])
     begins = events["start_ns"].to_numpy()
@@ -72,7 +72,7 @@ def _of_chip(events: pd.DataFrame, in_flight: Intervals, chip: Chip | None) -> I
         }
 
 
-def _rows_of(numbers: Whole) -> dict[int, Whole]:
+def _rows_of(numbers: NDArray[np.integer]) -> dict[int, Whole]:
     """The places of each number, in the order of its first."""
     distinct, first, counts = np.unique(numbers, return_index=True, return_counts=True)
     places = np.split(np.argsort(numbers, kind="stable"), np.cumsum(counts)[:-1])
@@ -88,7 +88,7 @@ def own_time(events: pd.DataFrame) -> tuple[Whole, Whole, Whole]:
     stretches = [
         stretch
         for lane in events.groupby(["kind", "lane"]).indices.values()
-        for stretch in _stretches(lane, start[lane], end[lane])
+        for stretch in _stretches(np.asarray(lane), start[lane], end[lane])
     ]
     rows, starts, ends = np.array(stretches, dtype=np.int64).reshape(-1, 3).T
     return rows, starts, ends

@@ -132,7 +132,7 @@ def _draw_threads(axes: Axes, rows: pd.DataFrame, catalog: Catalog) -> Sequence[
         hatch = palette.hatch(str(component))
         axes.add_collection(
             PolyCollection(
-                np.stack(corners, axis=1).reshape(-1, 4, 2),
+                list(np.stack(corners, axis=1).reshape(-1, 4, 2)),
                 facecolors=catalog[str(component)].colour,
                 edgecolors="#777777" if hatch else "none",
                 hatch=hatch or None,

@@ -17,7 +17,7 @@ _SEQUENCE = 1
 _PACKET = b"\x0a"  # field 1 of Trace, as bytes
 _TIMESTAMP = b"\x40"  # field 8 of TracePacket, as a number; it comes first
 _HALF_BITS = 14  # two bytes of a number, of seven bits each
-_HALF = 2**_HALF_BITS - 1
+_HALF = (1 << _HALF_BITS) - 1
 
 
 class _Writer:
