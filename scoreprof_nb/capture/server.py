@@ -52,7 +52,7 @@ class Server(Protocol):
 
     @property
     def log(self) -> ServerLog | None:
-        """None for a server that the kit did not launch: its output is not known."""
+        """None for a server that the kit did not launch, unless it was told where the log is."""
 
     def pid(self) -> int: ...
 
@@ -138,7 +138,7 @@ class LaunchedServer:
             self._clean_up()
             raise
         assert self._started.stdout is not None
-        self._log.follow(self._started.stdout)  # type: ignore[arg-type]
+        self._log.follow(self._started.stdout)
         self._look()
 
     def pid(self) -> int:
@@ -151,11 +151,13 @@ class LaunchedServer:
             self._process.send_signal(signal.SIGUSR2 if on else signal.SIGUSR1)
 
     def wait_healthy(self, timeout_s: float) -> None:
-        """Poll the health endpoint until it answers 200; raises ServerFailed as soon as the server dies."""
+        """Poll the health endpoint until it answers 200; raises ServerFailed as soon as the server dies, or a
+        process of it stays stopped."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            self.check_alive()
+            self._check_not_ended()
             tree = self._look()
+            check_not_stopped(self._stop_watch, tree)
             if is_healthy(self.url):
                 self._check_port_is_ours()
                 self._watched = tree
@@ -179,6 +181,10 @@ class LaunchedServer:
 
     def check_alive(self) -> None:
         """Raise ServerFailed when the server or a watched process of it has ended, or stays stopped."""
+        self._check_not_ended()
+        check_not_stopped(self._stop_watch, self._watched)
+
+    def _check_not_ended(self) -> None:
         dead = self._watched.first_dead()
         if dead is not None:  # the launcher ends a moment after the server, with its exit code
             with suppress(subprocess.TimeoutExpired):
@@ -191,7 +197,6 @@ class LaunchedServer:
             raise ServerFailed(
                 f"a process of the server ended (pid {dead.pid}). The end of the log:\n{self._log.tail()}"
             )
-        check_not_stopped(self._stop_watch, self._watched)
 
     def stop(self) -> None:
         """Stop every process of the server by SIGTERM, then SIGKILL; remove their files."""

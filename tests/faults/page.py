@@ -35,8 +35,9 @@ A fault is *survived* if, after it,
 
 Disks are file systems of their own: a tmpfs that is filled or turned read-only, an ext4 image whose writes are frozen,
 a FUSE mount whose process has ended (`ENOTCONN`, as of a bucket's). Answers are broken by a proxy between the kit and
-the real server. Memory ends by the kernel's OOM killer in a control group, or by `RLIMIT_AS`. Steps of the clock are
-not among these faults.
+the real server. Memory ends by the kernel's OOM killer in a control group, or by `RLIMIT_AS`; open files by
+`RLIMIT_NOFILE`. A pause is a SIGSTOP and, later, a SIGCONT, to one process or to all of a run at once, as when a virtual
+machine is suspended. Steps of the clock are not among these faults.
 """
 
 
@@ -72,8 +73,18 @@ def page(outcomes: Sequence[Outcome]) -> str:
         lines.append(_row(name, of_kind))
     broken = [outcome for outcome in tried if outcome.problems]
     lines += ["", "Not survived:", ""] if broken else ["", "All that were hit were survived."]
-    lines += [f"- {outcome.kind} ({outcome.commit}): {'; '.join(outcome.problems)}" for outcome in broken]
+    lines += [
+        f"- {outcome.kind} ({outcome.commit}): {'; '.join(outcome.problems)}{_since(outcome, hit)}"
+        for outcome in broken
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _since(broken: Outcome, hit: Sequence[Outcome]) -> str:
+    """At which commits its kind was survived later; empty if at none."""
+    later = [one for one in hit if one.kind == broken.kind and one.at > broken.at and one.survived]
+    commits = ", ".join(dict.fromkeys(one.commit for one in later))
+    return f"; survived when tried again ({commits})" if later else ""
 
 
 def _order(outcomes: Sequence[Outcome]) -> str:

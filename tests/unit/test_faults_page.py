@@ -46,6 +46,15 @@ def test_page_counts_what_was_hit_and_lists_what_broke(tmp_path):
     assert "| results gone | 0 | 0 | | | |" in text
 
 
+def test_page_says_when_a_kind_was_survived_later():
+    """Broken: a defect that was mended looks open, or one that is open looks mended."""
+    broken = replace(HIT, problems=("left behind: [1]",))
+    before, after = (replace(HIT, commit="def", at=f"2026-11-{day}T00:00:00+00:00") for day in (28, 30))
+    mended = page([broken, replace(after, hit=False), after])
+    assert "left behind: [1]; survived when tried again (def)" in mended
+    assert "when tried again" not in page([before, broken, replace(after, problems=("hangs",))])
+
+
 def test_every_kind_can_tell_whether_this_machine_can_do_it():
     """Broken: the driver ends with a traceback on a machine without the right to mount."""
     assert {kind.may() for kind in KINDS.values()} <= {True, False}

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import psutil
 import pytest
 
 from scoreprof_nb.capture import server as server_module
@@ -150,6 +151,18 @@ def test_stopped_process_of_the_server_is_a_failure(launch, monkeypatch):
     os.kill(child, signal.SIGSTOP)
     with pytest.raises(ServerFailed, match=f"stopped by a signal .pid {child};"):
         wait_until(server.check_alive, "the stop to be noticed")
+
+
+def test_server_that_is_stopped_while_it_starts_is_a_failure(launch, monkeypatch):
+    """Broken: the run waits for startup_s (10 minutes, 30 on a TPU) for what can never come."""
+    monkeypatch.setattr(server_module, "STOPPED_S", 0.2)
+    server = launch("helper")
+    launcher = psutil.Process(server.pid())
+    wait_until(launcher.children, "the server's process")
+    (child,) = launcher.children()
+    child.suspend()
+    with pytest.raises(ServerFailed, match=f"stopped by a signal .pid {child.pid};"):
+        server.wait_healthy(LIMIT_S)
 
 
 def test_process_that_was_stopped_for_a_moment_is_no_failure(launch):
