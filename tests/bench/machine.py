@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import psutil
 from tests.support.paths import ROOT
 
 GB = 1e9
+_TRADEMARK = re.compile(r"\((?:R|TM)\)")
 MEASURED = ("scoreprof_nb", "notebooks", "tests", "constraints")  # what a number may depend on
 
 
@@ -48,5 +50,5 @@ def _cpu() -> str:
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
-            return " ".join(value.split())
+            return " ".join(_TRADEMARK.sub("", value).split())
     return platform.machine()
