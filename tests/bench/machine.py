@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -48,5 +49,5 @@ def _cpu() -> str:
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
-            return " ".join(value.split())
+            return " ".join(re.sub(r"\((?:R|TM)\)", "", value).split())
     return platform.machine()
