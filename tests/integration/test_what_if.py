@@ -52,6 +52,7 @@ def synthetic(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Mapp
         Target("tokenize", "synthetic_server:_tokenize_one_request"),
         Target("detokenize", "synthetic_server:batch_decode"),
         Target("output", "what_if_server:cache_finished_req"),
+        Target("output", "what_if_server:stream_output"),
     )
     run = capture_program(
         PROGRAM,

@@ -1,11 +1,12 @@
 """A simulated what-if experiment on a server of known structure: what 1 ms in each stage costs is exact.
 
 A request passes a front stage, then two stages at the same time (a short and a long one), then a back stage.
-With several clients the back stage serves one request at a time, first come first served, and is the
-bottleneck. Each request's stages vary by a common factor, and each block by one of its own; the machine
-becomes slower by DRIFT over the experiment.
+The short stage may hold the GIL that the long one needs to begin. With several clients the back stage serves
+one request at a time, first come first served, and is the bottleneck. Each request's stages vary by a common
+factor, and each block by one of its own; the machine becomes slower by DRIFT over the experiment.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,18 +27,24 @@ FUNCTIONS = tuple(Delayed(name, f"server:{name}", calls=1.0, delay_ns=4_000_000)
 
 @dataclass(frozen=True)
 class Structure:
-    """``clients``: requests in flight; ``back_ms``: of the back stage; ``truth``: of each stage, in the order
-    of STAGES_MS."""
+    """``clients``: requests in flight; ``back_ms``: of the back stage; ``gil_ms``: for how long the short stage
+    keeps the long one from beginning, at most; ``truth``: of each stage, in the order of STAGES_MS."""
 
     clients: int
     back_ms: float
+    gil_ms: float
     truth: tuple[float, float, float, float]
 
 
 # With one client the short stage hides behind the long one. With eight, the back stage is never idle:
 # a request waits for the seven before it, and all other stages are hidden in that wait.
-ALONE = Structure(1, 5.0, (1.0, 0.0, 1.0, 1.0))
-QUEUE = Structure(8, 9.0, (0.0, 0.0, 0.0, 8.0))
+ALONE = Structure(1, 5.0, 0.0, (1.0, 0.0, 1.0, 1.0))
+QUEUE = Structure(8, 9.0, 0.0, (0.0, 0.0, 0.0, 8.0))
+# The short stage keeps the GIL until it is done, and with a delay until it has to give it up: the long stage
+# begins later by the difference. The mean of the short stage is that of its factors (log-normal, drift).
+GIL_MS = 6.0
+SHORT_MS = STAGES_MS["short"] * math.exp(SPREAD**2 / 2) * (1 + DRIFT / 2)
+GIL = Structure(1, 5.0, GIL_MS, (1.0, (GIL_MS - SHORT_MS) / DELAY_MS, 1.0, 1.0))
 
 
 def experiment(structure: Structure, seed: int, rounds: int = 8) -> DelayedBlocks:
@@ -84,7 +91,9 @@ def _block(structure, rng, delayed, slower, clock_s):
         front, short, long = (STAGES_MS[name] * factor for name in names[:3])
         back = structure.back_ms * factor
         start_s = free_s[client]
-        at_s = start_s + (front + extra[0] + max(short + extra[1], long + extra[2])) / 1e3
+        short_end = short + extra[1]
+        long_end = min(short_end, structure.gil_ms) + long + extra[2]
+        at_s = start_s + (front + extra[0] + max(short_end, long_end)) / 1e3
         at_s = max(at_s, back_free_s) if structure.clients > 1 else at_s
         at_s += (back + extra[3]) / 1e3
         back_free_s = free_s[client] = at_s

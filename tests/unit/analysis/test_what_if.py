@@ -18,7 +18,7 @@ from scoreprof_nb.capture.what_if import rounds_of, schedule
 from scoreprof_nb.report.what_if_table import reading
 from scoreprof_nb.run_folder.records import Block, Recording
 from scoreprof_nb.run_folder.what_if import Delayed, WhatIfBlock
-from tests.support.simulated_what_if import ALONE, FUNCTIONS, QUEUE, experiment
+from tests.support.simulated_what_if import ALONE, FUNCTIONS, GIL, QUEUE, experiment
 
 SEEDS = 100
 LEAST_COVERED = (
@@ -26,7 +26,7 @@ LEAST_COVERED = (
 )  # by chance less in one of 1,000 runs of this test
 
 
-@pytest.mark.parametrize("structure", [ALONE, QUEUE], ids=["one client", "queue of eight"])
+@pytest.mark.parametrize("structure", [ALONE, GIL, QUEUE], ids=["one client", "GIL", "queue of eight"])
 def test_sensitivities_lie_in_their_intervals(structure):
     """Broken: the report says that a component can be sped up for nothing, or with certainty what is chance."""
     held = {function.component: 0 for function in FUNCTIONS}
