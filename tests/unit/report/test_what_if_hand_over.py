@@ -27,7 +27,9 @@ def off_the_cpu(delayed):
     tokenized = 20.0 + 10.0 * (delayed == 0)
     sent = tokenized + 2.0
     done = sent + 5.0 + 10.0 * (delayed == 1)
-    return Served([(TOKENIZES, 0, tokenized), (SENDS, tokenized, done)], [(BATCHES, sent, done)], done + ANSWER_MS)
+    return Served(
+        [(TOKENIZES, 0, tokenized), (SENDS, tokenized, done)], [(BATCHES, sent, done)], done + ANSWER_MS
+    )
 
 
 def beside_its_batches(delayed):
