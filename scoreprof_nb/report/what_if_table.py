@@ -14,7 +14,7 @@ from scoreprof_nb.report.profile import Report
 from scoreprof_nb.report.what_if_marks import mark
 
 WIDEST = 1.5  # an interval of a sensitivity that is wider says too little for words
-CURVE_COLUMNS = ("phase", "function", "which", "value", "low", "high")
+CURVE_COLUMNS = ("phase", "rounds", "function", "which", "value", "low", "high")
 
 
 def experiments(report: Report) -> Iterator[tuple[str, WhatIfAnalysis]]:
@@ -92,9 +92,10 @@ def calibration_table(report: Report) -> pd.DataFrame:
 
 
 def sensitivity_curve(report: Report) -> pd.DataFrame:
-    """For the figure: columns CURVE_COLUMNS; ``which``: measured or path; ms per ms put in."""
+    """For the figure: columns CURVE_COLUMNS; ``rounds``: of the phase; ``which``: measured or path; ms per ms
+    put in."""
     rows = [
-        (phase, _label(effect), which, one.value, one.low, one.high)
+        (phase, experiment.record.rounds, _label(effect), which, one.value, one.low, one.high)
         for phase, experiment in experiments(report)
         for effect in sorted(experiment.effects, key=lambda effect: -_order(effect))
         for which, one in (("measured", effect.sensitivity), ("path", effect.path))
@@ -146,9 +147,8 @@ def conditions_markdown(report: Report) -> str:
     lines = []
     for phase, one in experiments(report):
         record = one.record
-        rounds = len({block.round for block in record.blocks})
         text = (
-            f"{phase}: {rounds} rounds; each delay {record.kind}s for {number(record.delay_ms)} ms per "
+            f"{phase}: {record.rounds} rounds; each delay {record.kind}s for {number(record.delay_ms)} ms per "
             f"request. While no delay is on, a wrapper costs {number(record.off_ns, 0)} ns per call: "
             f"{number(one.off_us)} µs per request, in the whole run."
         )

@@ -61,6 +61,11 @@ class WhatIf:
     blocks: tuple[WhatIfBlock, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def rounds(self) -> int:
+        """The number of rounds that were measured; py-spy recorded one of each two."""
+        return len({block.round for block in self.blocks})
+
 
 def write_what_if(folder: Path, record: WhatIf, requests: list[dict[str, Any]]) -> None:
     """Write the experiment and its requests (rows of requests.parquet) into a phase's folder."""

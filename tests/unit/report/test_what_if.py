@@ -117,6 +117,7 @@ def test_figure_shows_both_numbers_of_each_function(run):
     assert_fits(figure, figure.axes[:1])
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["tokenize: _tokenize_one_request", "batch: calc_priority"]
+    assert "n = 8 rounds" in figure.get_supxlabel()
     nothing = what_if_table.sensitivity_curve(run[0]).iloc[:0]
     assert "Not shown" in plots.plot_what_if(nothing).axes[0].texts[0].get_text()
 
