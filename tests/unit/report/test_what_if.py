@@ -1,14 +1,18 @@
 """A what-if experiment in the report and in summary.json, from a run folder with known numbers."""
 
 import json
+import re
 
 import pytest
 
 from scoreprof_nb import plots
 from scoreprof_nb.notebook import sections
-from scoreprof_nb.report import what_if_table
-from scoreprof_nb.report.component_tables import component_table
+from scoreprof_nb.report import leads, profile_tables, what_if_table
+from scoreprof_nb.report.answer import answer
+from scoreprof_nb.report.component_tables import component_table, findings_overview
 from scoreprof_nb.report.finding_cards import finding_cards
+from scoreprof_nb.report.group_table import group_table
+from scoreprof_nb.report.summary_markdown import summary_markdown
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.records import RunFolderError
 from scoreprof_nb.run_folder.store import load_run
@@ -17,6 +21,7 @@ from tests.support.figures import assert_fits
 from tests.support.what_if_run import BATCHES, TOKENIZES, Served, write_experiment
 from tests.support.written_run import reported, write_run
 
+SEE = "(see what-if)"
 USUAL_MS, DELAY_MS = (20.0, 50.0), 20.0
 TOKENIZE, BATCH, GONE = (
     Delayed("tokenize", "m:T._tokenize_one_request", calls=4.0, delay_ns=5_000_000),
@@ -131,9 +136,19 @@ def test_a_component_whose_samples_are_wrong_is_marked_wherever_it_is_read(tmp_p
     assert mark in texts["tokenize"]
     assert mark not in texts["batch"]
     assert mark in str(finding_cards(report).text)
-    rows = component_table(report).rows.set_index("component").iloc[:, -1]
-    assert "see what-if" in rows["tokenize"]
-    assert "see what-if" not in rows["batch"]
+    for table, name in (
+        (component_table(report).rows, "tokenize"),
+        (findings_overview(report).rows, "tokenize"),
+        (profile_tables.cpu_table(report), "tokenize"),
+        (profile_tables.threads_table(report), "http"),
+        (group_table(report.analysis).rows, "tokenizer"),
+    ):
+        (row,) = [row for row in table.astype(str).itertuples(index=False) if SEE in str(row)]
+        assert name in str(row)
+    assert SEE in leads.path_lead(report)
+    assert "what-if" not in answer(report), "it names batch"
+    text = summary_markdown(report, "nowhere")
+    assert (text.count(SEE), text.count(mark)) == (2, 1), "group and component; finding"
     failed = [check.name for check in report.analysis.phases[0].quality.checks if check.passed is False]
     assert "known delays are found where they were put in" in failed
 
@@ -146,6 +161,7 @@ def test_a_hidden_component_is_not_what_the_path_says(tmp_path):
     assert one.path.low > 0.5
     assert one.path_is_wrong
     assert "the request path is wrong for batch" in sections.what_if(report).lead
+    assert re.search(r"try first batch .*; what-if: ", answer(report))
 
 
 def test_an_experiment_without_a_function_says_so(tmp_path):
