@@ -94,7 +94,7 @@ def capture_what_if(
         load = OpenLoop(server.url, workload, times_s, parameters.request_s, api_key)
         load.measured_from_ns = 0
     else:
-        log_progress("  no what-if blocks: the sending times of the requests file are for one pass only")
+        log_progress("  no what-if blocks: every stretch of a replay has a load of its own")
         return
     with ExitStack() as stack:
         stack.callback(delays.off)

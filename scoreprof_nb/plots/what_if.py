@@ -29,8 +29,8 @@ _ROW_IN = 0.34
 def plot_what_if(curve: pd.DataFrame) -> Figure:
     """Sensitivities with their intervals, one panel per phase.
 
-    ``curve``: phase, rounds (of the phase), function, which (measured or path), value, low, high: ms of latency
-    per ms put in; NaN where it is not known.
+    ``curve``: phase, rounds (of the phase), function, which (measured or path), value, low, high: ms of
+    latency per ms put in; NaN where it is not known.
     """
     title = "What 1 ms more in each function costs a request"
     known = known_rows(curve, "value", "low", "high")

@@ -28,7 +28,8 @@ def group_change_table(comparison: Comparison) -> Table | None:
     for component in comparison.catalog.components:
         members.setdefault(headline_group(component).name, []).append(component.name)
     cells = {
-        (row["phase"], row["group"]): _cell(row) + see(comparison.of_phase(row["phase"]), *members.get(row["group"], ()))
+        (row["phase"], row["group"]): _cell(row)
+        + see(comparison.of_phase(row["phase"]), *members.get(row["group"], ()))
         for row in groups.to_dict("records")
     }
     present = set(groups["group"])

@@ -56,8 +56,7 @@ def component_table(report: Report) -> Table:
             "component": name,
             "group": headline_group(catalog[name]).name,
             **{
-                phase_column(phase): _cell(by_phase[phase.name], name)
-                + see([phase], name)
+                phase_column(phase): _cell(by_phase[phase.name], name) + see([phase], name)
                 for phase in phases
             },
         }

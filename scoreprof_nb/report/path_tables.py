@@ -50,9 +50,7 @@ def group_table(report: Report) -> pd.DataFrame:
     for phase in report.analysis.phases:
         groups = {ALL_REQUESTS: phase.path, **phase.path.groups} if phase.path.groups else {}
         together = {
-            name: pd.concat(
-                [path.table, path.queued.assign(component=path.queued["component"] + _QUEUED)]
-            )
+            name: pd.concat([path.table, path.queued.assign(component=path.queued["component"] + _QUEUED)])
             for name, path in groups.items()
         }
         tables = {name: table.set_index("component") for name, table in together.items()}

@@ -130,7 +130,7 @@ def what_if_lead(report: Report) -> str:
         best = one.ranking[0] if one.ranking else None
         first = (
             f"{phase}: removing {best.component} would save a request about "
-            f"{with_interval(best.felt_ms.value, best.felt_ms.low, best.felt_ms.high, ' ms')}"
+            f"{with_interval(best.felt_ms.value, best.felt_ms.low, best.felt_ms.high, ' ms')}, to first order"
             if best is not None and best.felt_ms.low > 0
             else f"{phase}: no component's cost is more than its interval leaves to chance"
         )
@@ -148,9 +148,9 @@ def conditions_markdown(report: Report) -> str:
     for phase, one in experiments(report):
         record = one.record
         text = (
-            f"{phase}: {record.rounds} rounds; each delay {record.kind}s for {number(record.delay_ms)} ms per "
-            f"request. While no delay is on, a wrapper costs {number(record.off_ns, 0)} ns per call: "
-            f"{number(one.off_us)} µs per request, in the whole run."
+            f"{phase}: {record.rounds} rounds, {record.recorded_rounds} of them with py-spy; each delay "
+            f"{record.kind}s for {number(record.delay_ms)} ms per request. While no delay is on, a wrapper "
+            f"costs {number(record.off_ns, 0)} ns per call: {number(one.off_us)} µs per request, always."
         )
         if one.compiles:
             text += f" {one.compiles} requests hit by a compile are left out."
@@ -191,7 +191,8 @@ def _verdict(effect: FunctionEffect) -> str:
     if effect.calibrated is None:
         return f"not known: {effect.no_path}" if effect.no_path else "not known"
     if not effect.calibrated:
-        return "fails: the samples do not find what was put in"
+        more = effect.found.value > 1.0
+        return f"fails: the samples find {'more' if more else 'less'} than was put in"
     if effect.path_is_wrong:
         return "samples agree; the path does not"
     return "agrees"

@@ -63,8 +63,13 @@ class WhatIf:
 
     @property
     def rounds(self) -> int:
-        """The number of rounds that were measured; py-spy recorded one of each two."""
+        """The number of rounds."""
         return len({block.round for block in self.blocks})
+
+    @property
+    def recorded_rounds(self) -> int:
+        """The number of rounds with py-spy."""
+        return len({block.round for block in self.blocks if block.block.recording is not None})
 
 
 def write_what_if(folder: Path, record: WhatIf, requests: list[dict[str, Any]]) -> None:
