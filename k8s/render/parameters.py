@@ -36,6 +36,7 @@ FIXED = {
     "device": "tpu",
     "port": "a free one",
     "server_url": "nothing: the Job launches its server",
+    "server_log": "nothing: the Job launches its server",
     "pair_index": "the index of the Pod, with PARALLEL",
 }
 

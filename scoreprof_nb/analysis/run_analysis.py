@@ -222,7 +222,7 @@ def _analyse_host(run: Run, phase: Phase, rules: RuleSet) -> PhaseAnalysis:
         sequences_check(counts, load.concurrency),
         *condition_checks(phase.name, phase.record.warmup, requests, latency.observer_effect),
         *state_checks(ticks, states, threads.states),
-        *capture_checks(phase.record),
+        *capture_checks(phase),
         *load_checks(phase.name, str(run.manifest.parameters.get("prefix_cache", "")), cache, step),
         *what_if_checks(phase.name, what_if),
     )

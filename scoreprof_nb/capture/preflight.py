@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,8 @@ def prepare(parameters: Parameters, phases: tuple[str, ...]) -> Plan:
     redact = Redactor.for_server(parameters.server_flags, secrets, inherited=os.environ)
     recorder = _recorder(parameters, redact)
     attached = AttachedServer(parameters.server_url, redact) if parameters.server_url else None
+    if attached is not None and parameters.server_log:
+        _check_texts("server_log", parameters.server_log, attached.command(), parameters)
     python = _server_python(parameters, attached)
     server = _inspected(python, attached)
     model = _model(parameters, attached, python)
@@ -159,10 +161,15 @@ def _flags(parameters: Parameters) -> list[str]:
         raise ParameterError(
             "server_flags", parameters.server_flags, f"not in shell syntax: {error}"
         ) from error
+    _check_texts("server_flags", parameters.server_flags, flags, parameters)
+    return flags
+
+
+def _check_texts(name: str, value: str, flags: Sequence[str], parameters: Parameters) -> None:
+    """Raise ParameterError when a server with these flags logs what it is asked, and nobody allowed it."""
     if ENGINE.logs_texts(flags) and not parameters.store_texts:
         problem = "would write texts of requests into server.log: set store_texts=True to allow it"
-        raise ParameterError("server_flags", parameters.server_flags, problem)
-    return flags
+        raise ParameterError(name, value, problem)
 
 
 def _server_python(parameters: Parameters, attached: AttachedServer | None) -> str:

@@ -52,7 +52,7 @@ class Server(Protocol):
 
     @property
     def log(self) -> ServerLog | None:
-        """None for a server that the kit did not launch: its output is not known."""
+        """None for a server that the kit did not launch, unless it was told where the log is."""
 
     def pid(self) -> int: ...
 
@@ -138,7 +138,7 @@ class LaunchedServer:
             self._clean_up()
             raise
         assert self._started.stdout is not None
-        self._log.follow(self._started.stdout)  # type: ignore[arg-type]
+        self._log.follow(self._started.stdout)
         self._look()
 
     def pid(self) -> int:

@@ -1,14 +1,15 @@
 """The server's output, on disk and in memory.
 
 It goes through a pipe, so that every line gets the kit's time stamp (the server's own have whole
-seconds) and loses its secrets before it is written.
+seconds) and loses its secrets before it is written. Lines of a server that the kit did not launch come
+from that server's own log.
 """
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from scoreprof_nb.capture.run_clock import now_ns
 from scoreprof_nb.redact import Redactor
@@ -33,8 +34,8 @@ class ServerLog:
         """Write a line of the kit's own."""
         self._write(f"scoreprof-nb: {text}")
 
-    def follow(self, stream: BinaryIO) -> None:
-        """Read the stream to its end in a thread of its own."""
+    def follow(self, stream: Iterable[bytes]) -> None:
+        """Read the stream's lines to its end in a thread of its own."""
         self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True, name="server-log")
         self._thread.start()
 
@@ -59,7 +60,7 @@ class ServerLog:
             self._thread.join(timeout=2)
         self._file.close()
 
-    def _read(self, stream: BinaryIO) -> None:
+    def _read(self, stream: Iterable[bytes]) -> None:
         for raw in stream:
             text = raw.decode(errors="replace").rstrip("\r\n")
             self._write(text.rpartition("\r")[2])  # a progress bar: its last state

@@ -210,7 +210,8 @@ def running_server(
     if plan.attached is not None:
         plan.attached.wait_healthy(parameters.startup_s)
         log_progress(f"attached to the server at {plan.attached.url}, pid {plan.attached.pid()}")
-        yield plan.attached
+        with plan.attached.copied_log(parameters.server_log, folder.log_path):
+            yield plan.attached
         log_progress("leaving the server running")
         return
     log_progress(f"launching the server on port {plan.port}; its log: {folder.log_path}")

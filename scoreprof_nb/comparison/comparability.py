@@ -17,7 +17,7 @@ _SAME_MEMORY = 1.05  # firmware and kernel reserve a little more on one node tha
 _VERSIONS = ("python", "jax", "jaxlib", "libtpu", "py_spy", "kit")
 _COMPARED_PARAMETERS = ("server_python", "server_flags", "server_environment")
 # Where the model, the requests and the server are: they do not change what is measured.
-_PLACES = ("model_path", "requests_file", "server_url")
+_PLACES = ("model_path", "requests_file", "server_url", "server_log")
 _CAPTURE = tuple(name for name in MEASURED if name not in (*_COMPARED_PARAMETERS, *_PLACES))
 COMPARABILITY_COLUMNS = ("what", "kind", "control", "test")
 # compared: the subject of the comparison; unlike: it must be the same, and is not; noted: it may explain a

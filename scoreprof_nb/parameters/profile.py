@@ -36,6 +36,7 @@ from scoreprof_nb.parameters.schema import (
     one_of,
 )
 from scoreprof_nb.parameters.server_checks import (
+    check_log,
     check_model,
     check_url,
     read_api_key,
@@ -52,6 +53,7 @@ NATIVE_HZ = 20  # py-spy's native unwinding falls behind above this rate
 # The parameters that decide what is measured: a resumed run must not change them.
 MEASURED = (
     "server_url",
+    "server_log",
     "model_path",
     "server_python",
     "server_flags",
@@ -100,6 +102,10 @@ class RunParameters(ParameterSet):
     )
     server_url: Text = Field(
         "", description="profile the server already running at http://127.0.0.1:PORT; it is never stopped"
+    )
+    server_log: Text = Field(
+        "",
+        description="log file of the server at server_url: it tells batches, compiles and cache hits",
     )
     port: Whole = Field(0, ge=0, le=65_535, description="port for the server on 127.0.0.1. 0: any free port")
 
@@ -265,6 +271,9 @@ class Parameters(WhatIfParameters, MeasurementParameters, RunParameters):
                     "needs a server that the kit launches: functions are wrapped when the server imports "
                     "them. Leave server_url empty, or set 0",
                 )
+        elif self.server_log:
+            problem = "is for a server that already runs: set server_url too, or leave it empty"
+            raise ParameterError("server_log", self.server_log, problem)
         environment_of(self.server_environment)
         return self
 
@@ -278,6 +287,7 @@ class Parameters(WhatIfParameters, MeasurementParameters, RunParameters):
         if any(plan.kind == FILE_PHASE for plan in self.phase_plans()):
             read_requests_file(Path(self.requests_file), self.label_token_ids)
         check_model(self.model_path)
+        check_log(self.server_log)
         self.api_key()
         if self.server_python and shutil.which(self.server_python) is None:
             raise ParameterError("server_python", self.server_python, "is not an executable file")

@@ -48,6 +48,18 @@ def check_model(model_path: str) -> None:
     raise ParameterError("model_path", model_path, problem)
 
 
+def check_log(path: str) -> None:
+    """Raise ParameterError unless it is empty, or a file that can be read."""
+    if not path:
+        return
+    if not Path(path).is_file():
+        raise ParameterError(
+            "server_log", path, "no such file: name the one that the server's output goes to"
+        )
+    if not os.access(path, os.R_OK):
+        raise ParameterError("server_log", path, "may not be read by this user")
+
+
 def check_url(url: str) -> None:
     """Raise ParameterError unless it is the URL of a server on this machine."""
     try:

@@ -7,8 +7,8 @@ Exit codes:
   1    it failed, every request of the run failed, or the results could not be copied to results_dir
   3    the comparison failed its `fail_on` gate
   42   a parameter must be changed; nothing was launched
-  130  stopped by Ctrl-C, 143 by SIGTERM: finished phases are safe, and the next start with the same
-       run_dir resumes after them
+  130  stopped by Ctrl-C, 143 by SIGTERM, 129 since the terminal was closed: finished phases are safe, and
+       the next start with the same run_dir resumes after them
 
 A stop takes less than 8 s; work that takes longer, such as a copy to a slow bucket, is
 abandoned. The last line of the output names the report and, in brackets, what went wrong.
@@ -47,6 +47,7 @@ from scoreprof_nb.runner.finalize import (
 )
 from scoreprof_nb.runner.parameter_check import check_parameters
 from scoreprof_nb.runner.supervisor import Supervisor
+from scoreprof_nb.runner.terminal import outlive_the_terminal
 
 WRONG_PARAMETER = 42
 GATE = 3
@@ -207,6 +208,7 @@ def _last_line(code: int, executed: ExecutedNotebook, report: Path) -> str:
 def run_and_exit() -> NoReturn:
     """Run the notebook named on the command line, and exit without the interpreter's cleanup, which takes
     a second that a stop does not have."""
+    outlive_the_terminal()
     code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()

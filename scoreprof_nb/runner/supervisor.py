@@ -28,6 +28,7 @@ STOP_S = 7.0  # from the signal until the runner gives up; starting and ending p
 INTERRUPTED_S = 6.0  # of these, until papermill is killed: for the server's end, and to save the notebook
 END_S = 3.0  # at most, for killed processes to be gone
 STOPPED_S = 20.0  # papermill or its kernel, stopped by a signal for longer, would never end
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 WATCH_S = 1.0  # between two looks for stopped processes
 POLL_S = 0.1
 SCRATCH_PREFIX = "sp-"  # short: the path of a Unix socket has at most 107 characters
@@ -55,7 +56,10 @@ class Supervisor:
         self._resources = ExitStack()
         self._lifeline: int | None = None
         self._started: subprocess.Popen[str] | None = None
-        self._errors = threading.Thread(target=self._pass_on_errors, daemon=True)
+        self._passing_on = [
+            threading.Thread(target=pass_on, daemon=True)
+            for pass_on in (self._pass_on_output, self._pass_on_errors)
+        ]
 
     def __enter__(self) -> Self:
         """Start papermill under its guard. The signal handlers stay until the runner exits."""
@@ -64,21 +68,24 @@ class Supervisor:
         self._resources.callback(shutil.rmtree, scratch, ignore_errors=True)  # if the guard was killed
         lifeline, self._lifeline = os.pipe()
         self._resources.callback(self._cut_lifeline)
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._stop)
+        for signum in STOPPING:
+            if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(signum, self._stop)
         try:
             self._started = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(GUARD), str(lifeline), *self._papermill],
                 env={**os.environ, "TMPDIR": scratch, GUARD_SCRATCH: scratch},
                 pass_fds=(lifeline,),
                 start_new_session=True,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
             )
         finally:
             os.close(lifeline)
-        self._errors.start()
+        for thread in self._passing_on:
+            thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -101,7 +108,8 @@ class Supervisor:
             watch.look()
             time.sleep(POLL_S)
         _end_descendants(min(END_S, self._left_s(STOP_S)))
-        self._errors.join(min(END_S, self._left_s(STOP_S)))
+        for thread in self._passing_on:
+            thread.join(min(END_S, self._left_s(STOP_S)))
         return code
 
     def finish(self, finalize: Callable[[], Path]) -> Path | None:
@@ -146,6 +154,13 @@ class Supervisor:
         if self.stopped_by is None:
             return math.inf
         return max(0.0, self._stopped_s + limit_s - time.monotonic())
+
+    def _pass_on_output(self) -> None:
+        """papermill's stdout, through a pipe that is always read: papermill fails where it cannot print."""
+        assert self._guard.stdout is not None
+        for line in self._guard.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
 
     def _pass_on_errors(self) -> None:
         """papermill's stderr, without the kernel's remark about TCP, and without a traceback: the runner

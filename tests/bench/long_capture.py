@@ -9,24 +9,31 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 
 import psutil
+from matplotlib.figure import Figure
 
 from scoreprof_nb.capture.session import capture
+from scoreprof_nb.components import palette
 from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.plots.layout import SMALL, new_figure, write_after
 from scoreprof_nb.report.markdown import markdown_table
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.records import PhaseRecord
 from scoreprof_nb.run_folder.store import load_phase
+from tests.support.paths import ROOT
 
 MINUTES = float(os.environ.get("LONG_MINUTES", "6"))
 PHASE = "single"
 STEP_S, MINUTE_S, MB = 2.0, 60.0, 1e6
 LAUNCHER = "launcher.py"
+SHOWN_MINUTES = 5  # of the table: the picture has all
+STYLES = ("-", "--", ":")
+PICTURE = ROOT / "docs" / "long-capture.png"
 KIT, SERVER, SAMPLER = "kit", "server", "py-spy and reader"
 
 
@@ -41,7 +48,9 @@ def measure() -> str:
         folder = RunFolder(run_dir).phase_path(PHASE)
         phase = load_phase(folder)
         size = sum(path.stat().st_size for path in folder.iterdir())
-    return written(phase.record, len(phase.requests), size, samples)
+    minutes = by_minute(phase.record, samples)
+    picture(minutes).savefig(PICTURE)
+    return written(phase.record, len(phase.requests), size, minutes)
 
 
 def watch(process: psutil.Process) -> list[tuple[float, dict[str, float]]]:
@@ -68,32 +77,62 @@ def resident_mb(capture_process: psutil.Process) -> dict[str, float]:
     return dict(resident)
 
 
-def written(
-    record: PhaseRecord, requests: int, size: int, samples: Sequence[tuple[float, dict[str, float]]]
-) -> str:
+def by_minute(
+    record: PhaseRecord, samples: Sequence[tuple[float, dict[str, float]]]
+) -> list[Mapping[str, float]]:
+    """The mean of each whole minute of the phase, in resident MB by part."""
     start_s, stop_s = record.blocks[0].start_s, record.blocks[-1].stop_s
-    inside = [(at_s - start_s, resident) for at_s, resident in samples if start_s <= at_s <= stop_s]
     minutes = []
     for minute in range(int((stop_s - start_s) / MINUTE_S)):
-        of_minute = [r for at_s, r in inside if minute <= at_s / MINUTE_S < minute + 1]
+        of_minute = [one for at_s, one in samples if minute <= (at_s - start_s) / MINUTE_S < minute + 1]
         minutes.append(
             {name: fmean(one.get(name, 0.0) for one in of_minute) for name in (KIT, SERVER, SAMPLER)}
         )
+    return minutes
+
+
+def picture(minutes: Sequence[Mapping[str, float]]) -> Figure:
+    """The resident memory of each part over the minutes."""
+    figure = new_figure(
+        f"Resident memory over a phase of {len(minutes)} minutes",
+        f"resident MB, mean of each minute; pages that processes share count in each; n = {len(minutes)} minutes",
+        3.2,
+    )
+    axes = figure.add_subplot()
+    for name, colour, style in zip((SERVER, KIT, SAMPLER), palette.DEFAULT_COLOURS, STYLES, strict=False):
+        values = [minute[name] for minute in minutes]
+        axes.plot(range(1, len(minutes) + 1), values, color=colour, linestyle=style, linewidth=1.5)
+        write_after(axes, values[-1], len(minutes), name)
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(0, len(minutes) * 1.12)
+    axes.set_xlabel("minute of the phase", fontsize=SMALL)
+    axes.set_ylabel("resident memory (MB)", fontsize=SMALL)
+    axes.tick_params(labelsize=SMALL)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines["bottom"].set_bounds(0, len(minutes))
+    return figure
+
+
+def written(record: PhaseRecord, requests: int, size: int, minutes: Sequence[Mapping[str, float]]) -> str:
+    """The section. ``size``: of the phase on disk, in bytes."""
     rows = [
-        {"minute": str(number + 1), **{f"{name}, MB": f"{mb:.0f}" for name, mb in mean.items()}}
-        for number, mean in enumerate(minutes)
+        {"minute": str(number), **{f"{name}, MB": f"{mb:.0f}" for name, mb in mean.items()}}
+        for number, mean in enumerate(minutes, 1)
+        if number in (1, 2) or number % SHOWN_MINUTES == 0
     ]
     rate_hz = next(block.recording.rate_hz for block in record.blocks if block.recording is not None)
     longest_s = max(block.wall_s for block in record.blocks)
     settled = minutes[min(1, len(minutes) - 1)]
     lines = [
-        f"One phase of {(stop_s - start_s) / MINUTE_S:.0f} minutes: {requests:,} requests, py-spy at {rate_hz} Hz in "
+        f"One phase of {len(minutes)} minutes: {requests:,} requests, py-spy at {rate_hz} Hz in "
         f"every other block. Its {len(record.blocks)} blocks of at most {longest_s:.0f} s were each on disk when they "
         f"ended; a capture that is killed loses the one that it measures. The phase takes {size / MB:.0f} MB on disk. "
         f"From the second minute to the last, the kit's memory goes from {settled[KIT]:.0f} to {minutes[-1][KIT]:.0f} MB, "
         f"and the server's from {settled[SERVER]:,.0f} to {minutes[-1][SERVER]:,.0f} MB.",
         "",
-        "Resident memory, mean of each minute; the server's with the pages that its processes share counted for each:",
+        f"![Resident memory of the kit, the server, and py-spy with its reader]({PICTURE.name})",
+        "",
+        "Resident memory, mean of a minute; the server's with the pages that its processes share counted for each:",
         "",
         *markdown_table(rows),
     ]

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -31,7 +32,9 @@ from scoreprof_nb.report.summary import summary
 from scoreprof_nb.run_folder import files
 from scoreprof_nb.run_folder.records import RunFolderError
 from tests.bench.machine import git
-from tests.faults.kinds import KINDS, Kind
+from tests.faults.kind import Kind
+from tests.faults.kinds import KINDS
+from tests.faults.mounts import FILLER
 from tests.faults.place import PHASES, Place
 from tests.support.paths import ROOT
 from tests.support.server_runs import left_behind
@@ -209,9 +212,20 @@ def _check_end(place: Place, code: int, kind: Kind) -> None:
         place.problems.append(f"last line {line!r}")
     if code > 0 and line.startswith("report: ") and not line.endswith(")"):
         place.problems.append("the last line does not say that the run failed")
-    if "Traceback (most recent call last)" in place.text():
+    if _shows_traceback(place):
         place.problems.append("a traceback in the output")
     _check_left(place)
+
+
+def _shows_traceback(place: Place) -> bool:
+    """Whether the output has a traceback that is not quoted from the server's log."""
+    log = place.run / files.SERVER_LOG
+    quoted = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    lines = [*place.text().splitlines(), ""]
+    return any(
+        line.endswith("Traceback (most recent call last):") and (not first or first not in quoted)
+        for line, first in pairwise(map(str.strip, lines))
+    )
 
 
 def _check_left(place: Place) -> None:
@@ -224,7 +238,10 @@ def _check_left(place: Place) -> None:
 
 def _left(place: Place) -> list[str]:
     """Processes, and files of the run in $TMPDIR, such as sockets."""
-    return [*left_behind(place.folder), *(str(path) for path in place.temporary.iterdir())]
+    return [
+        *left_behind(place.folder),
+        *(str(path) for path in place.temporary.iterdir() if path.name != FILLER),
+    ]
 
 
 def _finished(place: Place) -> tuple[tuple[str, ...], dict[str, Any]]:

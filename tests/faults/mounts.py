@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 MNT_DETACH = 2
+FILLER = ".filler"  # takes the place that a full disk lacks
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -38,7 +39,7 @@ def small_disk(path: Path, megabytes: int) -> Iterator[None]:
 
 def fill(path: Path) -> Path:
     """Fill the file system of a folder to its last byte; return the file that takes the place."""
-    filler = path / ".filler"
+    filler = path / FILLER
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(65536))

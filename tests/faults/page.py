@@ -35,8 +35,9 @@ A fault is *survived* if, after it,
 
 Disks are file systems of their own: a tmpfs that is filled or turned read-only, an ext4 image whose writes are frozen,
 a FUSE mount whose process has ended (`ENOTCONN`, as of a bucket's). Answers are broken by a proxy between the kit and
-the real server. Memory ends by the kernel's OOM killer in a control group, or by `RLIMIT_AS`. Steps of the clock are
-not among these faults.
+the real server. Memory ends by the kernel's OOM killer in a control group, or by `RLIMIT_AS`; open files by
+`RLIMIT_NOFILE`. A pause is a SIGSTOP and, later, a SIGCONT, to one process or to all of a run at once, as when a virtual
+machine is suspended. Steps of the clock are not among these faults.
 """
 
 

@@ -76,15 +76,26 @@ def _healthy(port: int) -> bool:
 def test_attached_server(running: tuple[str, int], tmp_path: Path) -> None:
     """Broken: a server in use is killed, or the report states what cannot be known about it."""
     url, pid = running
-    finished = run_in(tmp_path, server_url=url, phases="single", phase_s=6, warmup_s=30)
+    finished = run_in(
+        tmp_path,
+        server_url=url,
+        server_log=str(tmp_path / "own.log"),
+        phases="single",
+        concurrency="1,4",
+        phase_s=6,
+        warmup_s=30,
+    )
     assert finished.code == 0, finished.output[-3000:]
     assert psutil.Process(pid).is_running(), "the kit must not stop it"
     assert requests.get(f"{url}/health", timeout=5).status_code == 200
-    phase = json.loads((finished.folder / "summary.json").read_text())["phases"]["single"]
-    assert phase["requests"]["compile_hit"] is None, "without a log, compiles are unknown"
-    assert phase["request_path_method"] == "joint", finished.output[-3000:]
-    mean = phase["profiled_latency_ms"]["mean"]
-    assert sum(part["mean"] for part in phase["request_path_ms"].values()) == pytest.approx(mean)
+    phases = json.loads((finished.folder / "summary.json").read_text())["phases"]
+    for name in ("single", "single@4"):
+        phase = phases[name]
+        assert phase["requests"]["compile_hit"] is not None, "its log shows them"
+        assert phase["request_path_method"] == "joint", (name, finished.output[-3000:])
+        parts = (*phase["request_path_ms"].values(), *(phase["queued_ms"] or {}).values())
+        assert sum(part["mean"] for part in parts) == pytest.approx(phase["profiled_latency_ms"]["mean"])
+    phase = phases["single"]
     run = InjectedRun(analyse(load_run(finished.folder), load_rules()), calls_of(tmp_path / CALLS))
     assert run.spent_ms >= COST.least_ms, "not every call had it"
     share = tokenized_within_requests(run.phase)

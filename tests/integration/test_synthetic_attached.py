@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -26,17 +26,30 @@ MOST_ELSEWHERE = 0.15  # of the latency: sockets, pipes and the client
 
 
 @pytest.fixture(scope="module")
-def phase(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PhaseAnalysis]:
-    """One request in flight at a server that was running already."""
+def phases(
+    may_trace: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[int, PhaseAnalysis]]:
+    """By requests in flight: phases of a server that was running already, and of whose log the kit is told."""
     port = free_port()
-    server = subprocess.Popen([sys.executable, str(SERVER), str(port)], stdout=subprocess.DEVNULL)
+    folder: Path = tmp_path_factory.mktemp("attached")
+    log = folder / "own.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen([sys.executable, str(SERVER), str(port)], stdout=output)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: is_healthy(url), "its health")
-        folder: Path = tmp_path_factory.mktemp("attached") / "run"
         attached = AttachedServer(url, Redactor())
-        run = capture_program(SERVER, folder, attached, phases="single", phase_s=PHASE_S)
-        yield run.phases[0]
+        run = capture_program(
+            SERVER,
+            folder / "run",
+            attached,
+            phases="single",
+            phase_s=PHASE_S,
+            concurrency="1,4",
+            server_url=url,
+            server_log=str(log),
+        )
+        yield {phase.load.concurrency or 0: phase for phase in run.phases}
     finally:
         for process in psutil.Process(server.pid).children(recursive=True):  # it does not end them itself
             process.kill()
@@ -44,19 +57,26 @@ def phase(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         server.wait()
 
 
-def test_path_is_joint(phase: PhaseAnalysis) -> None:
-    """Broken: an attached server gets the marginal path, which cannot show what overlaps."""
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_path_is_joint(phases: Mapping[int, PhaseAnalysis], in_flight: int) -> None:
+    """Broken: an attached server gets the marginal path, which cannot show what overlaps; or none with several
+    requests in flight, although its log is known."""
+    phase = phases[in_flight]
     assert phase.path.method == "joint", phase.path.reason
     assert all(block.timed for block in phase.ticks.blocks)
 
 
-def test_path_is_the_truth(phase: PhaseAnalysis) -> None:
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_path_is_the_truth(phases: Mapping[int, PhaseAnalysis], in_flight: int) -> None:
     """Broken: samples are put into the moments before or after, and stages take each other's time."""
+    phase = phases[in_flight]
     path = phase.path.as_mapping()
     for stage, truth in STAGES.items():
         mean, low, high = path[stage]
         assert mean >= truth - WIDE * (mean - low), (stage, truth, path[stage])
         assert mean <= (1 + BUSY) * truth + WIDE * (high - mean), (stage, truth, path[stage])
     latency = float(phase.path.table["latency_ms"].iloc[0])
-    elsewhere = latency - sum(path[stage][0] for stage in STAGES)
+    queued = sum(mean for mean, _, _ in phase.path.queued_mapping().values())
+    assert (queued > 0) == (in_flight > 1)
+    elsewhere = latency - queued - sum(path[stage][0] for stage in STAGES)
     assert elsewhere <= MOST_ELSEWHERE * latency, path

@@ -47,7 +47,7 @@ where it can; `-r` passes text as it is, for a label such as `12e4`.
 
 ## The runner and papermill
 
-`python -m scoreprof_nb` stops cleanly on SIGTERM and Ctrl-C, and has exit codes of its own:
+`python -m scoreprof_nb` stops cleanly on SIGTERM, Ctrl-C and a closed terminal, and has exit codes of its own:
 
 | exit code | meaning |
 |---|---|
@@ -55,7 +55,7 @@ where it can; `-r` passes text as it is, for a label such as `12e4`.
 | 1 | any other failure, including a run in which every request failed, or whose results could not be copied |
 | 3 | the comparison failed its `fail_on` gate |
 | 42 | a parameter must be changed |
-| 130, 143 | stopped by Ctrl-C or SIGTERM; finished phases are safe |
+| 129, 130, 143 | stopped: the terminal was closed, Ctrl-C, SIGTERM; finished phases are safe |
 
 Plain `papermill` works too, with papermill's own exit codes. It does not write `report.html`, does not copy the
 notebook into the run folder, and does not redact secrets in `server_flags` from its output notebook.

@@ -81,3 +81,28 @@ def test_nobody_listens_at_the_url():
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(ParameterError, match=f"server_url='{url}': no process that this user can see"):
         AttachedServer(url, Redactor())
+
+
+def test_log_of_an_attached_server_is_copied_without_secrets(running, tmp_path):
+    """Broken: with `server_log`, batches are not known, a secret is kept, or the server's own log is written to."""
+    _, url = running
+    own, copy = tmp_path / "own.log", tmp_path / "server.log"
+    own.write_text("before\n")
+    server = AttachedServer(url, Redactor.for_server("", {"API_KEY": SECRET}))
+    with server.copied_log(str(own), copy):
+        with own.open("a") as file:
+            file.write(f"Prefill batch. #new-seq: 4\nkey {SECRET}\n")
+        wait_until(lambda: len(server.log.lines()) == 3, "the copied lines")
+    note, batch, key = (line.partition(" ")[2] for line in copy.read_text().splitlines())
+    assert note == f"scoreprof-nb: reading {own}"
+    assert batch == "Prefill batch. #new-seq: 4"
+    assert key.startswith("key ")
+    assert SECRET not in key
+    assert own.read_text().startswith("before\nPrefill")
+
+
+def test_log_that_cannot_be_read_is_refused(running, tmp_path):
+    _, url = running
+    refused = pytest.raises(ParameterError, match=r"server_log=.*cannot be read: No such file")
+    with refused, AttachedServer(url, Redactor()).copied_log(str(tmp_path / "no"), tmp_path / "copy"):
+        pass

@@ -85,7 +85,12 @@ def test_each_side_has_its_own_server_and_shares_the_rest():
 def test_every_profiling_parameter_can_be_given():
     """Broken: no comparison can be made under some profiling parameter."""
     missing = Parameters.names() - CompareParameters.names()
-    assert missing - set(OF_SIDE) - WhatIfParameters.names() == {"run_dir", "port", "server_url"}
+    assert missing - set(OF_SIDE) - WhatIfParameters.names() == {
+        "run_dir",
+        "port",
+        "server_url",
+        "server_log",
+    }
 
 
 def test_history_adds_to_a_comparison():

@@ -122,6 +122,7 @@ def shown(name, value):
         ("server_url", "http://0.0.0.0:30000", "must be on this machine"),
         ("server_url", "http://127.0.0.1.example:30000", "must be on this machine"),
         ("server_url", "http://user@192.0.2.1:30000", "unencrypted"),
+        ("server_log", "/var/log/sglang.log", "set server_url too"),
         ("label_token_ids", [294, -3], "-3 is negative"),
         ("label_token_ids", "294,yes", "list of whole numbers, such as 294,293"),
         ("label_token_ids", None, "list of whole numbers, such as 294,293"),

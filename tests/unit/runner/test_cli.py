@@ -140,6 +140,35 @@ def test_signal_while_the_results_are_copied_is_obeyed(tmp_path, start):
     assert "stopped before all files were copied" in output
 
 
+def test_closed_terminal_stops_the_run_in_an_orderly_way(tmp_path, start):
+    """Broken: a lost SSH connection ends the run without a report, or one under nohup."""
+    process = start(f"print({STARTED!r}, flush=True)\nimport time\ntime.sleep(600)", bucket="")
+    wait_for(STARTED, process)
+    process.stdout.close()  # whoever read it has ended with the terminal
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(LATE_S) == 129
+    assert json.loads((tmp_path / "message").read_text())["error"] == "stopped by SIGHUP"
+    assert (tmp_path / "run" / "report.ipynb").exists()
+    assert left_behind(tmp_path) == []
+
+
+def test_output_that_nobody_reads_costs_nothing_else(tmp_path, start):
+    """Broken: `make report | head` loses all cells after the first that prints, hours later."""
+    go_on = tmp_path / "go-on"
+    process = start(
+        f"print({STARTED!r}, flush=True)\nimport pathlib, time\n"
+        f"while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.01)\n"
+        "print('one'), print('two', flush=True), 'its value'",
+        bucket="",
+    )
+    wait_for(STARTED, process)
+    process.stdout.close()
+    go_on.touch()
+    assert process.wait(LATE_S) == 0
+    report = nbformat.read(tmp_path / "run" / "report.ipynb", as_version=4)
+    assert "'its value'" in str(report.cells[-1].outputs)
+
+
 def test_killed_runner_leaves_no_process_and_no_temporary_file(tmp_path, start):
     """Broken: papermill, the kernel, and a server in its own session keep running, or its sockets stay."""
     process = start(ESCAPES)
