@@ -219,6 +219,8 @@ def test_with_several_in_flight_latency_and_throughput_change_together(server: C
     )
     assert phase.what_if is not None
     (effect,) = phase.what_if.effects
+    assert effect.path.known, effect.no_path
+    assert holds(effect.found, 1.0), effect
     usual_ms = float(phase.latency.table.set_index("which").loc["all", "mean_ms"])
     put_in_ms, change = effect.put_in_ms, effect.change_ms
     chance_ms = WIDE * change.half_width
