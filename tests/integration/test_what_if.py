@@ -27,7 +27,7 @@ from tests.support.program_runs import capture_program
 pytestmark = pytest.mark.slow
 PROGRAM = ROOT / "tests" / "truth" / "what_if_server.py"
 OUTPUT_MS, SWITCH_MS, LAUNCH_MS = 4.0, 6.0, 4.0  # of that program
-WAKE_UP_MS = 1.0  # of a thread, at most, if it need not wait for a core
+WAKE_UP_MS = 2.0  # of a thread, at most, where other threads need the cores too
 WIDE = 2.0
 MISSING = """
 [[what_if]]
