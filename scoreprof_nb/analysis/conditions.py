@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoreprof_nb.analysis.distributions import student_quantile, student_tail
-from scoreprof_nb.analysis.observer import ObserverEffect
+from scoreprof_nb.analysis.observer import SMALL_RATIO, ObserverEffect, advised_rate
 from scoreprof_nb.analysis.quality import Check
 from scoreprof_nb.analysis.requests import MeasuredRequests
 from scoreprof_nb.analysis.statistics import CONFIDENCE
@@ -30,12 +30,15 @@ class Trend:
 
 
 def condition_checks(
-    phase: str, warmup: Warmup, requests: MeasuredRequests, observer: ObserverEffect
+    phase: str, warmup: Warmup, requests: MeasuredRequests, observer: ObserverEffect, rate_hz: int | None
 ) -> list[Check]:
-    """A check per condition. One whose interval leaves it open has not run (``passed`` is None)."""
+    """A check per condition. One whose interval leaves it open has not run (``passed`` is None).
+
+    ``rate_hz``: py-spy's samples per second; None without a recording.
+    """
     return [
         _warm_up_check(phase, warmup),
-        _observer_check(phase, observer),
+        _observer_check(phase, observer, rate_hz),
         _compile_check(phase, requests),
         _trend_check(phase, trend(requests)),
     ]
@@ -50,12 +53,16 @@ def _warm_up_check(phase: str, warmup: Warmup) -> Check:
     return Check(phase, "the warm-up was sufficient", warm_up_sufficient(warmup), warmup.ended)
 
 
-def _observer_check(phase: str, observer: ObserverEffect) -> Check:
+def _observer_check(phase: str, observer: ObserverEffect, rate_hz: int | None) -> Check:
     name = f"the mean with py-spy is at most {MOST_EFFECT} times that without"
     ratio, low, high = observer.mean_ratio, observer.mean_low, observer.mean_high
     if ratio is None or low is None or high is None:
         return Check(phase, name, None, "too few requests with or without py-spy")
     text = f"{ratio:.3f} (95 % interval {low:.3f} to {high:.3f})"
+    if rate_hz is not None:
+        text += f" at {rate_hz} samples/s"
+        advised = advised_rate(observer, rate_hz)
+        text += f"; about {SMALL_RATIO} with rate_hz {advised}" if advised is not None else ""
     if ratio <= MOST_EFFECT:
         return Check(phase, name, True, text)
     # Blocks that differ by themselves, as on a busy machine, are no effect of py-spy.

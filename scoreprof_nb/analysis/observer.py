@@ -10,6 +10,7 @@ import pandas as pd
 from scoreprof_nb.analysis.dependence import Floats, Units, half_width
 from scoreprof_nb.analysis.requests import MeasuredRequests
 
+SMALL_RATIO = 1.05
 _SIDES = ("profiled", "plain")
 # Of the requests of one side of a group: the logarithm of a value, and each request's influence on it.
 _LogValue = Callable[[Floats], tuple[float, Floats]]
@@ -25,6 +26,15 @@ class ObserverEffect:
     mean_ratio: float | None
     mean_low: float | None
     mean_high: float | None
+
+
+def advised_rate(effect: ObserverEffect, rate_hz: int) -> int | None:
+    """The samples per second that would have lengthened the mean to SMALL_RATIO only, as py-spy's cost is
+    proportional to its rate. None where the effect is small, or may be chance."""
+    ratio, low = effect.mean_ratio, effect.mean_low
+    if ratio is None or low is None or ratio <= SMALL_RATIO or low <= 1:
+        return None
+    return max(int(rate_hz * (SMALL_RATIO - 1) / (ratio - 1)), 1)
 
 
 def observer_effect(requests: MeasuredRequests) -> ObserverEffect:

@@ -173,7 +173,7 @@ def block_ticks(
         inside=(tick_s >= block.start_s) & (tick_s <= block.stop_s),
         roots=_roots(table),
         lost={
-            pid: _Lost(_lost_places(tick_s, [at for at, _ in entries], n), [tid for _, tid in entries])
+            pid: _Lost(lost_places(tick_s, [at for at, _ in entries], n), [tid for _, tid in entries])
             for pid, entries in lost.items()
         },
         max_late=late_ticks(recording),
@@ -193,7 +193,7 @@ def block_ticks(
     )
 
 
-def _lost_places(tick_s: NDArray[np.float64], lost_s: Sequence[float], n: int) -> NDArray[np.int64]:
+def lost_places(tick_s: NDArray[np.float64], lost_s: Sequence[float], n: int) -> NDArray[np.int64]:
     """The tick of each lost one: the nearest in time that is not taken yet. Both inputs are sorted."""
     taken: set[int] = set()
     for at in lost_s:
@@ -251,7 +251,7 @@ def _thread_ticks(activity: ThreadActivity, axis: _Axis) -> ThreadTicks:
     """Spread a thread's samples over the ticks that are not lost; fill the lost and the torn ones."""
     samples = activity.samples
     lost = axis.lost[samples.pid]
-    kept, missing = _sampled_places(axis.n, lost.places, samples.ticks)
+    kept, missing = sampled_places(axis.n, lost.places, samples.ticks)
     count = len(kept)
     components = np.full(axis.n, -1, dtype=np.int16)
     stack_ids = np.full(axis.n, -1, dtype=np.int32)
@@ -286,7 +286,7 @@ def _thread_ticks(activity: ThreadActivity, axis: _Axis) -> ThreadTicks:
     )
 
 
-def _sampled_places(n: int, lost: NDArray[np.int64], samples: int) -> tuple[NDArray[np.int64], int]:
+def sampled_places(n: int, lost: NDArray[np.int64], samples: int) -> tuple[NDArray[np.int64], int]:
     """The ticks, of ``n``, that a thread's samples belong to, and how many it lacks.
 
     Those that it lacks are at the beginning: py-spy attached to the process later than to another, or the

@@ -1,5 +1,6 @@
 """Resuming a run folder: which phases are missing, and whether they may be added."""
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,9 +10,11 @@ from typing import Any
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.preflight import check_folders
 from scoreprof_nb.capture.run_clock import now_s
+from scoreprof_nb.capture.sampling_rate import available_cpus, sampling_rate
 from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import MEASURED, Parameters
 from scoreprof_nb.parameters.requests_file import FILE_PHASE
+from scoreprof_nb.parameters.sampling import rate_of
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.folder import RunFolder, log_damage_of
@@ -98,6 +101,8 @@ def refuse_other_parameters(manifest: Manifest, parameters: Parameters, done: tu
     for name in MEASURED:
         if name == "requests_file" and all(PhasePlan.parse(phase).kind != FILE_PHASE for phase in done):
             continue
+        if name == "rate_hz" and rate_of(parameters.rate_hz) is None:  # the earlier one, see with_rate
+            continue
         earlier = manifest.parameters.get(name, current[name])
         if str(earlier) != str(current[name]):  # numbers of older versions are texts now
             raise ParameterError(
@@ -106,6 +111,15 @@ def refuse_other_parameters(manifest: Manifest, parameters: Parameters, done: tu
                 f"phases in {parameters.run_dir} were measured with {earlier!r}: use that value or another "
                 f"run_dir. To report only the finished phases, set phases={','.join(done)}",
             )
+
+
+def with_rate(parameters: Parameters, earlier: Manifest | None, done: tuple[str, ...]) -> Parameters:
+    """The parameters with a number for rate_hz ``auto``: that of the phases that are ``done``, or else by the
+    CPUs of this machine."""
+    if rate_of(parameters.rate_hz) is not None:
+        return parameters
+    before = earlier.parameters.get("rate_hz") if earlier is not None and done else None
+    return parameters.with_values(rate_hz=before or sampling_rate(parameters, available_cpus(os.getpid())))
 
 
 def refuse_other_code(folder: RunFolder, parameters: Parameters, provenance: Mapping[str, Any]) -> None:

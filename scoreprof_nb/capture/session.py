@@ -24,6 +24,7 @@ from scoreprof_nb.capture.resume import (
     refuse_other_code,
     restore_from_results,
     set_damaged_aside,
+    with_rate,
 )
 from scoreprof_nb.capture.run_clock import anchor, now_s
 from scoreprof_nb.capture.server import LaunchedServer, Server, ServerFailed
@@ -78,6 +79,7 @@ def _resume_or_capture(parameters: Parameters, log_progress: LogProgress) -> Cap
         log_progress(f"run folder {folder.path} is complete; nothing to capture")
         return CaptureResult(())
     check_folders(parameters)
+    parameters = with_rate(parameters, earlier, done)
     with _locked(folder, parameters):
         return _capture_missing(folder, parameters, phases, earlier, log_progress)
 
@@ -108,6 +110,8 @@ def _capture_missing(
     plan = prepare(parameters, missing)
     if done:
         refuse_other_code(folder, parameters, plan.provenance)
+    if plan.recorder is not None:
+        log_progress(f"{plan.recorder.name} takes {plan.recorder.rate_hz} samples/s")
     manifest = new_manifest(parameters, phases, earlier)
     folder.write_provenance(plan.provenance)
     folder.write_manifest(manifest)

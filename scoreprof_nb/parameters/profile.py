@@ -24,6 +24,7 @@ from scoreprof_nb.parameters.load import (
     rates_of,
 )
 from scoreprof_nb.parameters.requests_file import FILE_PHASE, read_requests_file
+from scoreprof_nb.parameters.sampling import SamplingRate, rate_of
 from scoreprof_nb.parameters.schema import (
     Flag,
     Label,
@@ -158,7 +159,10 @@ class MeasurementParameters(ParameterSet):
         False, description="let the server write texts of requests into its log (its flag --log-requests)"
     )
     trust_remote_code: Flag = Field(False, description="let the server run code that ships with the model")
-    rate_hz: Whole = Field(100, ge=1, le=1_000, description="py-spy samples per second, 1 to 1000")
+    rate_hz: SamplingRate = Field(
+        "auto",
+        description="py-spy samples per second, 1 to 1000; auto: 100, or fewer with less than four CPUs",
+    )
     py_spy_mode: PySpyMode = Field(
         "nonblocking", description=f"nonblocking, blocking, native (at most {NATIVE_HZ} Hz), or off"
     )
@@ -219,9 +223,9 @@ class MeasurementParameters(ParameterSet):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
-        if self.py_spy_mode == "native" and self.rate_hz > NATIVE_HZ:
+        if self.py_spy_mode == "native" and (rate_of(self.rate_hz) or 0) > NATIVE_HZ:
             raise ParameterError(
-                "rate_hz", self.rate_hz, f"must be from 1 to {NATIVE_HZ}: py_spy_mode is native"
+                "rate_hz", self.rate_hz, f"must be from 1 to {NATIVE_HZ}, or auto: py_spy_mode is native"
             )
         try:
             plans = self.phase_plans()

@@ -12,7 +12,6 @@ import psutil
 from tests.support.paths import ROOT
 
 GB = 1e9
-_TRADEMARK = re.compile(r"\((?:R|TM)\)")
 MEASURED = ("scoreprof_nb", "notebooks", "tests", "constraints")  # what a number may depend on
 
 
@@ -50,5 +49,5 @@ def _cpu() -> str:
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
-            return " ".join(_TRADEMARK.sub("", value).split())
+            return " ".join(re.sub(r"\((?:R|TM)\)", "", value).split())
     return platform.machine()

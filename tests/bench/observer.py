@@ -29,7 +29,8 @@ from scoreprof_nb.capture.warmup import PhaseWarmup
 from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.run_folder.folder import RunFolder
 from scoreprof_nb.run_folder.records import Recording
-from tests.bench.observer_table import Pair, Use, add_results, read_results, written
+from tests.bench import observer_rates
+from tests.bench.observer_table import Pair, Use, add_results, py_spy_at, read_results, written
 from tests.support.paths import ROOT
 
 MINUTES = float(os.environ.get("OBSERVER_MINUTES", "7"))
@@ -38,22 +39,29 @@ STRETCH_S = 0.2
 SETTLE_S = 0.05  # after a change, until the request in flight is answered
 MAKE_UP_S = 0.3  # py-spy takes the ticks that it missed while it was stopped, as fast as it can
 PART_S = 12.0  # a part at a time
-RATES_HZ = (25, 50, 100, 200)
+RATES_HZ = (25, 60, 100, 200)  # 60: auto, with two CPUs
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the profiler: py-spy at a rate, or (0) the reader of the kernel's counters, or nothing."""
+    """A part of the profiler: py-spy at a rate, or (0) the reader of the kernel's counters, or nothing.
+
+    ``nice``: py-spy's, so that the server goes first; ``one_cpu``: py-spy may run on one CPU only.
+    """
 
     name: str
     rate_hz: int = 0
     reader: bool = False
+    nice: int = 0
+    one_cpu: bool = False
 
 
 PARTS = (
     Part("nothing"),
     Part("reader", reader=True),
-    *(Part(f"py-spy, {rate_hz} Hz", rate_hz) for rate_hz in RATES_HZ),
+    *(Part(py_spy_at(rate_hz), rate_hz) for rate_hz in RATES_HZ),
+    Part(f"{py_spy_at(100)}, nice 10", 100, nice=10),
+    Part(f"{py_spy_at(100)}, on one CPU", 100, one_cpu=True),
 )
 
 
@@ -96,7 +104,9 @@ class Bench:
                 recorder = PySpy("nonblocking", part.rate_hz, self._plan.redact)
                 running = recorder.start(self._server.pid(), self._scratch / "recording.json")
                 stack.callback(running.kill)
-                yield newest_child("py-spy"), running.stop
+                process = newest_child("py-spy")
+                place(process, part)
+                yield process, running.stop
             else:
                 yield None, lambda: None
 
@@ -122,6 +132,19 @@ class Bench:
 def newest_child(name: str) -> psutil.Process:
     children = [child for child in psutil.Process().children() if name in child.name()]
     return max(children, key=lambda child: child.create_time())
+
+
+def place(process: psutil.Process, part: Part) -> None:
+    """Priority and CPU of each thread of a process: a thread inherits them from the one that starts it."""
+    for thread in process.threads():
+        if part.nice:
+            os.setpriority(os.PRIO_PROCESS, thread.id, os.nice(0) + part.nice)
+        if part.one_cpu:
+            os.sched_setaffinity(thread.id, {max(os.sched_getaffinity(0))})
+    session = Path(f"/proc/{process.pid}/autogroup")
+    if part.nice and session.exists():  # then the priority of a thread counts within its session only
+        before = int(session.read_text().rpartition(" ")[2])
+        session.write_text(str(before + part.nice))
 
 
 def cpu_s(process: psutil.Process) -> float:
@@ -174,4 +197,7 @@ def measure() -> str:
     if MINUTES:
         add_measurements(PARTS, MINUTES, code)
     pairs, uses = read_results(RESULTS, code)
-    return written(pairs, uses)
+    recorded = RESULTS.with_name(f"observer-{code[:10]}")
+    observer_rates.record(recorded)
+    thinnings = observer_rates.thinnings(recorded, observer_rates.RATES_HZ[1:])
+    return f"{written(pairs, uses)}\n\n{observer_rates.written(thinnings)}"

@@ -51,6 +51,11 @@ class Ratio:
         return f"{self.ratio:.3f} +- {self.half:.3f}"
 
 
+def py_spy_at(rate_hz: int) -> str:
+    """The name of py-spy at a rate, with nothing else changed."""
+    return f"py-spy, {rate_hz} Hz"
+
+
 def add_results(path: Path, code: str, pairs: Sequence[Pair], use: Use) -> None:
     """Append to a file of JSON lines. ``code``: the version that was measured."""
     with path.open("a", encoding="utf-8") as file:
@@ -89,23 +94,27 @@ def ratio_of(pairs: Sequence[Pair], value: Callable[[Sequence[float]], float]) -
 def written(pairs: Sequence[Pair], uses: Sequence[Use]) -> str:
     parts = list(dict.fromkeys(use.part for use in sorted(uses, key=lambda use: use.rate_hz)))
     latency_ms = median(ms for pair in pairs for ms in pair.off_ms)
-    costs, rates = [], []
+    costs, rates, changed = [], [], []
+    means = {part: ratio_of([pair for pair in pairs if pair.part == part], fmean) for part in parts}
     for part in parts:
-        of_part = [pair for pair in pairs if pair.part == part]
         used = [use for use in uses if use.part == part]
-        p50, mean = ratio_of(of_part, median), ratio_of(of_part, fmean)
+        p50, mean = ratio_of([pair for pair in pairs if pair.part == part], median), means[part]
         share = fmean(use.cpu_share for use in used)
+        rate_hz = used[0].rate_hz
         costs.append(
             {
                 "part": part,
                 "p50, with / without": str(p50),
                 "mean, with / without": str(mean),
                 "of a core": f"{share:.1%}",
+                "lost reads per tick": f"{_lost(used):.1%}" if rate_hz else "",
                 "pairs": str(p50.pairs),
             }
         )
-        if used[0].rate_hz:
-            rates.append(_rate_row(used, p50, latency_ms))
+        if rate_hz and part == py_spy_at(rate_hz):
+            rates.append(_rate_row(used, mean, latency_ms))
+        elif rate_hz:
+            changed.append(_changed(part, mean, means[py_spy_at(rate_hz)]))
     lines = [
         f"Single items, one at a time, {latency_ms:.0f} ms each; the launcher's clock runs throughout. A part is stopped "
         "and continued several times a second; each pair is two neighbouring stretches with it and without it. "
@@ -113,6 +122,7 @@ def written(pairs: Sequence[Pair], uses: Sequence[Use]) -> str:
         "",
         *markdown_table(costs),
         "",
+        *([*changed, ""] if changed else []),
         f"Which rate for which question: what py-spy gives in {PROFILED_S:.0f} s, a phase of the default length. The "
         "interval is that of a component that takes a tenth of the latency, by the binomial formula; one that no tick "
         "shows is below 3 / ticks (95 %).",
@@ -122,18 +132,28 @@ def written(pairs: Sequence[Pair], uses: Sequence[Use]) -> str:
     return "\n".join(lines)
 
 
-def _rate_row(uses: Sequence[Use], p50: Ratio, latency_ms: float) -> dict[str, str]:
+def _changed(part: str, changed: Ratio, plain: Ratio) -> str:
+    """Whether py-spy costs less with another priority or on one CPU, as an item of a list."""
+    ratio = changed.ratio / plain.ratio
+    half = ratio * math.hypot(changed.half / changed.ratio, plain.half / plain.ratio)
+    verdict = "within chance" if abs(ratio - 1) <= half else "less" if ratio < 1 else "more"
+    return f"- {part}: {Ratio(ratio, half, changed.pairs)} times the mean of py-spy as it is: {verdict}."
+
+
+def _rate_row(uses: Sequence[Use], mean: Ratio, latency_ms: float) -> dict[str, str]:
     rate_hz = uses[0].rate_hz
-    lost = sum(use.lost for use in uses) / max(sum(use.ticks for use in uses), 1.0)
     ticks = rate_hz * PROFILED_S
     half_ms = Z95 * latency_ms * math.sqrt(0.1 * 0.9 / ticks)
     smallest = 1 / (1 + ticks * (PRECISION / Z95) ** 2)
     return {
         "rate, Hz": str(rate_hz),
-        "p50, with / without": str(p50),
+        "mean, with / without": str(mean),
         "ticks": f"{ticks:,.0f}",
         "a tenth of the latency, ms": f"{0.1 * latency_ms:.1f} +- {half_ms:.1f}",
         f"known to {PRECISION:.0%} from": f"{smallest:.0%} of the latency",
         "seen from, ms": f"{3 / ticks * latency_ms:.2f}",
-        "lost reads per tick": f"{lost:.1%}",
     }
+
+
+def _lost(uses: Sequence[Use]) -> float:
+    return sum(use.lost for use in uses) / max(sum(use.ticks for use in uses), 1.0)

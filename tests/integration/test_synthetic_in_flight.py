@@ -21,6 +21,7 @@ from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.store import load_run
 from tests.support.paths import ROOT
+from tests.support.program_runs import RATE_HZ
 from tests.truth.synthetic_server import STAGES
 
 pytestmark = pytest.mark.slow
@@ -65,7 +66,7 @@ def phases(
             environment={**os.environ, "SCOREPROF_BOOKS": str(books)},
             port=port,
             attached=None,
-            recorder=PySpy(parameters.py_spy_mode, parameters.rate_hz, Redactor()),
+            recorder=PySpy(parameters.py_spy_mode, int(parameters.rate_hz), Redactor()),
             workloads=Workloads(parameters, (1, 2), {}),
             provenance={},
             redact=Redactor(),
@@ -78,6 +79,7 @@ def phases(
             "phase_s": PHASE_S,
             "device_trace_s": 0.0,
             "concurrency": ",".join(map(str, IN_FLIGHT)),
+            "rate_hz": RATE_HZ,
         }
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -19,6 +19,8 @@ from scoreprof_nb.parameters.profile import Parameters
 from scoreprof_nb.redact import Redactor
 from scoreprof_nb.run_folder.store import load_run
 
+RATE_HZ = 100  # on every machine, so that errors are of the same size
+
 
 def capture_program(
     program: Path,
@@ -39,7 +41,7 @@ def capture_program(
             environment=dict(os.environ),
             port=port,
             attached=attached,
-            recorder=PySpy(parameters.py_spy_mode, parameters.rate_hz, Redactor()),
+            recorder=PySpy(parameters.py_spy_mode, int(parameters.rate_hz), Redactor()),
             workloads=Workloads(parameters, (1, 2), {}),
             provenance={},
             redact=Redactor(),
@@ -49,7 +51,9 @@ def capture_program(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "prepare", prepare)
         outcome = session.capture(
-            Parameters.from_mapping({"run_dir": str(folder), "device_trace_s": 0.0, **parameters}),
+            Parameters.from_mapping(
+                {"run_dir": str(folder), "device_trace_s": 0.0, "rate_hz": RATE_HZ, **parameters}
+            ),
             lambda text: None,
         )
     assert outcome.failure is None

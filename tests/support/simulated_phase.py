@@ -32,17 +32,25 @@ SPREAD = 0.12  # of the logarithm of a request's factor
 @dataclass(frozen=True)
 class Case:
     """``rho``: lag-1 correlation; ``block_sd``: of the blocks' factors; ``kinds``: 1 or 3 (mixed);
-    ``phase_s``: which sets the number of blocks as in a capture."""
+    ``phase_s``: which sets the number of blocks as in a capture; ``rate_hz``: of the ticks; ``times``: of the
+    components' ms."""
 
     rho: float
     block_sd: float
     kinds: int = 1
     phase_s: float = 24.0
+    rate_hz: int = RATE_HZ
+    times: float = 1.0
+
+    @property
+    def components_ms(self) -> dict[str, float]:
+        return {name: self.times * ms for name, ms in COMPONENTS.items()}
 
     def __str__(self) -> str:
         kinds = "one kind" if self.kinds == 1 else f"{self.kinds} kinds in turn"
         blocks = len(block_order(self.phase_s, 0))
-        return f"rho {self.rho}, block SD {self.block_sd:.0%}, {kinds}, {blocks} blocks"
+        requests = f"{kinds}, {sum(self.components_ms.values()):.0f} ms"
+        return f"rho {self.rho}, block SD {self.block_sd:.0%}, {requests}, {blocks} blocks, {self.rate_hz} Hz"
 
 
 CASES = [
@@ -64,7 +72,7 @@ def simulated(case: Case, seed: int) -> tuple[MeasuredRequests, np.ndarray]:
     """The requests, and the ticks of the profiled ones by component, shape (requests, components)."""
     rng = np.random.default_rng(seed)
     sizes = np.array(SIZES[case.kinds])
-    typical_ms = np.array(list(COMPONENTS.values()))
+    typical_ms = np.array(list(case.components_ms.values()))
     n = round(case.phase_s * 1e3 / (typical_ms.sum() * sizes.mean()))
     factor, block = factors(case, rng, n)
     kind = np.arange(n) % case.kinds
@@ -89,7 +97,7 @@ def simulated(case: Case, seed: int) -> tuple[MeasuredRequests, np.ndarray]:
     )
     counts = np.zeros((int(profiled.sum()), len(CATALOG.names)))
     columns = [CATALOG.index[name] for name in COMPONENTS]
-    counts[:, columns] = rng.poisson(components_ms[profiled] * RATE_HZ / 1e3)
+    counts[:, columns] = rng.poisson(components_ms[profiled] * case.rate_hz / 1e3)
     return MeasuredRequests(table), counts
 
 
@@ -101,7 +109,7 @@ def true_percentile(case: Case, quantile: float) -> float:
     factor = np.exp(SPREAD * rng.standard_normal(n) - SPREAD**2 / 2)
     factor *= 1 + case.block_sd * rng.standard_normal(n)
     sizes = np.array(SIZES[case.kinds])[np.arange(n) % case.kinds]
-    return float(np.quantile(factor * sizes * sum(COMPONENTS.values()), quantile))
+    return float(np.quantile(factor * sizes * sum(case.components_ms.values()), quantile))
 
 
 def _slices(profiled: pd.DataFrame, counts: np.ndarray) -> Slices:
@@ -133,15 +141,15 @@ def intervals(case: Case, seed: int) -> dict[str, tuple[float, float, float]]:
     path = estimate(_slices(profiled, counts), float(latency_ms.max()), CATALOG)[0].set_index("component")
     unseen_ms = 3.84 * latency_ms.mean() / counts.sum()
     found = {
-        "mean": (sum(COMPONENTS.values()) * size, row["mean_low"], row["mean_high"]),
+        "mean": (sum(case.components_ms.values()) * size, row["mean_low"], row["mean_high"]),
         "p50": (true_percentile(case, 0.5), row["p50_low"], row["p50_high"]),
         "p90": (true_percentile(case, 0.9), row["p90_low"], row["p90_high"]),
         "observer p50": (SLOWDOWN, effect.low, effect.high),
         "observer mean": (SLOWDOWN, effect.mean_low, effect.mean_high),
     }
-    for name, typical_ms in COMPONENTS.items():
+    for name, typical_ms in case.components_ms.items():
         low, high = path.loc[name, ["low", "high"]] if name in path.index else (0.0, unseen_ms)
-        found[f"{name} {typical_ms} ms"] = (typical_ms * size * SLOWDOWN, low, high)
+        found[f"{name} {typical_ms:.3g} ms"] = (typical_ms * size * SLOWDOWN, low, high)
     return found
 
 

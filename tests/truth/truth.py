@@ -24,6 +24,7 @@ from scoreprof_nb.run_folder.store import load_run
 
 INJECT = Path(__file__).with_name("inject")
 MANAGERS = "sgl_jax.srt.managers"
+RATE_HZ = 100  # on every machine, so that errors are of the same size
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def measure(
             "phase_s": phase_s,
             "concurrency": str(in_flight),
             "server_environment": shlex.join(f"{name}={value}" for name, value in environment.items()),
+            "rate_hz": RATE_HZ,
             **parameters,
         }
     )

@@ -57,3 +57,14 @@ def test_table_says_what_a_rate_gives():
     assert "1,200" in text  # ticks in 12 s
     assert "1.0%" in text  # 20 of 2000
     assert text.index("| reader") < text.index("| py-spy")
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.2, "within chance"), (1.02, "less"), (1.4, "more")])
+def test_another_priority_is_judged_against_py_spy_as_it_is(factor, verdict):
+    """Broken: a priority that only seems to help is called better, or its row stands among the rates."""
+    plain, nice = "py-spy, 100 Hz", "py-spy, 100 Hz, nice 10"
+    pairs = [*pairs_of(plain, 1.2), *pairs_of(nice, factor, seed=1)]
+    text = written(pairs, [Use(part, 100, 0.2, 2000.0, 20) for part in (plain, nice)])
+    (line,) = (line for line in text.splitlines() if line.startswith(f"- {nice}"))
+    assert line.endswith(f": {verdict}.")
+    assert text.count("| 1,200 ") == 1

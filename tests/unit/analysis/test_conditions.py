@@ -35,7 +35,7 @@ def result(requests, words, warmup=WARM):
     """(passed, text) of the check whose name holds the words."""
     (check,) = [
         check
-        for check in condition_checks("small", warmup, requests, observer_effect(requests))
+        for check in condition_checks("small", warmup, requests, observer_effect(requests), 100)
         if words in check.name
     ]
     return check.passed, check.text
@@ -46,7 +46,7 @@ STEADY = requests_of(lambda number, profiled: 100 * (1.03 if profiled else 1))
 
 def test_steady_phase_passes_every_check():
     """Broken: a good phase is marked."""
-    checks = condition_checks("small", WARM, STEADY, observer_effect(STEADY))
+    checks = condition_checks("small", WARM, STEADY, observer_effect(STEADY), 100)
     assert [check.passed for check in checks] == [True] * 4, checks
 
 
@@ -67,6 +67,15 @@ def test_py_spy_that_slows_the_mean_by_more_than_a_tenth_fails():
     passed, text = result(requests_of(lambda number, profiled: 120 if profiled else 100), "py-spy")
     assert passed is False
     assert text.startswith("1.20")
+    assert text.endswith("at 100 samples/s; about 1.05 with rate_hz 24")
+
+
+def test_effect_that_passes_comes_with_the_rate_of_a_small_one():
+    """Broken: a user who wants less than 1.05 must guess the rate, or gets advice where nothing is to be gained."""
+    passed, text = result(requests_of(lambda number, profiled: 108 if profiled else 100), "py-spy")
+    assert passed is True
+    assert text.endswith("about 1.05 with rate_hz 61")
+    assert "rate_hz" not in result(STEADY, "py-spy")[1]
 
 
 def test_effect_on_the_mean_that_may_be_chance_is_left_open():

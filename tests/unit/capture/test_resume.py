@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from scoreprof_nb.capture import run_clock, session
-from scoreprof_nb.capture.resume import last_log_time_s
+from scoreprof_nb.capture.resume import last_log_time_s, with_rate
 from scoreprof_nb.capture.run_clock import now_s
 from scoreprof_nb.capture.session import capture
 from scoreprof_nb.parameters.profile import MEASURED, Parameters
@@ -37,7 +37,7 @@ CHANGED = {
     "rates": "2,5",
     "label_token_ids": [1, 2],
     "requests_file": "own.jsonl",
-    "rate_hz": 99,
+    "rate_hz": "99",
     "py_spy_mode": "blocking",
     "seed": 1,
     "what_if_ms": 5.0,
@@ -115,6 +115,24 @@ def test_resuming_with_another_measured_parameter_is_refused(tmp_path, name):
     assert repr(CHANGED[name]) in str(caught.value)
     assert repr(getattr(parameters, name)) in str(caught.value)
     assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "before", "done", "rate_hz"),
+    [
+        ("auto", 100, ("single",), "100"),  # as written by an older version
+        ("auto", "75", ("single",), "75"),
+        ("auto", "75", (), "30"),  # nothing is measured yet
+        ("auto", None, (), "30"),
+        ("40", "75", (), "40"),
+    ],
+)
+def test_rate_of_a_resumed_run_is_kept(tmp_path, monkeypatch, given, before, done, rate_hz):
+    """Broken: a run that is resumed on another machine, or by a newer version, has phases of two rates."""
+    monkeypatch.setattr("scoreprof_nb.capture.resume.available_cpus", lambda pid: 1.0)
+    earlier = Manifest("first", "run", {"rate_hz": before}, ("single", "small"), 1e9)
+    parameters = Parameters(run_dir=str(tmp_path), rate_hz=given)
+    assert with_rate(parameters, earlier if before else None, done).rate_hz == rate_hz
 
 
 @pytest.mark.usefixtures("no_launch")
@@ -204,7 +222,7 @@ def test_phase_that_the_manifest_does_not_know_is_not_mixed_with_others(tmp_path
     folder = RunFolder(tmp_path)
     with folder.staged_phase("single") as staging:
         write_phase(staging, record("single"), REQUESTS, THREADS)
-    with pytest.raises(ParameterError, match="rate_hz=99"):
+    with pytest.raises(ParameterError, match="rate_hz='99'"):
         capture(parameters.with_values(rate_hz=99), quiet)
 
 

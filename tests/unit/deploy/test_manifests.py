@@ -677,7 +677,7 @@ def test_every_variable_in_the_arguments_is_defined(container):
 def test_every_parameter_of_a_run_can_be_given(tmp_path):
     """Broken: a parameter cannot be given in a file or on the command line, or may override what the Job sets."""
     given = {
-        **{"label": "12e4", "phases": "single,small", "phase_s": 8.0, "concurrency": "1,4", "rate_hz": 50},
+        **{"label": "12e4", "phases": "single,small", "phase_s": 8.0, "concurrency": "1,4", "rate_hz": "50"},
         **{"trust_remote_code": True, "label_token_ids": [3, 4], "server_flags": "--a 'b c'", "seed": 7},
     }
     file = tmp_path / "mine.yaml"

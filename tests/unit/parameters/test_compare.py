@@ -79,7 +79,7 @@ def test_each_side_has_its_own_server_and_shares_the_rest():
     differ = {name for name, value in control.as_dict().items() if test.as_dict()[name] != value}
     assert differ == {"server_flags", "model_path", "label"}
     assert (control.model_path, test.model_path) == ("/models/a", "/models/b")
-    assert (test.phase_s, test.rate_hz) == (9, 50)
+    assert (test.phase_s, test.rate_hz) == (9, "50")
 
 
 def test_every_profiling_parameter_can_be_given():

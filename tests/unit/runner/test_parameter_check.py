@@ -114,7 +114,7 @@ def test_refusal_is_one_line_a_message_and_no_file(tmp_path, monkeypatch, capfd)
     monkeypatch.setenv(TERMINATION_LOG, str(tmp_path / "message"))
     (tmp_path / "out.ipynb").write_text("an earlier report")
     assert main([str(PROFILE_NOTEBOOK), str(tmp_path / "out.ipynb"), "-p", "rate_hz", "0"]) == 42
-    error = "ParameterError: parameter rate_hz=0: must be from 1 to 1000"
+    error = "ParameterError: parameter rate_hz=0: must be from 1 to 1000, or auto"
     assert capfd.readouterr() == ("", f"scoreprof-nb: {error}\n")
     message = json.loads((tmp_path / "message").read_text())
     assert (message["exit_code"], message["error"]) == (42, error)
