@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from scoreprof_nb.analysis.distributions import student_quantile, student_tail
 from scoreprof_nb.analysis.observer import SMALL_RATIO, ObserverEffect, advised_rate
 from scoreprof_nb.analysis.quality import Check
 from scoreprof_nb.analysis.requests import MeasuredRequests
@@ -122,9 +122,9 @@ def trend(requests: MeasuredRequests) -> Trend | None:
     slope = inverse @ (design.T @ (weights * y))
     residual = y - design @ slope
     error = math.sqrt(float(weights @ residual**2) / degrees * inverse[0, 0])
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, degrees)) * error
+    half = student_quantile(0.5 + CONFIDENCE / 2, degrees) * error
     change = float(slope[0])
-    p = 2 * float(stats.t.sf(abs(change) / error, degrees)) if error > 0 else float(abs(change) < 1e-9)
+    p = 2 * student_tail(abs(change) / error, degrees) if error > 0 else float(abs(change) < 1e-9)
     return Trend(change, change - half, change + half, p)
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from scoreprof_nb.analysis.distributions import normal_quantile
 from scoreprof_nb.analysis.statistics import CONFIDENCE
 
 COLUMNS = (
@@ -58,7 +58,7 @@ def cost_per_item(phases: Sequence[PathAtItems]) -> pd.DataFrame:
 
 def _standard_error(phase: PathAtItems, component: str) -> float:
     """Of the mean; of a component without a tick, from the rule of three."""
-    z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+    z = normal_quantile(0.5 + CONFIDENCE / 2)
     if component not in phase.path:
         return UNSEEN_TICKS * phase.tick_ms / z
     _, low, high = phase.path[component]
@@ -75,5 +75,5 @@ def fitted_line(
     line = covariance @ design.T @ (y / errors)
     free = len(x) - 2
     birge = float(np.sum((y / errors - design @ line) ** 2)) / free if free else 0.0
-    half = stats.norm.ppf(0.5 + CONFIDENCE / 2) * np.sqrt(np.diag(covariance) * max(birge, 1.0))
+    half = normal_quantile(0.5 + CONFIDENCE / 2) * np.sqrt(np.diag(covariance) * max(birge, 1.0))
     return line, half

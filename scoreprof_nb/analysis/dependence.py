@@ -34,8 +34,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from scoreprof_nb.analysis.distributions import student_quantile
 from scoreprof_nb.analysis.statistics import CONFIDENCE
 
 SMALLEST_KIND = 5  # kinds with fewer units are taken together: the mean of few says little of its kind
@@ -192,4 +192,4 @@ def _student(degrees: Floats) -> Floats:
 
 @cache
 def _student_of(degrees: float) -> float:
-    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, degrees))
+    return student_quantile(0.5 + CONFIDENCE / 2, degrees)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scoreprof_nb.device.events import Chip
 from scoreprof_nb.device.intervals import Intervals
 from scoreprof_nb.device.trace import TraceTables
 
@@ -17,6 +18,9 @@ OPERATION_COLUMNS = (
 # ``step``: prefill, decode, or "" for a program that is not the model's, or not known.
 PROGRAM_COLUMNS = ("program", "step", "count", "ms", "share", "shapes")
 CHIP_COLUMNS = ("chip", "kind", "busy_ms", "async_ms", "exposed_ms")
+Whole = NDArray[np.int64]
+_KEYS = list(OPERATION_COLUMNS[:4])
+_NO_ROWS: Whole = np.empty(0, dtype=np.int64)
 
 
 def operations(trace: TraceTables, in_flight: Intervals, requests: int) -> pd.DataFrame:
@@ -25,36 +29,17 @@ def operations(trace: TraceTables, in_flight: Intervals, requests: int) -> pd.Da
     An operation's time is without that of the operations inside it (a loop holds its body), and a union over
     threads. ``count``: its events, so one that runs in a loop counts once per turn.
     """
-    chips = {chip.name: chip for chip in trace.chips}
+    peaks = {chip.name: chip for chip in trace.chips}
     n_chips = max(trace.events["chip"].nunique(), 1)
     busy_ns = _busy(trace.events, in_flight)
-    keys = list(OPERATION_COLUMNS[:4])
     parts = trace.events[trace.events["kind"].isin(["operation", "async"])]
-    rows = []
-    for chip, of_chip in parts.groupby("chip", sort=True):
-        segments = pd.concat([own_time(of_kind) for _, of_kind in of_chip.groupby("kind")])
-        started = in_flight.within(of_chip["start_ns"].to_numpy(), of_chip["start_ns"].to_numpy() + 1).astype(
-            bool
-        )
-        of_chip = of_chip[started]
-        times = {
-            key: Intervals.union(part["start_ns"], part["end_ns"]) & in_flight
-            for key, part in segments.groupby(keys)
-        }
-        peak = chips.get(str(chip))
-        for key, events in of_chip.groupby(keys, sort=False):
-            ns = times[key].total_ns if key in times else 0
-            rows.append(
-                {
-                    **dict(zip(keys, key, strict=True)),
-                    "count": len(events),
-                    "ns": ns,
-                    "flops_share": _of_peak(events["flops"], ns, peak.flops_per_s if peak else None),
-                    "bytes_share": _of_peak(events["bytes"], ns, peak.bytes_per_s if peak else None),
-                }
-            )
+    rows = [
+        row
+        for name, of_chip in parts.groupby("chip", sort=True)
+        for row in _of_chip(of_chip, in_flight, peaks.get(str(name)))
+    ]
     table = pd.DataFrame(rows, columns=[*OPERATION_COLUMNS[:5], "ns", *OPERATION_COLUMNS[7:]])
-    summed = table.groupby(keys, sort=False).agg(
+    summed = table.groupby(_KEYS, sort=False).agg(
         {"count": "sum", "ns": "sum", "flops_share": "mean", "bytes_share": "mean"}
     )
     result = summed.reset_index()
@@ -66,42 +51,69 @@ def operations(trace: TraceTables, in_flight: Intervals, requests: int) -> pd.Da
     ]
 
 
-def own_time(events: pd.DataFrame) -> pd.DataFrame:
-    """The stretches of each event in which no event inside it runs: the columns of ``events``, more rows.
+def _of_chip(events: pd.DataFrame, in_flight: Intervals, chip: Chip | None) -> Iterator[dict[str, object]]:
+    """The operations of a chip, of events that started while a request was in flight, the first first."""
+    numbers = events.groupby(_KEYS, sort=False, dropna=False).ngroup().to_numpy(dtype=np.int64)
+    rows, starts, ends = own_time(events)
+    stretches = _rows_of(numbers[rows])
+    begins = events["start_ns"].to_numpy()
+    started = np.flatnonzero(in_flight.within(begins, begins + 1))
+    keys = list(events[_KEYS].drop_duplicates().itertuples(index=False, name=None))
+    flops, bytes_ = events["flops"].to_numpy(), events["bytes"].to_numpy()
+    for number, places in _rows_of(numbers[started]).items():
+        of_number, own = started[places], stretches.get(number, _NO_ROWS)
+        ns = (Intervals.union(starts[own], ends[own]) & in_flight).total_ns
+        yield {
+            **dict(zip(_KEYS, keys[number], strict=True)),
+            "count": len(of_number),
+            "ns": ns,
+            "flops_share": _of_peak(flops[of_number], ns, chip.flops_per_s if chip else None),
+            "bytes_share": _of_peak(bytes_[of_number], ns, chip.bytes_per_s if chip else None),
+        }
 
-    Events of one lane overlap only when one lies inside the other.
+
+def _rows_of(numbers: NDArray[np.integer]) -> dict[int, Whole]:
+    """The places of each number, in the order of its first."""
+    distinct, first, counts = np.unique(numbers, return_index=True, return_counts=True)
+    places = np.split(np.argsort(numbers, kind="stable"), np.cumsum(counts)[:-1])
+    return {int(distinct[at]): places[at] for at in np.argsort(first)}
+
+
+def own_time(events: pd.DataFrame) -> tuple[Whole, Whole, Whole]:
+    """The stretches of each event in which no event inside it runs: row (from 0), start and end (ns).
+
+    Events of one kind and lane overlap only when one lies inside the other.
     """
-    rows: list[int] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    for lane in events["lane"].unique():
-        for row, start, end in _stretches(events, np.flatnonzero(events["lane"] == lane)):
-            rows.append(row)
-            starts.append(start)
-            ends.append(end)
-    return events.iloc[rows].assign(start_ns=starts, end_ns=ends)
+    start, end = (events[name].to_numpy() for name in ("start_ns", "end_ns"))
+    stretches = [
+        stretch
+        for lane in events.groupby(["kind", "lane"]).indices.values()
+        for stretch in _stretches(np.asarray(lane), start[lane], end[lane])
+    ]
+    rows, starts, ends = np.array(stretches, dtype=np.int64).reshape(-1, 3).T
+    return rows, starts, ends
 
 
-def _stretches(events: pd.DataFrame, lane: NDArray[np.intp]) -> Iterator[tuple[int, int, int]]:
-    start, end = (events[name].to_numpy()[lane] for name in ("start_ns", "end_ns"))
+def _stretches(lane: Whole, start: Whole, end: Whole) -> Iterator[tuple[int, int, int]]:
     order = np.lexsort((-end, start))
+    events = zip(*(values[order].tolist() for values in (lane, start, end)), strict=True)
     open_: list[tuple[int, int]] = []  # (row, end) of the events around this instant, the outermost first
     now = 0
-    for at in order:
-        while open_ and open_[-1][1] <= start[at]:
-            row, until = open_.pop()
+    for row, begins, ends in events:
+        while open_ and open_[-1][1] <= begins:
+            inner, until = open_.pop()
             if until > now:
-                yield row, now, until
-            now = max(now, until)
-        if open_ and start[at] > now:
-            yield open_[-1][0], now, int(start[at])
-        now = max(now, int(start[at])) if open_ else int(start[at])
-        open_.append((int(lane[at]), int(end[at])))
+                yield inner, now, until
+                now = until
+        if open_ and begins > now:
+            yield open_[-1][0], now, begins
+        now = max(now, begins) if open_ else begins
+        open_.append((row, ends))
     while open_:
-        row, until = open_.pop()
+        inner, until = open_.pop()
         if until > now:
-            yield row, now, until
-        now = max(now, until)
+            yield inner, now, until
+            now = until
 
 
 def programs(
@@ -170,7 +182,7 @@ def _busy(events: pd.DataFrame, in_flight: Intervals) -> int:
     )
 
 
-def _of_peak(amounts: "pd.Series[float]", ns: int, peak: float | None) -> float:
-    if peak is None or ns <= 0 or amounts.isna().any():
+def _of_peak(amounts: NDArray[np.float64], ns: int, peak: float | None) -> float:
+    if peak is None or ns <= 0 or np.isnan(amounts).any():
         return float("nan")
     return float(amounts.sum()) / (ns / 1e9) / peak

@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from scipy import stats
-
+from scoreprof_nb.analysis.distributions import normal_quantile
 from scoreprof_nb.analysis.statistics import CONFIDENCE
 
 
@@ -37,6 +36,6 @@ class Estimate:
         if not self.known or not other.known:
             return False
         apart = abs(self.value - other.value)
-        wider = stats.norm.ppf(0.5 + CONFIDENCE / 2 + (1 - CONFIDENCE) / 2 * (1 - 1 / claims))
-        wider /= stats.norm.ppf(0.5 + CONFIDENCE / 2)
+        wider = normal_quantile(0.5 + CONFIDENCE / 2 + (1 - CONFIDENCE) / 2 * (1 - 1 / claims))
+        wider /= normal_quantile(0.5 + CONFIDENCE / 2)
         return bool(apart > max(least, wider * math.hypot(self.half_width, other.half_width)))

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from scoreprof_nb.analysis.distributions import theil_sen
 from scoreprof_nb.analysis.requests import MeasuredRequests
+from scoreprof_nb.analysis.statistics import CONFIDENCE
 from scoreprof_nb.components.classify import process_role
 from scoreprof_nb.components.rules import RuleSet
 from scoreprof_nb.run_folder.store import Phase
@@ -67,8 +68,6 @@ def _growth(
     if time_s[-1] - time_s[0] < SHORTEST_S or not requests_per_s:
         return math.nan, math.nan, math.nan
     later = time_s >= (time_s[0] + time_s[-1]) / 2
-    line = stats.theilslopes(rss_mb[later], time_s[later])
-    slope, low, high = (
-        float(mb_per_s) * 1000 / requests_per_s for mb_per_s in (line.slope, line.low_slope, line.high_slope)
-    )
+    line = theil_sen(time_s[later], rss_mb[later], CONFIDENCE)
+    slope, low, high = (mb_per_s * 1000 / requests_per_s for mb_per_s in (line.value, line.low, line.high))
     return slope, low, high

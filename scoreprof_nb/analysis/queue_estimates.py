@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from scoreprof_nb.analysis.distributions import normal_quantile, student_quantile
 from scoreprof_nb.analysis.estimate import Estimate
 from scoreprof_nb.analysis.statistics import CONFIDENCE, RESAMPLES, interval_of, percentile_floor
 
@@ -77,7 +77,9 @@ def _estimate(replicates: Floats, value: float, units: int) -> Estimate:
         return Estimate(value)
     low, high = interval_of(replicates)
     quantile = 0.5 + CONFIDENCE / 2
-    factor = stats.t.ppf(quantile, units - 1) / stats.norm.ppf(quantile) * math.sqrt(units / (units - 1))
+    factor = (
+        student_quantile(quantile, units - 1) / normal_quantile(quantile) * math.sqrt(units / (units - 1))
+    )
     below, above = factor * max(value - float(low), 0), factor * max(float(high) - value, 0)
     return Estimate(value, max(value - below, 0.0), value + above)
 

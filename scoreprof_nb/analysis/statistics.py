@@ -1,17 +1,24 @@
 """Intervals of independent observations: order statistics and Wilson's. All are two-sided 95 %.
 
-scipy has the distributions and Wilson's interval; its ``quantile_test`` gives no interval for few
-observations where an asymmetric one exists. What a run measures is not independent: see ``intervals.py``.
+scipy's ``quantile_test`` gives no interval for few observations where an asymmetric one exists. What a run
+measures is not independent: see ``intervals.py``.
 """
 
+import math
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from scoreprof_nb.analysis.distributions import (
+    binomial_quantile,
+    binomial_share,
+    chi_square_quantile,
+    normal_quantile,
+)
 
 CONFIDENCE = 0.95
-CHI_SQUARE = float(stats.chi2.ppf(CONFIDENCE, 1))  # 1.96 squared
+CHI_SQUARE = chi_square_quantile(CONFIDENCE, 1)  # 1.96 squared
 RESAMPLES = 2000  # of a bootstrap
 
 
@@ -37,11 +44,11 @@ def order_statistics(n: int, quantile: float) -> tuple[int, int] | None:
     if n < percentile_floor(quantile):
         return None
     tail = (1 - CONFIDENCE) / 2
-    low = max(int(stats.binom.ppf(tail, n, quantile)), 1)
-    high = min(int(stats.binom.ppf(1 - tail, n, quantile)) + 1, n)
+    low = max(binomial_quantile(tail, n, quantile), 1)
+    high = min(binomial_quantile(1 - tail, n, quantile) + 1, n)
 
     def coverage() -> float:
-        return float(stats.binom.cdf(high - 1, n, quantile) - stats.binom.cdf(low - 1, n, quantile))
+        return binomial_share(high - 1, n, quantile) - binomial_share(low - 1, n, quantile)
 
     while low > 1 and coverage() < CONFIDENCE:  # where the largest observation is not enough
         low -= 1
@@ -51,11 +58,18 @@ def order_statistics(n: int, quantile: float) -> tuple[int, int] | None:
 
 
 def wilson_interval(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's score interval of a share; (0, 1) without observations."""
+    """Wilson's score interval of a share; (0, 1) without observations.
+
+    Source: Newcombe, Two-sided confidence intervals for the single proportion (1998), method 3.
+    """
     if n == 0:
         return 0.0, 1.0
-    interval = stats.binomtest(hits, n).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
+    z = normal_quantile(0.5 + 0.5 * CONFIDENCE)
+    share = hits / n
+    width = 2 * (n + z**2)
+    centre = (2 * n * share + z**2) / width
+    half = z / width * math.sqrt(4 * n * share * (1 - share) + z**2)
+    return 0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half
 
 
 def interval_of(replicates: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

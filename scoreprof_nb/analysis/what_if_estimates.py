@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from scoreprof_nb.analysis.dependence import Floats
+from scoreprof_nb.analysis.distributions import student_quantile
 from scoreprof_nb.analysis.estimate import Estimate
 from scoreprof_nb.analysis.statistics import CONFIDENCE
 
@@ -37,7 +37,7 @@ def paired_ratio(changes: Floats, put_in: Floats) -> Estimate:
     value = float(changes.sum() / put_in.sum())
     residuals = changes - value * put_in
     deviation = math.sqrt(float((residuals**2).sum()) / (n - 1) / n) / float(put_in.mean())
-    return around(value, float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * deviation)
+    return around(value, student_quantile(0.5 + CONFIDENCE / 2, n - 1) * deviation)
 
 
 def block_means(requests: pd.DataFrame) -> Mapping[int, float]:

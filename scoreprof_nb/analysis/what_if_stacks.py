@@ -19,7 +19,6 @@ from scoreprof_nb.stacks.recording import read_recording
 from scoreprof_nb.stacks.table import ImportFailed, NotOrdered
 
 Components = Mapping[str, float]  # ms per request by component
-_MARGIN_S = 1.0  # of the log around the blocks: a batch's lines come a little later
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,12 @@ def seen_by_round(
     for block in blocks:
         if block.block.number in ticks:
             groups.setdefault((block.round, block.delayed), []).append(block)
+    log = _during(log, phase.requests)
     seen = {}
     for key, members in groups.items():
         part = PhaseTicks(phase, tuple(ticks[one.block.number] for one in members), (), rules.catalog)
         answered = sum(one.answered for one in members)
-        seen[key] = _seen(part, requests, answered, load, _between(log, members))
+        seen[key] = _seen(part, requests, answered, load, log)
     return seen, failures
 
 
@@ -112,10 +112,9 @@ def _ticks(
     return ticks, tuple(failures)
 
 
-def _between(log: pd.DataFrame, members: Sequence[WhatIfBlock]) -> pd.DataFrame:
-    first = min(one.block.start_s for one in members) - _MARGIN_S
-    last = max(one.block.stop_s for one in members) + _MARGIN_S
-    return log[log["time_ns"].between(first * 1e9, last * 1e9)]
+def _during(log: pd.DataFrame, requests: pd.DataFrame) -> pd.DataFrame:
+    """The lines of the time of all these requests: whoever counts sequences needs every batch of them."""
+    return log[log["time_ns"].between(requests["sent_ns"].min(), requests["done_ns"].max())]
 
 
 def phase_of(phase: Phase, blocks: Sequence[WhatIfBlock], requests: pd.DataFrame) -> Phase:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from scoreprof_nb.capture.blocks import SETTLE_S, BlockRecording, next_answer, wait
+from scoreprof_nb.capture.blocks import POLL_S, SETTLE_S, BlockRecording, next_answer, wait
 from scoreprof_nb.capture.delay_switch import Counters, DelaySwitch
 from scoreprof_nb.capture.load import LoadGenerator
 from scoreprof_nb.capture.open_loop import START_S, OpenLoop, poisson
@@ -32,7 +32,8 @@ from scoreprof_nb.run_folder.what_if import Delayed, WhatIf, WhatIfBlock, write_
 PURPOSE = "/what-if"  # of the workload: texts of its own
 FEWEST_ROUNDS, MOST_ROUNDS = 8, 40
 SHORTEST_BLOCK_S, REQUESTS_PER_BLOCK = 0.5, 8  # requests: of each client
-COUNTING_S = 1.0  # in which the calls per request are counted
+# The calls per request are counted over so many answers: one call more or less at the edges is little then.
+COUNTED_REQUESTS, LONGEST_COUNTING_S = 50, 15.0
 NOTHING = Counters(0, 0, 0)
 
 
@@ -93,7 +94,7 @@ def capture_what_if(
         load = OpenLoop(server.url, workload, times_s, parameters.request_s, api_key)
         load.measured_from_ns = 0
     else:
-        log_progress("  no what-if blocks: the sending times of the requests file are for one pass only")
+        log_progress("  no what-if blocks: every stretch of a replay has a load of its own")
         return
     with ExitStack() as stack:
         stack.callback(delays.off)
@@ -147,7 +148,9 @@ class _Experiment:
     def _functions(self) -> tuple[Delayed, ...]:
         """Which functions can be delayed, and by how much per call: counted over some requests."""
         _, before, answered = self._edge()
-        wait(self.server, COUNTING_S)
+        deadline_s = now_s() + LONGEST_COUNTING_S
+        while len(self.load.rows) < answered + COUNTED_REQUESTS and now_s() < deadline_s:
+            wait(self.server, POLL_S)
         _, after, answered_after = self._edge()
         requests = max(answered_after - answered, 1)
         functions = []

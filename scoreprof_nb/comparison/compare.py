@@ -125,6 +125,12 @@ class Comparison:
     def phases(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.metrics["phase"]))
 
+    def of_phase(self, name: str) -> tuple[PhaseAnalysis, ...]:
+        """The analyses of a phase, of all runs of both sides."""
+        return tuple(
+            phase for run in (*self.control, *self.test) for phase in run.phases if phase.name == name
+        )
+
 
 def compare(
     control: Sequence[RunAnalysis],

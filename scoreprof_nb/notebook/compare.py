@@ -18,6 +18,7 @@ from scoreprof_nb.comparison.run_comparison import check_before_capture, make_co
 from scoreprof_nb.notebook.profile import (
     CaptureFailed,
     absolute,
+    keep_imports,
     plain_variables,
     progress_logger,
     publish_run_metadata,
@@ -44,6 +45,7 @@ class ComparisonGate(RuntimeError):
 def start(namespace: Mapping[str, Any]) -> CompareParameters:
     """The parameters from the notebook's variables, after checking every file they name, so that a mistake is
     reported before hours of capture, not after. Raises ParameterError."""
+    keep_imports()
     values = plain_variables(namespace, CompareParameters.names())
     with errors_without_secrets(values):
         parameters = CompareParameters.from_mapping(values)

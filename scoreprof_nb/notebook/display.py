@@ -8,11 +8,13 @@ import pandas as pd
 from IPython.display import HTML, Image, Markdown, display
 from matplotlib.figure import Figure
 
+from scoreprof_nb.plots.layout import lay_out
 from scoreprof_nb.report.blocks import Html, Table
 from scoreprof_nb.report.format import escape_html
 from scoreprof_nb.report.table_html import table_html
 
 DPI = 110
+MARGIN_IN = 0.1
 Output = str | Html | Table | pd.DataFrame | Figure
 Part = Output | Callable[[], Output]
 
@@ -42,9 +44,17 @@ def show(output: Output | Section | None) -> None:
     elif isinstance(output, Html):
         display(HTML(output.text))
     elif isinstance(output, Figure):
-        buffer = io.BytesIO()
-        output.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
-        display(Image(buffer.getvalue()))
+        display(Image(png(output)))
     elif output is not None:
         rows = output.rows if isinstance(output, Table) else output
         display(Markdown("*No data.*") if rows.empty else HTML(table_html(output)))
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a picture without empty margins, drawn once: ``bbox_inches="tight"`` draws it twice."""
+    figure.set_dpi(DPI)
+    lay_out(figure)
+    box = figure.get_tightbbox().padded(MARGIN_IN)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches=box)
+    return buffer.getvalue()

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from scoreprof_nb.components import palette
 from scoreprof_nb.components.component import Catalog, Component
+from scoreprof_nb.plots.layout import lay_out
 
 _CHARACTER_PX = 6.0  # of the label font at the figures' resolution
 _LINE_PX = 12.5
@@ -70,14 +71,14 @@ def stack(
 def label_segments(figure: Figure, segments: Iterable[Segment]) -> None:
     """Write the richest label that fits into each segment of at least 4 % of its bar.
 
-    Runs the layout first: only then is a segment's size in pixels known.
+    Lays the figure out: only then is a segment's size in pixels known.
     """
     segments = list(segments)
     totals: dict[tuple[Axes, float], float] = {}
     for segment in segments:
         bar = segment.axes, segment.y
         totals[bar] = totals.get(bar, 0.0) + abs(segment.width)
-    figure.draw_without_rendering()
+    lay_out(figure)
     for segment in segments:
         total = totals[segment.axes, segment.y]
         if total and abs(segment.width) >= LABELLED_SHARE * total:

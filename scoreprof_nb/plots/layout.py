@@ -34,6 +34,14 @@ def new_figure(title: str, denominator: str, height_in: float) -> Figure:
     return figure
 
 
+def lay_out(figure: Figure) -> None:
+    """Give the axes their places, once: drawing the figure does not move them any more."""
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def missing_data(title: str, missing: str) -> Figure:
     """A figure that states in words what is missing."""
     figure = new_figure(title, "no data", 1.6)

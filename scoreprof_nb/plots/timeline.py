@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from scoreprof_nb.components import palette
 from scoreprof_nb.components.catalog import CATALOG
 from scoreprof_nb.components.component import Catalog
+from scoreprof_nb.plots.bars import in_order
 from scoreprof_nb.plots.layout import (
     SMALL,
     component_handles,
@@ -96,10 +97,12 @@ def _handles() -> list[Artist]:
 
 
 def _draw_blocks(axes: Axes, blocks: pd.DataFrame) -> None:
-    for block in blocks.to_dict("records"):
-        if not block["profiled"]:
-            axes.axvspan(block["start_s"], block["stop_s"], color=_OFF_COLOUR, linewidth=0, zorder=0)
-        axes.axvline(block["start_s"], color="#BBBBBB", linewidth=0.8, zorder=1)
+    """Over the whole height of the panel: a line where each block begins, grey where py-spy is off."""
+    height = axes.get_xaxis_transform()
+    off = blocks[~blocks["profiled"].astype(bool)]
+    spans = list(zip(off["start_s"], off["stop_s"] - off["start_s"], strict=True))
+    axes.broken_barh(spans, (0, 1), transform=height, color=_OFF_COLOUR, linewidth=0, zorder=0)
+    axes.vlines(blocks["start_s"], 0, 1, transform=height, color="#BBBBBB", linewidth=0.8, zorder=1)
 
 
 def _draw_requests(axes: Axes, requests: pd.DataFrame, compiles: pd.DataFrame) -> None:
@@ -115,32 +118,22 @@ def _draw_requests(axes: Axes, requests: pd.DataFrame, compiles: pd.DataFrame) -
 
 def _draw_threads(axes: Axes, rows: pd.DataFrame, catalog: Catalog) -> Sequence[str]:
     """A row per thread, from row 1 on; returns their labels."""
-    labels = []
-    corners: dict[str, list[list[tuple[float, float]]]] = {}
+    labels, stacks = [], []
     for y, ((process, thread), of_thread) in enumerate(
         rows.groupby(["process", "thread"], sort=False), start=1
     ):
         labels.append(shorten(f"{process} / {thread}", 30))
-        ordered = of_thread.sort_values(
-            "component", key=lambda names: names.map(catalog.index), kind="stable"
-        )
-        for _, of_slice in ordered.groupby("start_s"):
-            bottom = y + _BAND / 2
-            for row in of_slice.to_dict("records"):
-                top, left, right = (
-                    bottom - _BAND * row["share"],
-                    row["start_s"],
-                    row["start_s"] + row["width_s"],
-                )
-                box = [(left, bottom), (left, top), (right, top), (right, bottom)]
-                corners.setdefault(row["component"], []).append(box)
-                bottom = top
-    for component, boxes in corners.items():
-        hatch = palette.hatch(component)
+        ordered = in_order(of_thread, catalog)
+        top = y + _BAND / 2 - _BAND * ordered.groupby("start_s")["share"].cumsum()
+        stacks.append(ordered.assign(top=top, bottom=top + _BAND * ordered["share"]))
+    for component, boxes in pd.concat(stacks).groupby("component", sort=False):
+        left, right = boxes["start_s"], boxes["start_s"] + boxes["width_s"]
+        corners = (left, boxes["bottom"], left, boxes["top"], right, boxes["top"], right, boxes["bottom"])
+        hatch = palette.hatch(str(component))
         axes.add_collection(
             PolyCollection(
-                boxes,
-                facecolors=catalog[component].colour,
+                list(np.stack(corners, axis=1).reshape(-1, 4, 2)),
+                facecolors=catalog[str(component)].colour,
                 edgecolors="#777777" if hatch else "none",
                 hatch=hatch or None,
                 linewidths=0,

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from scoreprof_nb.plots.layout import (
     SMALL,
     by_phase,
+    counts_line,
     height_for,
     known_rows,
     label_rows,
@@ -28,8 +29,8 @@ _ROW_IN = 0.34
 def plot_what_if(curve: pd.DataFrame) -> Figure:
     """Sensitivities with their intervals, one panel per phase.
 
-    ``curve``: phase, function, which (measured or path), value, low, high: ms of latency per ms put in; NaN
-    where it is not known.
+    ``curve``: phase, rounds (of the phase), function, which (measured or path), value, low, high: ms of
+    latency per ms put in; NaN where it is not known.
     """
     title = "What 1 ms more in each function costs a request"
     known = known_rows(curve, "value", "low", "high")
@@ -47,7 +48,8 @@ def plot_what_if(curve: pd.DataFrame) -> Figure:
     figure = new_figure(
         title,
         "change of the mean latency per ms put in, with 95 % intervals; 0: hidden, 1: felt in full, more: it "
-        "disturbs others",
+        f"disturbs others\n{counts_line(known, 'rounds', 'rounds')}: measured in those without py-spy, the "
+        "request path in those with it",
         height_for(sum(_ROW_IN * len(names) + 0.7 for names in functions), len(handles)),
     )
     panels = panel_column(figure, [len(names) + 1 for names in functions], handles, "")

@@ -18,6 +18,7 @@ from scoreprof_nb.redact.names import (
     is_secret_variable,
     without_named_secrets,
 )
+from scoreprof_nb.redact.pictures import is_picture
 
 SHORTEST_GIVEN = 4  # characters of a secret in the user's flags and environment
 SHORTEST_INHERITED = 8  # of one in the environment that the server inherits, or in an address
@@ -92,19 +93,26 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """The text without secrets."""
-        for secret in self.secrets:
-            text = text.replace(secret, MASK)
-        return without_tokens(without_named_secrets(without_private_keys(text)))
+        return without_tokens(without_named_secrets(without_private_keys(self._without_known(text))))
 
     def deep(self, value: Any) -> Any:
-        """The same for every text within lists and mappings (as JSON has them)."""
+        """The same for every text within lists and mappings (as JSON has them).
+
+        In a picture, only known secrets are looked for. To look for forms and names in pictures takes half
+        of the time of a whole notebook.
+        """
         if isinstance(value, str):
-            return self(value)
+            return self._without_known(value) if is_picture(value) else self(value)
         if isinstance(value, list):
             return [self.deep(item) for item in value]
         if isinstance(value, dict):
             return {key: self.deep(item) for key, item in value.items()}
         return value
+
+    def _without_known(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, MASK)
+        return text
 
 
 def _as_written(secrets: Iterable[str]) -> tuple[str, ...]:

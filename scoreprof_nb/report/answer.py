@@ -10,6 +10,7 @@ from scoreprof_nb.report.findings import busiest_thread
 from scoreprof_nb.report.format import interval, milliseconds, percent, percent_change, share, speedup
 from scoreprof_nb.report.group_table import group_sums, items_text, kind_sums
 from scoreprof_nb.report.profile import Report
+from scoreprof_nb.report.what_if_marks import mark
 
 # What no change of the server's Python code removes.
 _NOTHING_TO_TRY = frozenset({IPC_AND_WAKEUP, UNCLASSIFIED})
@@ -62,9 +63,11 @@ def _try_first(report: Report, phase: PhaseAnalysis) -> str:
     host = f"Of the host's {milliseconds(host_ms)}, "
     place = f", in {finding.evidence.place}" if finding.evidence else ""
     at_most = "" if cost.max_speedup is None else f"; without it at most {speedup(cost.max_speedup)} as fast"
+    doubt = mark(phase.what_if, finding.component.name)
     return (
         f"{host}try first {finding.component.name} ({finding.component.meaning}): "
-        f"{milliseconds(cost.ms_per_request)} ({interval(cost.low, cost.high)}){place}{at_most}."
+        f"{milliseconds(cost.ms_per_request)} ({interval(cost.low, cost.high)}){place}{at_most}"
+        f"{f'; {doubt}' if doubt else ''}."
     )
 
 

@@ -7,6 +7,7 @@ from scoreprof_nb.comparison import claims
 from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.comparison.metrics import HEADLINE
 from scoreprof_nb.report.format import signed
+from scoreprof_nb.report.what_if_marks import see
 from scoreprof_nb.stacks.table import short_path
 
 _OPEN = (claims.INCONCLUSIVE, claims.INSUFFICIENT, claims.NOT_KNOWN)
@@ -39,6 +40,7 @@ def cause_text(comparison: Comparison) -> str:
     change = (
         f"{largest['component']} {signed(largest['change_ms'])} ms{interval} per request of {row['phase']}"
         f"{_function_text(comparison, largest)}"
+        f"{see(comparison.of_phase(row['phase']), largest['component'])}"
     )
     shown = not largest["verdict"].endswith(tuple(_OPEN)) and largest["verdict"] != claims.NO_CHANGE
     if shown:
@@ -64,14 +66,7 @@ def _function_text(comparison: Comparison, component: "pd.Series[float]") -> str
 
 def _functions_of(comparison: Comparison, phase: str, component: str) -> set[tuple[str, ...]]:
     """The functions whose self time is mostly the component's, in the runs of either side."""
-    hot = pd.concat(
-        [
-            of_phase.threads.hot_functions
-            for run in (*comparison.control, *comparison.test)
-            for of_phase in run.phases
-            if of_phase.name == phase
-        ]
-    )
+    hot = pd.concat([of_run.threads.hot_functions for of_run in comparison.of_phase(phase)])
     hot = hot.assign(file=hot["file"].map(short_path))
     summed = hot.groupby([*_KEYS, "component"], observed=True)["self_ms"].sum().reset_index()
     largest = summed.loc[summed.groupby(_KEYS, observed=True)["self_ms"].idxmax()]

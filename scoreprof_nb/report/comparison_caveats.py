@@ -12,6 +12,7 @@ from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.comparison.metrics import HEADLINE
 from scoreprof_nb.parameters.compare import CONTROL, SIDES, TEST
 from scoreprof_nb.report.format import p_value, percent, percent_change
+from scoreprof_nb.report.what_if_marks import mark
 
 _SUSPICIOUS = 0.01  # p-value of a drift, an effect of the order or of py-spy: many are looked at
 _SMALL_EFFECT = 0.01  # relative: it matters to no verdict
@@ -29,6 +30,7 @@ def caveats(comparison: Comparison, missing: str | None = None) -> list[str]:
         *_rate_caveats(comparison),
         *_noise_caveats(comparison),
         *_run_caveats((*comparison.control, *comparison.test)),
+        *_what_if_caveats(comparison),
     ]
 
 
@@ -143,3 +145,19 @@ def _run_caveats(runs: Sequence[RunAnalysis]) -> list[str]:
         names = ", ".join(f"{name} ({times})" for name, times in failed.most_common())
         sentences.append(f"checks failed in these runs: {names}; see summary.md of each run")
     return sentences
+
+
+def _what_if_caveats(comparison: Comparison) -> list[str]:
+    """What the what-if experiments of the runs say against components, one sentence for each."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in comparison.phases:
+        for phase in comparison.of_phase(name):
+            effects = phase.what_if.effects if phase.what_if is not None else ()
+            for component in dict.fromkeys(effect.delayed.component for effect in effects):
+                text = mark(phase.what_if, component)
+                if text:
+                    found.setdefault((name, component), []).append(text)
+    return [
+        f"{component} of {name} ({len(texts)} of {2 * comparison.pairs} runs): {texts[0]}"
+        for (name, component), texts in found.items()
+    ]

@@ -8,9 +8,10 @@ import pandas as pd
 from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.comparison.group_changes import HOST, TOTAL
 from scoreprof_nb.comparison.metrics import HEADLINE
-from scoreprof_nb.components.headline import GROUPS
+from scoreprof_nb.components.headline import GROUPS, headline_group
 from scoreprof_nb.report.blocks import Table
 from scoreprof_nb.report.format import change, number, percent_change
+from scoreprof_nb.report.what_if_marks import see
 
 _TITLE = "Change in ms per request (95 % interval), then control → test"
 WITHOUT = "mean latency, without py-spy and compiles"
@@ -23,7 +24,14 @@ def group_change_table(comparison: Comparison) -> Table | None:
     if groups.empty:
         return None
     phases = list(dict.fromkeys(groups["phase"]))
-    cells = {(row["phase"], row["group"]): _cell(row) for row in groups.to_dict("records")}
+    members: dict[str, list[str]] = {}
+    for component in comparison.catalog.components:
+        members.setdefault(headline_group(component).name, []).append(component.name)
+    cells = {
+        (row["phase"], row["group"]): _cell(row)
+        + see(comparison.of_phase(row["phase"]), *members.get(row["group"], ()))
+        for row in groups.to_dict("records")
+    }
     present = set(groups["group"])
     names = [name for name in (*GROUPS, HOST, TOTAL) if name in present]
     pairs = groups.groupby("phase")["pairs"].first()

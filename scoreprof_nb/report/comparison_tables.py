@@ -8,6 +8,7 @@ from scoreprof_nb.comparison.compare import Comparison
 from scoreprof_nb.parameters.compare import SIDES
 from scoreprof_nb.report import format
 from scoreprof_nb.report.comparison_verdict import agreement_text
+from scoreprof_nb.report.what_if_marks import see
 
 FUNCTIONS, STACKS, COMPONENTS = 12, 10, 8
 _CUMULATIVE = ("cumulative_control_ms", "cumulative_test_ms")
@@ -77,7 +78,7 @@ def components_table(comparison: Comparison) -> pd.DataFrame:
         [
             {
                 "phase": row["phase"],
-                "component": row["component"],
+                "component": row["component"] + see(comparison.of_phase(row["phase"]), row["component"]),
                 "control ms": row["control_ms"],
                 "test ms": row["test_ms"],
                 "change ms": format.change(row["change_ms"], row["low"], row["high"]),

@@ -8,7 +8,7 @@ from scoreprof_nb.report.blocks import Link, Table
 from scoreprof_nb.report.format import percent, with_interval
 from scoreprof_nb.report.group_table import phase_column
 from scoreprof_nb.report.profile import Report
-from scoreprof_nb.report.what_if_marks import mark
+from scoreprof_nb.report.what_if_marks import see
 from scoreprof_nb.stacks.table import short_path
 
 HOT_FUNCTIONS = 12  # per phase
@@ -17,7 +17,7 @@ HOT_FUNCTIONS = 12  # per phase
 def findings_overview(report: Report) -> Table:
     """One row per finding, with a link to it: ms per request of each phase, and the largest possible
     speedup."""
-    phases = [phase.name for phase in report.analysis.phases]
+    phases = {phase.name: phase for phase in report.analysis.phases}
     rows = []
     for finding in report.component_findings:
         costs, slope = finding.costs, finding.per_item
@@ -28,9 +28,10 @@ def findings_overview(report: Report) -> Table:
                 "group": finding.group.name,
                 **{
                     f"{name} ms": with_interval(costs[name].ms_per_request, costs[name].low, costs[name].high)
+                    + see([phase], finding.component.name)
                     if name in costs
                     else ""
-                    for name in phases
+                    for name, phase in phases.items()
                 },
                 "ms per item": "" if slope is None else with_interval(*slope, digits=2),
                 "without it,\nat most": format.speedup(best) if best else "",
@@ -55,8 +56,7 @@ def component_table(report: Report) -> Table:
             "component": name,
             "group": headline_group(catalog[name]).name,
             **{
-                phase_column(phase): _cell(by_phase[phase.name], name)
-                + (" (see what-if)" if mark(phase.what_if, name) else "")
+                phase_column(phase): _cell(by_phase[phase.name], name) + see([phase], name)
                 for phase in phases
             },
         }

@@ -60,7 +60,8 @@ def finding_text(finding: ComponentFinding) -> str:
     component, found = finding.component, finding.evidence
     about = "; ".join(filter(None, (component.meaning, component.advice)))
     place = f"; open first {found.place}" if found else ""
-    return f"{component.name} ({about}): {cost_text(finding)}; {_bound(finding)}{place}"
+    doubts = "".join(f"; {doubt}" for doubt in finding.doubts)
+    return f"{component.name} ({about}): {cost_text(finding)}; {_bound(finding)}{place}{doubts}"
 
 
 def cost_text(finding: ComponentFinding) -> str:

@@ -9,6 +9,7 @@ from scoreprof_nb.analysis.run_analysis import PhaseAnalysis, RunAnalysis
 from scoreprof_nb.components.headline import GROUPS, headline_group
 from scoreprof_nb.report.blocks import Table
 from scoreprof_nb.report.format import NOT_KNOWN, interval, number, percent
+from scoreprof_nb.report.what_if_marks import see
 
 _GROUP = "group"
 _TITLE = "Mean milliseconds per request, with 95 % interval and share of the latency"
@@ -44,13 +45,22 @@ def group_table(analysis: RunAnalysis) -> Table | None:
     totals = {phase.name: kind_sums(phase).set_index("group") for phase in phases}
     groups = [name for name in GROUPS if any(name in table.index for table in by_phase.values())]
     rows = [
-        {_GROUP: name, **{phase_column(phase): _cell(by_phase[phase.name], name) for phase in phases}}
+        {
+            _GROUP: name,
+            **{phase_column(p): _cell(by_phase[p.name], name) + see([p], *_members(p, name)) for p in phases},
+        }
         for name in groups
     ]
     sums = [{_GROUP: "host, all groups", **{phase_column(p): _cell(totals[p.name], "host") for p in phases}}]
     sums.append({_GROUP: "mean latency, with py-spy", **_latencies(phases, "with py-spy")})
     sums.append({_GROUP: "mean latency, without py-spy", **_latencies(phases, "all")})
     return Table(pd.DataFrame([*rows, *sums]), _TITLE, totals=len(sums), folded=False)
+
+
+def _members(phase: PhaseAnalysis, group: str) -> list[str]:
+    """The components of the phase's path that a group sums up."""
+    names = phase.path.component_ms()
+    return [name for name in names if headline_group(phase.ticks.catalog[name]).name == group]
 
 
 def phase_column(phase: PhaseAnalysis) -> str:

@@ -10,6 +10,7 @@ from scoreprof_nb.engines.sglang_jax_known import MEMORY_GROWTH
 from scoreprof_nb.report.findings import latency_with_interval, limiting_thread
 from scoreprof_nb.report.format import escape_markdown, milliseconds, number, percent, with_interval
 from scoreprof_nb.report.profile import Report
+from scoreprof_nb.report.what_if_marks import see
 
 SMALLEST_GROWTH_MB = 1.0  # per 1,000 requests: less is what any process allocates
 
@@ -50,7 +51,8 @@ def path_lead(report: Report) -> str:
             return f"not known ({phase.path.reason})"
         host = path[[_is_host(phase, name) for name in path["component"]]]
         parts = ", ".join(
-            f"{row['component']} {number(row['mean_ms'])}" for row in host.head(3).to_dict("records")
+            f"{row['component']} {number(row['mean_ms'])}{see([phase], row['component'])}"
+            for row in host.head(3).to_dict("records")
         )
         return f"host {milliseconds(host['mean_ms'].sum())} (largest: {parts})"
 

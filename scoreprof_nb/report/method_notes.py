@@ -162,10 +162,12 @@ WHAT_IF = """
 One function after another is delayed by a known time while the server runs, in random order, each between two
 blocks without a delay. Sensitivity is the change of the mean latency between a delayed block and the two
 beside it, per ms really put in (the delays that the server counted / the requests answered meanwhile), from
-blocks without py-spy. Intervals are Student's over the rounds. Blocks with py-spy show what the request path
-and the threads' samples make of the same delay. `works` is the time that the server's threads spend in the
-component per request, whether or not a request waits for it; times the sensitivity it is what the component
-really costs, to first order. These costs sum to the latency (twice as slow in everything is twice as long):
+the rounds without py-spy, which are half. Intervals are Student's over the rounds. The rounds with py-spy
+show what the request path and the threads' samples make of the same delay. The samples find less if a rule
+takes some of the component's stacks for another's, and more if the delay also makes the rest of the component
+longer, such as by a wait for the GIL. `works` is the time that the server's threads spend in the component
+per request, whether or not a request waits for it; times the sensitivity it is what the component really
+costs, to first order. These costs sum to the latency (twice as slow in everything is twice as long):
 what the measured components leave bounds the device, less what no delay could be put into. A difference of
 less than 0.1 ms per ms is not called one; the level of 5 % is divided among all functions (Bonferroni).
 """

@@ -9,8 +9,10 @@ from scoreprof_nb.report import format
 from scoreprof_nb.report.findings import SMALLEST_SHARE
 from scoreprof_nb.report.format import with_interval
 from scoreprof_nb.report.profile import Report
+from scoreprof_nb.report.what_if_marks import see
 
 ALL_REQUESTS = "all"
+_QUEUED = " (queued)"
 
 
 def queue_table(report: Report) -> pd.DataFrame:
@@ -29,7 +31,7 @@ def queue_table(report: Report) -> pd.DataFrame:
             rows.append(
                 {
                     "phase": phase.name,
-                    "component": component,
+                    "component": component + see([phase], component),
                     "own ms": _cell(own, component),
                     "queued ms": _cell(queued, component),
                     "at most": format.speedup(float(known.loc[component, "max_speedup"])),
@@ -48,16 +50,15 @@ def group_table(report: Report) -> pd.DataFrame:
     for phase in report.analysis.phases:
         groups = {ALL_REQUESTS: phase.path, **phase.path.groups} if phase.path.groups else {}
         together = {
-            name: pd.concat(
-                [path.table, path.queued.assign(component=path.queued["component"] + " (queued)")]
-            )
+            name: pd.concat([path.table, path.queued.assign(component=path.queued["component"] + _QUEUED)])
             for name, path in groups.items()
         }
         tables = {name: table.set_index("component") for name, table in together.items()}
         shares = pd.DataFrame({name: table["share"] for name, table in tables.items()}).max(axis=1)
         for component in shares[shares >= SMALLEST_SHARE].sort_values(ascending=False).index:
             cells = {f"{name} ms": _cell(table, component) for name, table in tables.items()}
-            rows.append({"phase": phase.name, "component": component, **cells})
+            hint = see([phase], component.removesuffix(_QUEUED))
+            rows.append({"phase": phase.name, "component": component + hint, **cells})
         if groups:
             counts = {f"{name} ms": f"n = {path.table['requests'].iloc[0]}" for name, path in groups.items()}
             rows.append({"phase": phase.name, "component": "(requests)", **counts})
@@ -109,7 +110,7 @@ def cost_per_item_table(report: Report) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "component": row["component"],
+                "component": row["component"] + see(report.analysis.phases, row["component"]),
                 "fixed ms": with_interval(row["fixed_ms"], row["fixed_low"], row["fixed_high"]),
                 "ms per item": with_interval(
                     row["per_item_ms"], row["per_item_low"], row["per_item_high"], digits=3

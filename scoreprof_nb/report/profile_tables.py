@@ -9,6 +9,7 @@ from scoreprof_nb.report import format
 from scoreprof_nb.report.findings import latency_with_interval
 from scoreprof_nb.report.format import with_interval
 from scoreprof_nb.report.profile import Report
+from scoreprof_nb.report.what_if_marks import see
 
 THREAD_COMPONENTS = 5
 _BATCHING_WORDS = {
@@ -49,17 +50,23 @@ def latency_overview(report: Report) -> pd.DataFrame:
 
 def cpu_table(report: Report) -> pd.DataFrame:
     """CPU ms per request: one row per component, one column per phase."""
-    return _wide(report.analysis.table("cpu"), "cpu_ms")
+    table = _wide(report.analysis.table("cpu"), "cpu_ms")
+    if table.empty:
+        return table
+    phases = report.analysis.phases
+    return table.assign(component=[name + see(phases, name) for name in table["component"]])
 
 
 def threads_table(report: Report) -> pd.DataFrame:
     """One row per thread and phase: ticks, CPU seconds, and its largest components."""
     rows = []
     keys = ["phase", "process", "thread"]
+    phases = {phase.name: phase for phase in report.analysis.phases}
     for (phase, process, thread), of_thread in report.analysis.table("threads").groupby(keys, sort=False):
         largest = of_thread.sort_values("share", ascending=False).head(THREAD_COMPONENTS)
         text = ", ".join(
             f"{row['component']} {format.share(row['share'], row['low'], row['high'])}"
+            f"{see([phases[str(phase)]], row['component'])}"
             for _, row in largest.iterrows()
         )
         first = of_thread.iloc[0]

@@ -13,6 +13,7 @@ from scoreprof_nb.report.format import escape_markdown, number, one_line, percen
 from scoreprof_nb.report.group_table import group_table
 from scoreprof_nb.report.markdown import markdown_table
 from scoreprof_nb.report.profile import Report
+from scoreprof_nb.report.what_if_marks import see
 
 MARKDOWN_FINDINGS = 10
 
@@ -92,11 +93,8 @@ def _latency_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
 
 def _path_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
     """A column per phase with a request path: n, then the components, the largest first."""
-    tables = {
-        path_column(phase): phase.path.table.set_index("component")
-        for phase in analysis.phases
-        if not phase.path.table.empty
-    }
+    phases = {path_column(phase): phase for phase in analysis.phases if not phase.path.table.empty}
+    tables = {name: phase.path.table.set_index("component") for name, phase in phases.items()}
     if not tables:
         return []
     total = pd.concat([table["mean_ms"] for table in tables.values()]).groupby(level=0).sum()
@@ -110,7 +108,8 @@ def _path_rows(analysis: RunAnalysis) -> Sequence[Mapping[str, str]]:
             row[name] = "none"
             if component in table.index:
                 mean, low, high = table.loc[component, ["mean_ms", "low", "high"]]
-                row[name] = with_interval(float(mean), float(low), float(high))
+                shown = with_interval(float(mean), float(low), float(high))
+                row[name] = shown + see([phases[name]], str(component))
         rows.append(row)
     return rows
 

@@ -14,7 +14,7 @@ def what_if_summary(analysis: WhatIfAnalysis | None) -> schema.WhatIf | None:
     return schema.WhatIf(
         put_in_ms=record.delay_ms,
         kind=record.kind,
-        rounds=len({block.round for block in record.blocks}),
+        rounds=record.rounds,
         off_ns_per_call=record.off_ns,
         functions=[_function(effect) for effect in analysis.effects],
         left_out=[

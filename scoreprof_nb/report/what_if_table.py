@@ -14,7 +14,7 @@ from scoreprof_nb.report.profile import Report
 from scoreprof_nb.report.what_if_marks import mark
 
 WIDEST = 1.5  # an interval of a sensitivity that is wider says too little for words
-CURVE_COLUMNS = ("phase", "function", "which", "value", "low", "high")
+CURVE_COLUMNS = ("phase", "rounds", "function", "which", "value", "low", "high")
 
 
 def experiments(report: Report) -> Iterator[tuple[str, WhatIfAnalysis]]:
@@ -92,9 +92,10 @@ def calibration_table(report: Report) -> pd.DataFrame:
 
 
 def sensitivity_curve(report: Report) -> pd.DataFrame:
-    """For the figure: columns CURVE_COLUMNS; ``which``: measured or path; ms per ms put in."""
+    """For the figure: columns CURVE_COLUMNS; ``rounds``: of the phase; ``which``: measured or path; ms per ms
+    put in."""
     rows = [
-        (phase, _label(effect), which, one.value, one.low, one.high)
+        (phase, experiment.record.rounds, _label(effect), which, one.value, one.low, one.high)
         for phase, experiment in experiments(report)
         for effect in sorted(experiment.effects, key=lambda effect: -_order(effect))
         for which, one in (("measured", effect.sensitivity), ("path", effect.path))
@@ -129,7 +130,7 @@ def what_if_lead(report: Report) -> str:
         best = one.ranking[0] if one.ranking else None
         first = (
             f"{phase}: removing {best.component} would save a request about "
-            f"{with_interval(best.felt_ms.value, best.felt_ms.low, best.felt_ms.high, ' ms')}"
+            f"{with_interval(best.felt_ms.value, best.felt_ms.low, best.felt_ms.high, ' ms')}, to first order"
             if best is not None and best.felt_ms.low > 0
             else f"{phase}: no component's cost is more than its interval leaves to chance"
         )
@@ -146,11 +147,10 @@ def conditions_markdown(report: Report) -> str:
     lines = []
     for phase, one in experiments(report):
         record = one.record
-        rounds = len({block.round for block in record.blocks})
         text = (
-            f"{phase}: {rounds} rounds; each delay {record.kind}s for {number(record.delay_ms)} ms per "
-            f"request. While no delay is on, a wrapper costs {number(record.off_ns, 0)} ns per call: "
-            f"{number(one.off_us)} µs per request, in the whole run."
+            f"{phase}: {record.rounds} rounds, {record.recorded_rounds} of them with py-spy; each delay "
+            f"{record.kind}s for {number(record.delay_ms)} ms per request. While no delay is on, a wrapper "
+            f"costs {number(record.off_ns, 0)} ns per call: {number(one.off_us)} µs per request, always."
         )
         if one.compiles:
             text += f" {one.compiles} requests hit by a compile are left out."
@@ -191,7 +191,8 @@ def _verdict(effect: FunctionEffect) -> str:
     if effect.calibrated is None:
         return f"not known: {effect.no_path}" if effect.no_path else "not known"
     if not effect.calibrated:
-        return "fails: the samples do not find what was put in"
+        more = effect.found.value > 1.0
+        return f"fails: the samples find {'more' if more else 'less'} than was put in"
     if effect.path_is_wrong:
         return "samples agree; the path does not"
     return "agrees"

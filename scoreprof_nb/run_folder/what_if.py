@@ -61,6 +61,16 @@ class WhatIf:
     blocks: tuple[WhatIfBlock, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def rounds(self) -> int:
+        """The number of rounds."""
+        return len({block.round for block in self.blocks})
+
+    @property
+    def recorded_rounds(self) -> int:
+        """The number of rounds with py-spy."""
+        return len({block.round for block in self.blocks if block.block.recording is not None})
+
 
 def write_what_if(folder: Path, record: WhatIf, requests: list[dict[str, Any]]) -> None:
     """Write the experiment and its requests (rows of requests.parquet) into a phase's folder."""

@@ -18,7 +18,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ from typing import NoReturn
 
 from scoreprof_nb.parameters.schema import ParameterError
 from scoreprof_nb.run_folder.plain_text import plain_text
+from scoreprof_nb.runner import report_html
 from scoreprof_nb.runner.command import Command
 from scoreprof_nb.runner.executed_notebook import (
     GATE_ERROR,
@@ -98,6 +101,7 @@ def run_notebook(command: Command) -> int:
     os.umask(PRIVATE)
     command.output.parent.mkdir(parents=True, exist_ok=True)
     with Supervisor(command.arguments) as supervisor:
+        _prepare_page()
         papermill_code = supervisor.wait()
         executed = _read_output(command.output, before)
         code = exit_code(papermill_code, supervisor.stopped_by, executed)
@@ -109,6 +113,18 @@ def run_notebook(command: Command) -> int:
                 log_error(f"{failure}, and there is no report; finished phases are safe")
             return code
         return _finalize(supervisor, code, executed, failure)
+
+
+def _prepare_page() -> None:
+    """Import meanwhile what report.html needs: a second core is free, and the notebook takes longer."""
+
+    def run() -> None:
+        with suppress(
+            Exception
+        ):  # whatever fails, fails again when the page is written, and is reported then
+            report_html.prepare()
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 def _version(path: Path) -> tuple[int, int] | None:

@@ -3,11 +3,14 @@
 Jupyter's packages take seconds to import, so they are imported only when they are needed.
 """
 
+from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from scoreprof_nb.runner.jupyter_imports import leave_out_grammar
 
+_EXPORTING = Lock()  # an exporter serves one thread at a time
 INTRO_TAG, PROGRESS_TAG = "intro", "progress"  # cells, and outputs, that a finished report does not need
 _TEMPLATE = """
 {%- extends 'lab/index.html.j2' -%}
@@ -36,14 +39,34 @@ def to_html(path: Path, title: str = "") -> str:
     """The page, with nothing loaded from elsewhere. ``title``: of the page; empty: the file's name."""
     leave_out_grammar()
     import nbformat
-    from nbconvert import HTMLExporter
 
     notebook = nbformat.read(path, as_version=4)
     if title:
         notebook.metadata["title"] = title
     if not _has_error(notebook):
         _remove_setup(notebook)
-    exporter = HTMLExporter(
+    return _exported(notebook, path.stem)
+
+
+def prepare() -> None:
+    """Do what ``to_html`` has to do once: import Jupyter's packages, and compile the page's template."""
+    leave_out_grammar()
+    from nbformat.v4 import new_notebook
+
+    _exported(new_notebook(), "")
+
+
+def _exported(notebook: Any, name: str) -> str:
+    with _EXPORTING:
+        html: str = _exporter().from_notebook_node(notebook, resources={"metadata": {"name": name}})[0]
+    return html
+
+
+@cache
+def _exporter() -> Any:
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter(
         raw_template=_TEMPLATE,
         exclude_output_prompt=True,
         exclude_input_prompt=True,
@@ -52,8 +75,6 @@ def to_html(path: Path, title: str = "") -> str:
         jquery_url="",
         widget_renderer_url="",
     )
-    html: str = exporter.from_notebook_node(notebook, resources={"metadata": {"name": path.stem}})[0]
-    return html
 
 
 def _has_error(notebook: Any) -> bool:

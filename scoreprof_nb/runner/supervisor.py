@@ -22,13 +22,13 @@ from typing import Self
 
 import psutil
 
+from scoreprof_nb.runner.stops import handle_stops
 from scoreprof_nb.stopped_processes import StopWatch
 
 STOP_S = 7.0  # from the signal until the runner gives up; starting and ending processes takes time too
 INTERRUPTED_S = 6.0  # of these, until papermill is killed: for the server's end, and to save the notebook
 END_S = 3.0  # at most, for killed processes to be gone
 STOPPED_S = 20.0  # papermill or its kernel, stopped by a signal for longer, would never end
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 WATCH_S = 1.0  # between two looks for stopped processes
 POLL_S = 0.1
 SCRATCH_PREFIX = "sp-"  # short: the path of a Unix socket has at most 107 characters
@@ -68,9 +68,7 @@ class Supervisor:
         self._resources.callback(shutil.rmtree, scratch, ignore_errors=True)  # if the guard was killed
         lifeline, self._lifeline = os.pipe()
         self._resources.callback(self._cut_lifeline)
-        for signum in STOPPING:
-            if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
-                signal.signal(signum, self._stop)
+        handle_stops(self._stop)
         try:
             self._started = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(GUARD), str(lifeline), *self._papermill],

@@ -28,7 +28,7 @@ from scoreprof_nb.run_folder.store import load_phase
 from tests.support.paths import ROOT
 
 MINUTES = float(os.environ.get("LONG_MINUTES", "6"))
-PHASE = "single"
+PHASE, RATE_HZ = "single", "100"
 STEP_S, MINUTE_S, MB = 2.0, 60.0, 1e6
 LAUNCHER = "launcher.py"
 SHOWN_MINUTES = 5  # of the table: the picture has all
@@ -141,7 +141,7 @@ def written(record: PhaseRecord, requests: int, size: int, minutes: Sequence[Map
 
 def main(run_dir: str, seconds: str) -> None:
     parameters = Parameters(
-        run_dir=run_dir, phases=PHASE, phase_s=float(seconds), device_trace_s=0.0, prefix_cache="cold"
+        run_dir=run_dir, phases=PHASE, phase_s=float(seconds), rate_hz=RATE_HZ, device_trace_s=0.0
     )
     result = capture(parameters, lambda text: None)
     if result.failure is not None:

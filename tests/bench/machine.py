@@ -49,5 +49,5 @@ def _cpu() -> str:
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
-            return " ".join(re.sub(r"\((R|TM)\)", "", value, flags=re.IGNORECASE).split())
+            return " ".join(re.sub(r"\((?:R|TM)\)", "", value).split())
     return platform.machine()

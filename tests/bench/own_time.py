@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scoreprof_nb.report.markdown import markdown_table
 from tests.bench.commands import median_run, profile
-from tests.bench.long_run import PHASES, write_long_run
+from tests.bench.long_run import PHASES, TRACED, write_long_run
 
 ROUNDS = 3
 WRONG = 42
@@ -49,8 +49,9 @@ def reanalysis() -> str:
                 }
             )
     text = (
-        "`make report` on a finished run: notebook, HTML, summary, flame graph and timelines anew. The runs are made up, "
-        "without a device trace. Medians of "
+        "`make report` on a finished run: notebook, HTML, summary, flame graph and timelines anew. The runs are made up; "
+        f"each phase has a stored device trace of {TRACED} requests, a third of a demo's (which section `own` "
+        "analyses again). Medians of "
         f"{ROUNDS}; the last columns are parts of the wall time, of the last of them: the cells that import and check, "
         "the cell that analyses and writes files, and those that draw; the rest is papermill, the kernel's start and "
         "the HTML page."

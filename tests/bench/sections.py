@@ -5,12 +5,13 @@ and a line here. The function may take minutes, prints nothing, and leaves nothi
 then writes its section and no other.
 """
 
-from tests.bench import history_speed, import_speed, long_capture, observer, own_time
+from tests.bench import history_speed, import_speed, long_capture, observer, own_run, own_time
 from tests.bench.page import Section
 
 SECTIONS = (
     Section("import", "Importing a recording", import_speed.measure),
     Section("parameter", "A wrong parameter", own_time.wrong_parameter),
+    Section("own", "A run's own time", own_run.measure),
     Section("reanalysis", "Analysing a finished run again", own_time.reanalysis),
     Section("history", "Many runs", history_speed.measure),
     Section("observer", "What profiling costs the requests", observer.measure),

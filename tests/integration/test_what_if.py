@@ -18,12 +18,16 @@ from scoreprof_nb.capture.session import capture
 from scoreprof_nb.components.rules import load_rules
 from scoreprof_nb.engines.what_if import Target
 from scoreprof_nb.parameters.profile import Parameters
+from scoreprof_nb.report import what_if_table
+from scoreprof_nb.report.profile import make_report
 from scoreprof_nb.run_folder.store import load_run
 from tests.support.paths import ROOT
 from tests.support.program_runs import capture_program
 
 pytestmark = pytest.mark.slow
 PROGRAM = ROOT / "tests" / "truth" / "what_if_server.py"
+OUTPUT_MS, SWITCH_MS, LAUNCH_MS = 4.0, 6.0, 4.0  # of that program
+WAKE_UP_MS = 2.0  # of a thread, at most, where other threads need the cores too
 WIDE = 2.0
 MISSING = """
 [[what_if]]
@@ -34,7 +38,12 @@ function = "sgl_jax.srt.managers.scheduler:Scheduler.of_another_branch"
 
 def holds(one: Estimate, truth: float) -> bool:
     """Whether the truth lies within twice the interval."""
-    return one.known and abs(one.value - truth) <= WIDE * one.half_width
+    return lies_in(one, truth, truth)
+
+
+def lies_in(one: Estimate, low: float, high: float) -> bool:
+    """Whether the truth, which is between ``low`` and ``high``, may lie within twice the interval."""
+    return one.known and low - WIDE * one.half_width <= one.value <= high + WIDE * one.half_width
 
 
 def by_name(experiment: WhatIfAnalysis) -> Mapping[str, FunctionEffect]:
@@ -52,6 +61,7 @@ def synthetic(may_trace: None, tmp_path_factory: pytest.TempPathFactory) -> Mapp
         Target("tokenize", "synthetic_server:_tokenize_one_request"),
         Target("detokenize", "synthetic_server:batch_decode"),
         Target("output", "what_if_server:cache_finished_req"),
+        Target("output", "what_if_server:stream_output"),
     )
     run = capture_program(
         PROGRAM,
@@ -80,10 +90,27 @@ def test_a_stage_that_nothing_hides_is_felt_in_full(
 
 
 def test_a_stage_beside_the_device_is_hidden(synthetic: Mapping[str, FunctionEffect]) -> None:
-    """Broken: a gain is promised for what nobody waits for. The device works for 20 ms, the stage for 2 + 5."""
+    """Broken: a gain is promised for what nobody waits for. The device works for 20 ms, the stage for 4 + 5."""
     effect = synthetic["cache_finished_req"]
     assert holds(effect.sensitivity, 0.0), effect
     assert holds(effect.found, 1.0), effect
+
+
+def test_a_stage_that_holds_the_gil_is_felt_as_far_as_it_holds_it(
+    synthetic: Mapping[str, FunctionEffect],
+) -> None:
+    """Broken: what another thread of the process waits for is said to be felt in full, or not at all.
+
+    The launch needs the GIL. It waits until the stage is done, and with a delay until Python takes the GIL
+    away. From then on the stage waits for the launch to end, which the samples find in it too. The longer the
+    launch's thread takes to wake up and ask for the GIL, the later it gets it."""
+    effect = synthetic["stream_output"]
+    felt_ms = SWITCH_MS - OUTPUT_MS
+    late = WAKE_UP_MS / effect.put_in_ms
+    felt, found = (ms / effect.put_in_ms for ms in (felt_ms, felt_ms + LAUNCH_MS))
+    assert lies_in(effect.sensitivity, felt, felt + late), effect
+    assert lies_in(effect.path, felt, felt + late), effect
+    assert lies_in(effect.found, found, found + late), effect
 
 
 # ---- the real server
@@ -167,3 +194,43 @@ def _scores(phase: PhaseAnalysis) -> pd.DataFrame:
     rows = rows[rows["error"].isna() & ~rows["warmup"] & ~rows["repeat"]]
     scores = [[float(score) for item in items for score in item] for items in rows["scores"]]
     return pd.DataFrame({"scores": scores}, index=rows["payload"])
+
+
+# ---- several in flight
+
+
+IN_FLIGHT = 4
+
+
+@pytest.mark.server
+def test_with_several_in_flight_latency_and_throughput_change_together(server: Capture) -> None:
+    """Broken: with several in flight, the report promises throughput that the latency does not allow.
+
+    Tokenising is one thread's work, so that a delay of it makes a request take at least as long as IN_FLIGHT
+    delays, and at most that much longer. Clients that send their next request at once make the throughput
+    IN_FLIGHT / latency."""
+    phase = server(
+        "several",
+        concurrency=str(IN_FLIGHT),
+        phase_s=2.0,
+        what_if_ms=20.0,
+        what_if_s=20.0,
+        what_if_components="tokenize",
+    )
+    assert phase.what_if is not None
+    (effect,) = phase.what_if.effects
+    assert effect.path.known, effect.no_path
+    assert holds(effect.found, 1.0), effect
+    usual_ms = float(phase.latency.table.set_index("which").loc["all", "mean_ms"])
+    put_in_ms, change = effect.put_in_ms, effect.change_ms
+    chance_ms = WIDE * change.half_width
+    assert usual_ms + change.value + chance_ms >= IN_FLIGHT * put_in_ms, effect
+    assert change.value - chance_ms <= IN_FLIGHT * put_in_ms, effect
+    slower = math.log((usual_ms + change.value) / usual_ms) / put_in_ms
+    chance = math.hypot(effect.throughput.half_width, effect.sensitivity.half_width / usual_ms)
+    assert abs(effect.throughput.value + slower) <= WIDE * chance, effect
+    report = make_report(Parameters(run_dir=str(phase.phase.folder.parents[1])))
+    (row,) = what_if_table.load_table(report).to_dict("records")
+    assert (row["phase"], row["component"]) == (phase.name, "tokenize")
+    assert row["throughput\n% per ms"].startswith("-")
+    assert "p99\nms per ms" in row

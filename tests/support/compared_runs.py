@@ -58,6 +58,7 @@ def phase(
     prefills=1.0,
     observer=1.02,
     cached=None,
+    what_if=None,
 ):
     """One phase: every request takes the sum of the path."""
     latency_ms = sum(path.values()) * factor
@@ -124,6 +125,7 @@ def phase(
         ),
         ticks=ticks,
         quality=SimpleNamespace(checks=()),
+        what_if=what_if,
         device=SimpleNamespace(work=SimpleNamespace(time=SimpleNamespace(times={BUSY: busy}))),
     )
 

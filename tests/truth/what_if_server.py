@@ -2,28 +2,31 @@
 
     python what_if_server.py PORT
 
-While the forward thread launches the device's work, the scheduler spins (``stream_output``: it holds the GIL
-that the launch needs), and while the device works, it spins again (``cache_finished_req``: nobody waits for
-it). All else happens one after the other, as in ``synthetic_server``. The stages are shorter than there.
+When the forward thread is to launch the device's work, the scheduler spins (``stream_output``) and keeps the
+GIL that the launch needs, until it is done or SWITCH_MS have passed: Python then makes it give the GIL up.
+While the device works, it spins again (``cache_finished_req``: nobody waits for it). All else happens one
+after the other, as in ``synthetic_server``. The stages are shorter than there.
 """
 
+import queue
 import sys
-import threading
 
 import synthetic_server as base
 
 DEVICE_MS = 20.0
+OUTPUT_MS = 4.0
+SWITCH_MS = 6.0  # OUTPUT_MS < SWITCH_MS: without a delay, the scheduler keeps the GIL until it is done
 STAGES = {
     "tokenize": 3.0,
     "batch": 2.0,
     "host_prep": 2.0,
     "dispatch": 4.0,
     "device_wait": DEVICE_MS,
-    "output": 2.0,
+    "output": OUTPUT_MS,
     "detokenize": 2.0,
     "response": 2.0,
 }
-launched = threading.Event()
+launched = queue.Queue()
 
 
 def stream_output(requests):
@@ -36,10 +39,11 @@ def cache_finished_req(requests):
 
 def run_model_wrapper(requests):
     base.spin("dispatch", requests)
-    launched.set()
+    launched.put(None)
 
 
 def event_loop_overlap(source, sink, work, done):
+    sys.setswitchinterval(SWITCH_MS / 1000)
     waiting = 0
     while True:
         waiting = base.recv_requests(source, waiting)
@@ -48,10 +52,9 @@ def event_loop_overlap(source, sink, work, done):
         print(f"Prefill batch. #new-seq: {requests}, #queue-req: {waiting}, ", flush=True)
         base.prepare_for_extend(requests)
         base.get_model_worker_batch(requests)
-        launched.clear()
         work.put(requests)
         beside.stream_output(requests)
-        launched.wait()
+        base.resolve_last_batch_result(launched)
         beside.cache_finished_req(requests)
         base.resolve_last_batch_result(done)
         base.process_batch_result_prefill(sink, requests)

@@ -18,7 +18,15 @@ from scoreprof_nb.capture.what_if import rounds_of, schedule
 from scoreprof_nb.report.what_if_table import reading
 from scoreprof_nb.run_folder.records import Block, Recording
 from scoreprof_nb.run_folder.what_if import Delayed, WhatIfBlock
-from tests.support.simulated_what_if import ALONE, FUNCTIONS, QUEUE, experiment
+from tests.support.simulated_what_if import (
+    ALONE,
+    FUNCTIONS,
+    GIL,
+    QUEUE,
+    experiment,
+    open_experiment,
+    open_truth,
+)
 
 SEEDS = 100
 LEAST_COVERED = (
@@ -26,7 +34,7 @@ LEAST_COVERED = (
 )  # by chance less in one of 1,000 runs of this test
 
 
-@pytest.mark.parametrize("structure", [ALONE, QUEUE], ids=["one client", "queue of eight"])
+@pytest.mark.parametrize("structure", [ALONE, GIL, QUEUE], ids=["one client", "GIL", "queue of eight"])
 def test_sensitivities_lie_in_their_intervals(structure):
     """Broken: the report says that a component can be sped up for nothing, or with certainty what is chance."""
     held = {function.component: 0 for function in FUNCTIONS}
@@ -44,6 +52,28 @@ def test_sensitivities_lie_in_their_intervals(structure):
             component,
             np.mean(errors[component]),
         )
+
+
+def test_in_an_open_loop_what_queues_costs_more_than_itself():
+    """Broken: under arrivals at a rate, the cost of the stage that requests queue for is that of a stage without
+    a queue; or intervals hold less than they say. A queue takes longer than a block to become what it stays:
+    its cost comes out somewhat low (docs/what-if.md)."""
+    truth = open_truth()
+    effects = [
+        [
+            open_experiment(seed).effect(number, function).sensitivity
+            for number, function in enumerate(FUNCTIONS)
+        ]
+        for seed in range(SEEDS)
+    ]
+    held = [
+        np.mean([one[stage].low <= truth[stage] <= one[stage].high for one in effects]) for stage in range(4)
+    ]
+    queue = np.mean([one[3].value for one in effects]) / truth[3]
+    assert truth[3] > 1.5
+    assert min(held[:3]) >= LEAST_COVERED, held
+    assert 0.8 < queue < 1.05, queue
+    assert held[3] >= 0.8, held
 
 
 def test_throughput_falls_by_what_the_bottleneck_loses():

@@ -28,6 +28,7 @@ def phase(name, in_flight, tokenize_ms, items=1):
         load=Load("closed", concurrency=in_flight),
         requests=measured(*({**row, "items": items} for row in rows)),
         capacity=capacity(ticks, sum(row["profiled"] for row in rows)),
+        what_if=None,
     )
 
 

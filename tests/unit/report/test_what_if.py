@@ -1,27 +1,27 @@
 """A what-if experiment in the report and in summary.json, from a run folder with known numbers."""
 
 import json
+import re
 
-import numpy as np
 import pytest
 
 from scoreprof_nb import plots
-from scoreprof_nb.analysis.clock import CLOCK_FILE, FIRST_LINE, SLOT_S, SLOTS
 from scoreprof_nb.notebook import sections
-from scoreprof_nb.report import what_if_table
-from scoreprof_nb.report.component_tables import component_table
+from scoreprof_nb.report import leads, profile_tables, what_if_table
+from scoreprof_nb.report.answer import answer
+from scoreprof_nb.report.component_tables import component_table, findings_overview
 from scoreprof_nb.report.finding_cards import finding_cards
+from scoreprof_nb.report.group_table import group_table
+from scoreprof_nb.report.summary_markdown import summary_markdown
 from scoreprof_nb.run_folder.folder import RunFolder
-from scoreprof_nb.run_folder.records import Block, Recording, RunFolderError
+from scoreprof_nb.run_folder.records import RunFolderError
 from scoreprof_nb.run_folder.store import load_run
-from scoreprof_nb.run_folder.what_if import Delayed, WhatIf, WhatIfBlock, read_what_if, write_what_if
-from scoreprof_nb.stacks.speedscope import write_speedscope
+from scoreprof_nb.run_folder.what_if import Delayed, WhatIf, read_what_if, write_what_if
 from tests.support.figures import assert_fits
-from tests.support.synthetic import place, stack_table
-from tests.support.written_run import HTTP_STACKS, SCHEDULER_STACKS, reported, request, write_run
+from tests.support.what_if_run import BATCHES, TOKENIZES, Served, write_experiment
+from tests.support.written_run import reported, write_run
 
-START_S = 1_700_000_100.0
-REQUEST_S, PER_BLOCK, RATE_HZ = 0.1, 8, 200
+SEE = "(see what-if)"
 USUAL_MS, DELAY_MS = (20.0, 50.0), 20.0
 TOKENIZE, BATCH, GONE = (
     Delayed("tokenize", "m:T._tokenize_one_request", calls=4.0, delay_ns=5_000_000),
@@ -30,81 +30,31 @@ TOKENIZE, BATCH, GONE = (
 )
 
 
-def write_experiment(folder, *, lost=False, hidden=False):
-    """Eight rounds: a request tokenises for 20 ms and is in a batch for 50 ms, each 20 ms longer when delayed.
+def write(folder, *, lost=False, hidden=False):
+    """A request tokenises for 20 ms and is in a batch for 50 ms, each 20 ms longer when delayed.
 
     ``lost``: the samples show half of the delay of tokenising as batch. ``hidden``: the latency does not
     grow with the batch's delay, which the stacks show instead of the time after it.
     """
-    blocks, requests = [], []
-    clock_s = START_S
-    for number in range(8):
-        profiled = number % 2 == 1
-        parts, started_s, first = [], clock_s, len(blocks)
-        for delayed in (None, 0, None, 1, None):
-            start_s = clock_s
-            for _ in range(PER_BLOCK):
-                tokenizes, batches = USUAL_MS
-                tokenizes += DELAY_MS * (delayed == 0)
-                batches += DELAY_MS * (delayed == 1)
-                latency_ms = sum(USUAL_MS) + DELAY_MS * (delayed == 0 or (delayed == 1 and not hidden))
-                latency_ms += 10 + 0.01 * (number - 4) * (delayed is not None)
-                sent_ns = round(clock_s * 1e9)
-                row = request(
-                    len(requests),
-                    sent_ns=sent_ns,
-                    intended_ns=sent_ns,
-                    done_ns=sent_ns + round(latency_ms * 1e6),
-                )
-                requests.append({**row, "repeat": False, "prompt_tokens": None, "shared_tokens": None})
-                shown = tokenizes - (DELAY_MS / 2 if lost and delayed == 0 else 0)
-                parts.append((clock_s, shown, tokenizes + batches))
-                clock_s += latency_ms / 1e3 + 0.001
-            put_in = 0 if delayed is None else round(PER_BLOCK * DELAY_MS * 1e6)
-            calls = 0 if delayed is None else PER_BLOCK * (4 if delayed == 0 else 1)
-            blocks.append(
-                WhatIfBlock(
-                    number, delayed, Block(len(blocks), start_s, clock_s - 0.0005), calls, put_in, PER_BLOCK
-                )
-            )
-        if profiled:
-            name = f"what-if-{number}.speedscope.json"
-            write_speedscope(_stacks(parts, started_s, clock_s), folder / name, name=name)
-            recording = Recording(name, started_s, clock_s, RATE_HZ, errors=0)
-            blocks[first:] = [
-                WhatIfBlock(
-                    one.round,
-                    one.delayed,
-                    Block(one.block.number, one.block.start_s, one.block.stop_s, recording),
-                    one.calls,
-                    one.put_in_ns,
-                    one.answered,
-                )
-                for one in blocks[first:]
-            ]
-        clock_s += 0.05
-    write_what_if(folder, WhatIf(20.0, "spin", 150.0, (TOKENIZE, BATCH, GONE), tuple(blocks)), requests)
 
+    def serve(delayed):
+        tokenizes, batches = USUAL_MS
+        tokenizes += DELAY_MS * (delayed == 0)
+        batches += DELAY_MS * (delayed == 1)
+        shown = tokenizes - (DELAY_MS / 2 if lost and delayed == 0 else 0)
+        return Served(
+            http=[(TOKENIZES, 0, shown)],
+            scheduler=[(BATCHES, shown, tokenizes + batches)],
+            latency_ms=10 + tokenizes + batches - (DELAY_MS if hidden and delayed == 1 else 0),
+        )
 
-def _stacks(parts, started_s, stopped_s):
-    at_s = started_s + (np.arange(round((stopped_s - started_s) * RATE_HZ)) + 0.5) / RATE_HZ
-    sent_s = np.array([part[0] for part in parts])
-    which = np.clip(np.searchsorted(sent_s, at_s, side="right") - 1, 0, None)
-    since_ms = (at_s - sent_s[which]) * 1e3
-    tokenizes = since_ms < np.array([part[1] for part in parts])[which]
-    batches = ~tokenizes & (since_ms < np.array([part[2] for part in parts])[which])
-    clock = [f"clock@{CLOCK_FILE}:{line}" for line in FIRST_LINE + (at_s / SLOT_S).astype(np.int64) % SLOTS]
-    return stack_table(
-        place("http", "main", [HTTP_STACKS[not one] for one in tokenizes], pid=10, tid=10),
-        place("scheduler", "main", [SCHEDULER_STACKS[one] for one in batches.astype(int)], pid=11, tid=11),
-        place("clock", "main", clock, pid=9, tid=9),
-    )
+    write_experiment(folder, (TOKENIZE, BATCH, GONE), serve)
 
 
 def made(path, **changes):
     write_run(path, recording="timed")
     folder = RunFolder(path).phase_path("small")
-    write_experiment(folder, **changes)
+    write(folder, **changes)
     return reported(path)
 
 
@@ -172,6 +122,7 @@ def test_figure_shows_both_numbers_of_each_function(run):
     assert_fits(figure, figure.axes[:1])
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["tokenize: _tokenize_one_request", "batch: calc_priority"]
+    assert "n = 8 rounds" in figure.get_supxlabel()
     nothing = what_if_table.sensitivity_curve(run[0]).iloc[:0]
     assert "Not shown" in plots.plot_what_if(nothing).axes[0].texts[0].get_text()
 
@@ -185,9 +136,19 @@ def test_a_component_whose_samples_are_wrong_is_marked_wherever_it_is_read(tmp_p
     assert mark in texts["tokenize"]
     assert mark not in texts["batch"]
     assert mark in str(finding_cards(report).text)
-    rows = component_table(report).rows.set_index("component").iloc[:, -1]
-    assert "see what-if" in rows["tokenize"]
-    assert "see what-if" not in rows["batch"]
+    for table, name in (
+        (component_table(report).rows, "tokenize"),
+        (findings_overview(report).rows, "tokenize"),
+        (profile_tables.cpu_table(report), "tokenize"),
+        (profile_tables.threads_table(report), "http"),
+        (group_table(report.analysis).rows, "tokenizer"),
+    ):
+        (row,) = [row for row in table.astype(str).itertuples(index=False) if SEE in str(row)]
+        assert name in str(row)
+    assert SEE in leads.path_lead(report)
+    assert "what-if" not in answer(report), "it names batch"
+    text = summary_markdown(report, "nowhere")
+    assert (text.count(SEE), text.count(mark)) == (2, 1), "group and component; finding"
     failed = [check.name for check in report.analysis.phases[0].quality.checks if check.passed is False]
     assert "known delays are found where they were put in" in failed
 
@@ -200,6 +161,7 @@ def test_a_hidden_component_is_not_what_the_path_says(tmp_path):
     assert one.path.low > 0.5
     assert one.path_is_wrong
     assert "the request path is wrong for batch" in sections.what_if(report).lead
+    assert re.search(r"try first batch .*; what-if: ", answer(report))
 
 
 def test_an_experiment_without_a_function_says_so(tmp_path):
@@ -217,7 +179,7 @@ def test_an_experiment_without_a_function_says_so(tmp_path):
 def test_a_damaged_file_is_named(tmp_path, name):
     write_run(tmp_path, recording="off")
     folder = RunFolder(tmp_path).phase_path("small")
-    write_experiment(folder)
+    write(folder)
     (folder / name).write_text("{")
     with pytest.raises(RunFolderError, match=name):
         read_what_if(folder)
@@ -227,7 +189,7 @@ def test_a_recording_that_is_gone_leaves_the_sensitivities(tmp_path):
     """Broken: the loss of one file hides what was measured without py-spy."""
     write_run(tmp_path, recording="timed")
     folder = RunFolder(tmp_path).phase_path("small")
-    write_experiment(folder)
+    write(folder)
     for path in folder.glob("what-if-*.speedscope.json"):
         path.write_text("{")
     report, summary = reported(tmp_path)
@@ -241,7 +203,7 @@ def test_a_recording_that_is_gone_leaves_the_sensitivities(tmp_path):
 
 def test_files_of_the_experiment_are_in_the_run(tmp_path):
     write_run(tmp_path, recording="off")
-    write_experiment(RunFolder(tmp_path).phase_path("small"))
+    write(RunFolder(tmp_path).phase_path("small"))
     record = json.loads((tmp_path / "phases" / "small" / "what-if.json").read_text())
     assert [function["component"] for function in record["functions"]] == ["tokenize", "batch", "softmax"]
     assert load_run(tmp_path).phases["small"].record.blocks[0].number == 0

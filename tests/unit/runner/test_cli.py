@@ -152,6 +152,23 @@ def test_closed_terminal_stops_the_run_in_an_orderly_way(tmp_path, start):
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_stop_while_the_runner_itself_starts(tmp_path, signum, code):
+    """Broken: Ctrl-C in the first second shows a traceback of some import."""
+    (tmp_path / "psutil.py").write_text(f"print({STARTED!r}, flush=True)\nimport time\ntime.sleep(600)")
+    command = [sys.executable, "-m", "scoreprof_nb", "in.ipynb", "out.ipynb"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(STARTED, process)
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=LATE_S)
+    assert process.returncode == code
+    assert errors == f"scoreprof-nb: stopped by {signal.Signals(signum).name} before the run began\n"
+
+
 def test_output_that_nobody_reads_costs_nothing_else(tmp_path, start):
     """Broken: `make report | head` loses all cells after the first that prints, hours later."""
     go_on = tmp_path / "go-on"

@@ -1,9 +1,11 @@
 """report.html: a page with a title of its own, its code hidden, and nothing that only the runner needs."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from scoreprof_nb.runner.report_html import INTRO_TAG, PROGRESS_TAG, to_html
+from scoreprof_nb.runner.report_html import INTRO_TAG, PROGRESS_TAG, prepare, to_html
 
 
 def written(path, *more):
@@ -36,3 +38,13 @@ def test_progress_of_a_failed_run_stays(tmp_path):
     error = new_output("error", ename="CaptureFailed", evalue="why", traceback=["why"])
     html = to_html(written(tmp_path / "report.ipynb", new_code_cell("finish()", outputs=[error])))
     assert "captured in 9 s" in html
+
+
+def test_page_made_while_another_is_prepared_is_the_same(tmp_path):
+    """Broken: two threads in one exporter, and a page with parts of another or none."""
+    path = written(tmp_path / "report.ipynb")
+    alone = to_html(path, "title")
+    with ThreadPoolExecutor(2) as threads:
+        preparing = threads.submit(prepare)
+        assert threads.submit(to_html, path, "title").result() == alone
+        preparing.result()
