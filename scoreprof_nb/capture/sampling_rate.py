@@ -14,7 +14,7 @@ from scoreprof_nb.parameters.profile import NATIVE_HZ, Parameters
 from scoreprof_nb.parameters.sampling import rate_of
 from scoreprof_nb.run_folder.records import CpuQuota
 
-CPU_S = 0.0016  # docs/performance.md: 16 % of a core at 100 ticks per second
+CPU_S = 0.0016  # of a core, on the slowest machine so far; docs/performance.md has another
 MOST_SHARE = 0.05
 MOST_HZ, FEWEST_HZ, STEP_HZ = 100, 25, 5
 

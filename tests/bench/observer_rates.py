@@ -90,7 +90,7 @@ def simulated_rows() -> list[dict[str, str]]:
                     "latency, ms": f"{latency_ms:.0f}",
                     "rate, Hz": str(rate_hz),
                     "ticks per request": f"{latency_ms * rate_hz / 1e3:.1f}",
-                    "a component of 15 %": f"+- {row['width'] / 2:.0%} of itself",
+                    "a component of 15 %": f"within {row['width'] / 2:.0%} of itself",
                     "intervals that hold the truth": f"{row['covered']:.0%}",
                 }
             )
@@ -123,8 +123,9 @@ def written(found: Sequence[Thinning]) -> str:
             "",
             *markdown_table(simulated_rows()),
             "",
-            f"Ticks further apart do not shift the request path: a recording of the server at {RECORDED_HZ} Hz, of which "
-            "a part of the ticks, drawn at random, is taken away.",
+            "Ticks further apart shift no component of the request path by more than "
+            f"{max(one.shift for one in found):.1%} of the latency: a recording of the server at {RECORDED_HZ} Hz, of "
+            "which a part of the ticks, drawn at random, is taken away.",
             "",
             *markdown_table(thinned),
         ]

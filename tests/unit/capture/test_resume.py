@@ -21,6 +21,7 @@ from tests.support.stored_run import REQUESTS, THREADS, record
 SECRET = "s3cr3tvalue42"
 CHANGED = {
     "server_url": "http://127.0.0.1:1",
+    "server_log": "other.log",
     "model_path": "/models/other",
     "server_python": "/opt/other/bin/python",
     "server_flags": "--page-size 64",
@@ -106,7 +107,10 @@ def test_every_measured_parameter_is_tried_below():
 def test_resuming_with_another_measured_parameter_is_refused(tmp_path, name):
     """Broken: one report shows phases side by side that were measured differently."""
     done = "file" if name == "requests_file" else "single"  # the file matters to its own phase only
-    parameters = Parameters(run_dir=str(tmp_path), phases=f"{done},small", requests_file="first.jsonl")
+    url = CHANGED["server_url"] if name == "server_log" else ""  # a log is that of an attached server
+    parameters = Parameters(
+        run_dir=str(tmp_path), phases=f"{done},small", requests_file="first.jsonl", server_url=url
+    )
     folder_with(tmp_path, parameters, done, requested=(done, "small"))
     before = state(tmp_path)
     with pytest.raises(ParameterError, match="use that value or another run_dir") as caught:
