@@ -4,6 +4,7 @@ The launcher's main thread runs one line of ``CLOCK_FILE`` after the other, SLOT
 number in a sample is the time within a cycle of SLOTS slots.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 
 import numpy as np
@@ -73,12 +74,31 @@ def _unwrapped(
     slot: NDArray[np.int64], known: NDArray[np.bool_], recording: Recording
 ) -> NDArray[np.float64]:
     """Slots of a repeating cycle to epoch seconds: each in the cycle that is nearest to the time that
-    evenly spaced ticks would have."""
+    evenly spaced ticks would have. What contradicts most others, as when the clock was seen while it caught
+    up with the present, is not known."""
     cycle_s = SLOTS * SLOT_S
     n = len(slot)
     expected = _even_times(recording, n)
     within = (slot + 0.5) * SLOT_S
     times = within + np.round((expected - within) / cycle_s) * cycle_s
     index = np.arange(n)
-    times = np.interp(index, index[known], times[known])
-    return np.maximum.accumulate(times)
+    trusted = index[known][_in_order(times[known])]
+    return np.interp(index, trusted, times[trusted])
+
+
+def _in_order(times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The places of a longest part of the times that never goes back (patience sorting)."""
+    ends: list[float] = []  # of the parts of each length so far, the smallest last time
+    places: list[int] = []
+    before = np.full(len(times), -1, dtype=np.int64)
+    for place, time_s in enumerate(times.tolist()):
+        length = bisect_right(ends, time_s)
+        before[place] = places[length - 1] if length else -1
+        ends[length : length + 1] = [time_s]
+        places[length : length + 1] = [place]
+    chosen = []
+    place = places[-1] if places else -1
+    while place >= 0:
+        chosen.append(place)
+        place = int(before[place])
+    return np.array(chosen[::-1], dtype=np.int64)

@@ -60,8 +60,9 @@ class Clock:
 
     def _wait(self, slot: int) -> None:
         left_s = self._cycle_start_s + (slot + 1) * SLOT_S - self._now_s()
-        if left_s > 0:
-            time.sleep(left_s)
+        if left_s <= 0:  # past: on to the present, before py-spy looks
+            return
+        time.sleep(left_s)
         if not self.on or self._child.poll() is not None:
             raise SwitchedOff
 

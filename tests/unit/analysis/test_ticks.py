@@ -166,6 +166,22 @@ def test_samples_of_the_clock_between_its_slots_are_interpolated():
     assert np.abs(ticks.tick_s - true_s).max() <= launcher.SLOT_S / 2 + 1e-6
 
 
+@pytest.mark.parametrize(
+    "wrong_s", [{0: 2.3}, {0: 2.3, 1: 2.31}, {57: 2.3}, {57: -2.3}, {99: -4.9}, {0: 4.9, 50: -1.0, 99: -2.3}]
+)
+def test_misread_times_of_the_clock_move_no_other_tick(wrong_s):
+    """Broken: one sample of the clock as it catches up with the present puts all later ticks out of their block."""
+    true_s = even_ticks(100)
+    shown_s = true_s.copy()
+    for tick, by_s in wrong_s.items():
+        shown_s[tick] += by_s
+    ticks = ticks_of(clock(shown_s))
+    assert ticks.timed
+    apart_s = np.abs(ticks.tick_s - true_s)
+    assert np.delete(apart_s, list(wrong_s)).max() <= launcher.SLOT_S / 2 + 1e-6
+    assert apart_s.max() < 3 * (true_s[1] - true_s[0])
+
+
 def test_a_tick_that_the_clock_itself_lost_moves_the_others_by_less_than_two():
     """Broken: a lost tick of the clock shifts all other ticks."""
     true_s = even_ticks(200)
