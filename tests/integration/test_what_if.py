@@ -29,6 +29,7 @@ PROGRAM = ROOT / "tests" / "truth" / "what_if_server.py"
 OUTPUT_MS, SWITCH_MS, LAUNCH_MS = 4.0, 6.0, 4.0  # of that program
 WAKE_UP_MS = 2.0  # of a thread, at most, where other threads need the cores too
 WIDE = 2.0
+BESIDE = 0.2  # of 8 ms that one thread of the real server spins: others slept meanwhile, and wake up later
 MISSING = """
 [[what_if]]
 component = "output"
@@ -151,7 +152,9 @@ def test_tokenising_is_felt_in_full_and_found(experiment: PhaseAnalysis) -> None
     assert experiment.what_if is not None
     effect = by_name(experiment.what_if)["_tokenize_one_request"]
     assert effect.put_in_ms >= 8.0
-    assert holds(effect.sensitivity, 1.0), effect
+    felt = effect.sensitivity
+    assert abs(felt.value - 1.0) <= WIDE * felt.half_width + BESIDE, effect
+    assert felt.low > 0.5, effect
     assert holds(effect.path, 1.0), effect
     assert holds(effect.found, 1.0), effect
 
