@@ -114,15 +114,16 @@ def _all_times(reads: pd.DataFrame, start: _Start) -> NDArray[np.float64] | str:
     last = np.append(before[1:] > at[:-1], True)  # of a burst: a reading without a change follows
     burst = np.cumsum(last) - last
     sizes = np.bincount(burst, steps)
-    first = sizes[:FIRST_BURSTS]
-    ticks_at_once = (first % size == 0) & (first != start.map_reads)
-    if ((np.abs(first - start.map_reads) <= 1) & ~ticks_at_once).any() and start.map_reads > size:
+    within = np.cumsum(steps) - np.append(0, np.cumsum(sizes)[:-1])[burst]
+    whole = np.bincount(burst, (within % size == 0) & ~last) > 0  # a tick ends within the burst
+    first, pieces = sizes[:FIRST_BURSTS], whole[:FIRST_BURSTS]
+    ticks_only = pieces | ((first % size == 0) & (first != start.map_reads))
+    if ((np.abs(first - start.map_reads) <= 1) & ~ticks_only).any() and start.map_reads > size:
         return "py-spy needed two attempts to begin"
     each = _each(sizes, size)
     numbers = np.round(sizes / each)
     if (np.abs(sizes / each - numbers) > UNEVEN).mean() > MOST_UNEVEN:
         return f"py-spy's reads come in other numbers than {size} at a time: threads began or ended"
-    within = np.cumsum(steps) - np.append(0, np.cumsum(sizes)[:-1])[burst]
     before_burst = np.append(0, np.cumsum(numbers)[:-1])[burst]
     complete = before_burst + np.round(within / sizes[burst] * numbers[burst])
     return _spread(complete.astype(np.int64), before, at)[TRIED:]

@@ -79,6 +79,16 @@ def test_two_ticks_seen_at_once_are_no_second_attempt():
     assert np.abs(times - ticks[:398])[2:].max() <= STEP_S + SPREAD_S
 
 
+def test_first_stack_and_first_tick_right_after_it_are_no_second_attempt():
+    """Broken: where the memory map takes as many reads as two ticks, half of all recordings are refused."""
+    memory_map = 2 * THREADS
+    ticks = np.concatenate([[STACK[0] + 0.0021], ticks_of(400, seed=5)])
+    reads = reads_of(ticks, start=((START_S + 0.01, memory_map), STACK))
+    times = read_times(reads, memory_map, 399, ticks[399])
+    assert isinstance(times, np.ndarray), times
+    assert np.abs(times - ticks[:399]).max() <= STEP_S + SPREAD_S
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
