@@ -27,10 +27,10 @@ class CaptureQuality:
     ``lost_share``: the largest share of one thread's ticks that py-spy could not read, or not whole (they
     are restored as running); ``errors``: failed reads of a process at a tick, by py-spy's count, and
     ``errors_timed``: those whose time it logged; ``unclassified_share``: the largest of one thread;
-    ``aligned``: the threads are on common ticks in most blocks; ``left_out``: the blocks in which they are
-    not, where most are aligned; ``mismatch``: the largest difference between the tick
-    counts of two processes in a block, with lost ticks restored; ``ended``: threads that ended within a
-    block, so that their CPU time in it is not known; ``samples``: thread stacks that were read, and
+    ``aligned``: the threads are on common ticks in all blocks, or in enough to leave out the others;
+    ``left_out``: the blocks in which they are not, where enough are aligned; ``mismatch``: the largest
+    difference between the tick counts of two processes in a block, with lost ticks restored; ``ended``:
+    threads that ended within a block, so that their CPU time in it is not known; ``samples``: thread stacks that were read, and
     ``samples_written``: that py-spy reports to have written, None if it does not report it.
     """
 

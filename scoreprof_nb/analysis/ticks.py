@@ -33,6 +33,7 @@ from scoreprof_nb.run_folder.store import Phase
 from scoreprof_nb.stacks.recording import read_recording
 from scoreprof_nb.stacks.table import ImportFailed, NotOrdered, StackTable
 
+FEWEST_ALIGNED = 2  # blocks on common ticks, for the others to be left out
 MAX_UNTIMED = 2  # lost ticks of unknown time shift all earlier ticks of their process
 
 
@@ -104,13 +105,15 @@ class PhaseTicks:
 
 
 def joint(ticks: PhaseTicks) -> PhaseTicks:
-    """The phase without the blocks whose threads are not on common ticks, if those are the minority.
+    """The phase without the blocks whose threads are not on common ticks, if two or more, and at least half,
+    are left.
 
-    On a busy machine py-spy may attach late to a process. One such block of many is better left out of the
-    request path than a reason to give up the joint state of the threads in all of them.
+    On a busy machine py-spy may attach late to a process. Such a block is better left out of the request path
+    than a reason to give up the joint state of the threads in all of them.
     """
     aligned = tuple(block for block in ticks.blocks if block.aligned)
-    return replace(ticks, blocks=aligned) if 2 * len(aligned) > len(ticks.blocks) else ticks
+    enough = len(aligned) >= FEWEST_ALIGNED and 2 * len(aligned) >= len(ticks.blocks)
+    return replace(ticks, blocks=aligned) if enough else ticks
 
 
 def phase_ticks(phase: Phase, rules: RuleSet) -> PhaseTicks:
