@@ -30,8 +30,9 @@ class CaptureQuality:
     ``aligned``: the threads are on common ticks in all blocks, or in enough to leave out the others;
     ``left_out``: the blocks in which they are not, where enough are aligned; ``mismatch``: the largest
     difference between the tick counts of two processes in a block, with lost ticks restored; ``ended``:
-    threads that ended within a block, so that their CPU time in it is not known; ``samples``: thread stacks that were read, and
-    ``samples_written``: that py-spy reports to have written, None if it does not report it.
+    threads that ended within a block, so that their CPU time in it is not known; ``samples``: thread stacks
+    that were read, and ``samples_written``: that py-spy reports to have written, None if it does not report
+    it.
     """
 
     rate_hz: int
