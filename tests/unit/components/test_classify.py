@@ -582,6 +582,18 @@ CASES = {
     ),
     "poll the loop": ("scheduler", "main", LOOP, "idle_poll"),
     "poll next batch": ("scheduler", "main", NEXT, "idle_poll"),
+    "poll, read while it went on": (
+        "scheduler",
+        "main",
+        f"{NEXT} > Socket.recv_pyobj@zmq/sugar/socket.py",
+        "idle_poll",
+    ),
+    "poll next batch, after one": (
+        "scheduler",
+        "main",
+        f"{NEXT} > ForwardMode.is_extend@sgl_jax/srt/model_executor/forward_batch_info.py",
+        "idle_poll",
+    ),
     "poll prefill, early return": ("scheduler", "main", PREFILL, "idle_poll"),
     "poll inputs": (
         "scheduler",
