@@ -32,7 +32,7 @@ def _nested(rows: pd.DataFrame) -> tuple[Slice, ...]:
     def close() -> None:
         start_ns, end_ns, name, children = around.pop()
         into = around[-1][3] if around else whole
-        into.append(Slice(start_ns, end_ns, name, (), tuple(children)))
+        into.append(Slice(start_ns, end_ns, name, children=tuple(children)))
 
     columns = (ordered[name].tolist() for name in ("start_ns", "end_ns", "name"))
     for start_ns, end_ns, name in zip(*columns, strict=True):

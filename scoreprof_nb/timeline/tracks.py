@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 Detail = tuple[str, int | float | str]
 
 
-class Slice(NamedTuple):
-    """A stretch of time with a name. ``children`` lie within it, in the order of time, without overlap.
-
-    A tuple, as a phase has a hundred thousand of them.
-    """
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A stretch of time with a name. ``children`` lie within it, in the order of time, without overlap."""
 
     start_ns: int
     end_ns: int
