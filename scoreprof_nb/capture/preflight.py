@@ -20,7 +20,7 @@ from scoreprof_nb.capture.delay_switch import DelaySwitch, switch_of
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.pyspy import PySpy, traceable
 from scoreprof_nb.capture.recorder import Recorder
-from scoreprof_nb.capture.sampling_rate import available_cpus, sampling_rate
+from scoreprof_nb.capture.sampling_rate import sampling_rate_here
 from scoreprof_nb.capture.server import check_port_free, free_port
 from scoreprof_nb.capture.tokens import label_ids_and_word_tokens
 from scoreprof_nb.capture.workload import Workload, Workloads
@@ -139,8 +139,7 @@ def _recorder(parameters: Parameters, redact: Redactor) -> Recorder | None:
     if parameters.py_spy_mode == "off":
         return None
     environment = os.environ if parameters.server_url else traceable(os.environ)
-    rate_hz = sampling_rate(parameters, available_cpus(os.getpid()))
-    recorder = PySpy(parameters.py_spy_mode, rate_hz, redact, environment)
+    recorder = PySpy(parameters.py_spy_mode, sampling_rate_here(parameters), redact, environment)
     recorder.check()
     return recorder
 

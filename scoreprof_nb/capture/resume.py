@@ -1,6 +1,5 @@
 """Resuming a run folder: which phases are missing, and whether they may be added."""
 
-import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from typing import Any
 from scoreprof_nb.capture.engine import ENGINE
 from scoreprof_nb.capture.preflight import check_folders
 from scoreprof_nb.capture.run_clock import now_s
-from scoreprof_nb.capture.sampling_rate import available_cpus, sampling_rate
+from scoreprof_nb.capture.sampling_rate import sampling_rate_here
 from scoreprof_nb.parameters.load import PhasePlan
 from scoreprof_nb.parameters.profile import MEASURED, Parameters
 from scoreprof_nb.parameters.requests_file import FILE_PHASE
@@ -119,7 +118,7 @@ def with_rate(parameters: Parameters, earlier: Manifest | None, done: tuple[str,
     if rate_of(parameters.rate_hz) is not None:
         return parameters
     before = earlier.parameters.get("rate_hz") if earlier is not None and done else None
-    return parameters.with_values(rate_hz=before or sampling_rate(parameters, available_cpus(os.getpid())))
+    return parameters.with_values(rate_hz=before or sampling_rate_here(parameters))
 
 
 def refuse_other_code(folder: RunFolder, parameters: Parameters, provenance: Mapping[str, Any]) -> None:

@@ -30,6 +30,11 @@ def sampling_rate(parameters: Parameters, cpus: float) -> int:
     return int(min(max(affordable, FEWEST_HZ), MOST_HZ)) // STEP_HZ * STEP_HZ
 
 
+def sampling_rate_here(parameters: Parameters) -> int:
+    """Samples per second on this machine."""
+    return sampling_rate(parameters, available_cpus(os.getpid()))
+
+
 def available_cpus(pid: int, quota: Callable[[int], CpuQuota | None] = read_quota) -> float:
     """The CPUs that a process may use: those it may run on, or what its control group's quota pays for."""
     cpus = float(len(os.sched_getaffinity(pid)))

@@ -133,7 +133,7 @@ def test_resuming_with_another_measured_parameter_is_refused(tmp_path, name):
 )
 def test_rate_of_a_resumed_run_is_kept(tmp_path, monkeypatch, given, before, done, rate_hz):
     """Broken: a run that is resumed on another machine, or by a newer version, has phases of two rates."""
-    monkeypatch.setattr("scoreprof_nb.capture.resume.available_cpus", lambda pid: 1.0)
+    monkeypatch.setattr("scoreprof_nb.capture.sampling_rate.available_cpus", lambda pid: 1.0)
     earlier = Manifest("first", "run", {"rate_hz": before}, ("single", "small"), 1e9)
     parameters = Parameters(run_dir=str(tmp_path), rate_hz=given)
     assert with_rate(parameters, earlier if before else None, done).rate_hz == rate_hz
